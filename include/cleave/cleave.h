@@ -1,0 +1,9 @@
+/* cleave.h: everything Cleave offers. Each area has its own small header. */
+#ifndef CLEAVE_CLEAVE_H
+#define CLEAVE_CLEAVE_H
+
+#include <cleave/base.h>
+#include <cleave/view.h>
+#include <cleave/option.h>
+
+#endif
