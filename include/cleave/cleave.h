@@ -5,5 +5,6 @@
 #include <cleave/base.h>
 #include <cleave/view.h>
 #include <cleave/option.h>
+#include <cleave/graph.h>
 
 #endif

@@ -1,0 +1,170 @@
+/* graph.h: networks and losses as a static graph: build once, finish, run many times.
+ *
+ * Building: every clv_* builder appends to the graph and returns a handle; none returns an error. The graph keeps the
+ * first error and clv_graph_finish reports it. Finishing infers nothing late: shapes are checked as nodes are added;
+ * it fuses, chooses kernels and layouts, and plans memory. A run allocates nothing, checks no shape and takes no lock.
+ *
+ * Threads: one thread at a time per graph; different graphs are independent, also when they share parameters, as long
+ * as no run writes a parameter set another run is using. */
+#ifndef CLEAVE_GRAPH_H
+#define CLEAVE_GRAPH_H
+
+#include <cleave/base.h>
+#include <cleave/view.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct clv_graph clv_graph;
+typedef struct clv_params clv_params;
+
+/* A value of one graph. Handles are small and copied freely. */
+typedef struct clv_node {
+    int32_t id;
+} clv_node;
+
+/* "No value", for optional inputs. */
+#define CLV_NONE ((clv_node){ -1 })
+
+/* ---- parameters: named tensors in one flat arena, shared by the graphs that use them ---- */
+
+typedef enum clv_param_kind { CLV_PARAM_TRAINABLE, CLV_PARAM_BUFFER } clv_param_kind;
+
+/* How a parameter starts. fan is what the formula divides by. */
+typedef enum clv_init_kind {
+    CLV_INIT_CONSTANT,        /* value */
+    CLV_INIT_KAIMING_NORMAL,  /* N(0, 2 / fan): He et al. 2015, arXiv:1502.01852, eq. 14 (fan out) */
+    CLV_INIT_UNIFORM_FAN      /* U(-1/sqrt(fan), 1/sqrt(fan)): what PyTorch gives linear layers, weight and bias */
+} clv_init_kind;
+
+typedef struct clv_init {
+    clv_init_kind kind;
+    double        value;
+    int64_t       fan;
+} clv_init;
+
+typedef struct clv_param_info {
+    const char    *name;      /* torchvision's: "layer1.0.conv1.weight"; owned by the set */
+    clv_param_kind kind;
+    int            ndim;
+    int64_t        shape[CLV_MAX_DIMS];
+} clv_param_info;
+
+typedef enum clv_param_part { CLV_PARAM_VALUE, CLV_PARAM_GRADIENT } clv_param_part;
+
+/* An empty set. dtype is CLV_F32 or CLV_F64. Graphs add parameters while they are built; the first graph that finishes
+ * fixes the memory layout, and afterwards no new name can be added. */
+CLV_API clv_status clv_params_create(clv_context *ctx, clv_dtype dtype, clv_params **out) CLV_NODISCARD;
+/* Same names and layouts, own memory, values copied. `src` must be laid out (a graph has finished). */
+CLV_API clv_status clv_params_clone(const clv_params *src, clv_params **out) CLV_NODISCARD;
+/* NULL is accepted. Graphs that use the set must be destroyed first. */
+CLV_API void clv_params_destroy(clv_params *params);
+
+CLV_API int64_t clv_params_count(const clv_params *params);
+/* Index of a name, or -1. */
+CLV_API int64_t clv_params_find(const clv_params *params, const char *name);
+CLV_API clv_status clv_params_info(const clv_params *params, int64_t index, clv_param_info *out) CLV_NODISCARD;
+/* Fills every value from its clv_init; draws depend on (seed, index) only. */
+CLV_API clv_status clv_params_init(clv_params *params, uint64_t seed) CLV_NODISCARD;
+/* Copies one parameter or gradient out of, or a parameter into, the arena; plain order (weights OIHW) whatever the
+ * arena's layout. Types convert. Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (index; not laid out yet). */
+CLV_API clv_status clv_params_read(const clv_params *params, int64_t index, clv_param_part part, const clv_view *dst)
+    CLV_NODISCARD;
+CLV_API clv_status clv_params_write(clv_params *params, int64_t index, const clv_view *src) CLV_NODISCARD;
+/* The whole trainable arena as one dense vector, padding included (padding is zero and stays zero under any
+ * elementwise update): one pass updates all. Buffers are not in it. Borrowed. */
+CLV_API clv_status clv_params_flat(clv_params *params, clv_param_part part, clv_view *out) CLV_NODISCARD;
+
+/* ---- graphs ---- */
+
+typedef struct clv_graph_desc {
+    size_t      struct_size;  /* CLV_GRAPH_DESC_INIT */
+    clv_dtype   dtype;        /* of parameters and computation: CLV_F32 or CLV_F64 */
+    clv_params *params;       /* borrowed; NULL: the graph has its own */
+    bool        training;     /* batch norm uses batch statistics and updates the running ones */
+    bool        reference;    /* only the plain C kernels */
+} clv_graph_desc;
+
+#define CLV_GRAPH_DESC_INIT { .struct_size = sizeof(clv_graph_desc), .dtype = CLV_F32 }
+
+CLV_API clv_status clv_graph_create(clv_context *ctx, const clv_graph_desc *desc, clv_graph **out) CLV_NODISCARD;
+CLV_API void clv_graph_destroy(clv_graph *graph);
+
+/* A value the caller supplies before each run with clv_graph_bind. Images: clv_input_image, bound as N,H,W,C. */
+CLV_API clv_node clv_input(clv_graph *g, const char *name, clv_dtype dtype, int ndim, const int64_t *shape);
+CLV_API clv_node clv_input_image(clv_graph *g, const char *name, int64_t n, int64_t c, int64_t h, int64_t w);
+/* A parameter by name; a name that exists must have the same shape and kind. */
+CLV_API clv_node clv_parameter(clv_graph *g, const char *name, clv_param_kind kind, int ndim, const int64_t *shape,
+                               clv_init init);
+CLV_API bool clv_graph_training(const clv_graph *g);
+/* Shape of a value; ndim -1 when the graph already has an error. */
+CLV_API int clv_node_shape(const clv_graph *g, clv_node x, int64_t shape[CLV_MAX_DIMS]);
+CLV_API clv_dtype clv_node_dtype(const clv_graph *g, clv_node x);
+
+/* Operations. Shapes in comments; all differentiable in their float inputs unless said. */
+CLV_API clv_node clv_conv2d(clv_graph *g, clv_node x /*[N,C,H,W]*/, clv_node w /*[O,C,kh,kw]*/, int64_t stride, int64_t pad);
+typedef struct clv_batch_norm_desc {
+    clv_node gamma, beta;                  /* [C]; CLV_NONE: 1 and 0 */
+    clv_node running_mean, running_var;    /* [C] buffers, updated by each training run */
+    int64_t  groups;                       /* split batch norm; 1: plain. Must divide N when training */
+    double   eps, momentum;                /* PyTorch: 1e-5, 0.1 */
+} clv_batch_norm_desc;
+CLV_API clv_node clv_batch_norm(clv_graph *g, clv_node x /*[N,C,H,W] or [N,C]*/, const clv_batch_norm_desc *desc);
+CLV_API clv_node clv_relu(clv_graph *g, clv_node x);
+CLV_API clv_node clv_max_pool2d(clv_graph *g, clv_node x, int64_t kernel, int64_t stride, int64_t pad);
+CLV_API clv_node clv_avg_pool2d(clv_graph *g, clv_node x, int64_t kernel, int64_t stride, int64_t pad);
+CLV_API clv_node clv_global_avg_pool(clv_graph *g, clv_node x /*[N,C,H,W]*/);                /* [N,C] */
+CLV_API clv_node clv_add(clv_graph *g, clv_node a, clv_node b);                              /* equal shapes */
+CLV_API clv_node clv_sub(clv_graph *g, clv_node a, clv_node b);
+CLV_API clv_node clv_mul(clv_graph *g, clv_node a, clv_node b);
+CLV_API clv_node clv_add_row(clv_graph *g, clv_node x /*[N,D]*/, clv_node row /*[D]*/);
+CLV_API clv_node clv_scale(clv_graph *g, clv_node x, double factor, double offset);          /* factor x + offset */
+CLV_API clv_node clv_matmul(clv_graph *g, clv_node a, bool trans_a, clv_node b, bool trans_b); /* [M,K][K,N] */
+CLV_API clv_node clv_linear(clv_graph *g, clv_node x /*[N,D]*/, clv_node w /*[O,D]*/, clv_node bias /*[O] or none*/);
+CLV_API clv_node clv_l2norm_rows(clv_graph *g, clv_node x /*[N,D]*/, double eps);            /* zero rows: zero, zero gradient */
+CLV_API clv_node clv_row_dot(clv_graph *g, clv_node a /*[N,D]*/, clv_node b /*[N,D]*/);      /* [N] */
+CLV_API clv_node clv_batched_row_dot(clv_graph *g, clv_node a /*[N,D]*/, clv_node b /*[N,M,D]*/); /* [N,M] */
+CLV_API clv_node clv_reduce(clv_graph *g, clv_node x, int axis /* -1: all */, bool mean);
+CLV_API clv_node clv_concat(clv_graph *g, const clv_node *x, int count, int axis);
+CLV_API clv_node clv_slice(clv_graph *g, clv_node x, int axis, int64_t begin, int64_t length);
+CLV_API clv_node clv_reshape(clv_graph *g, clv_node x, int ndim, const int64_t *shape);
+CLV_API clv_node clv_stop_gradient(clv_graph *g, clv_node x);
+/* per-row log-sum-exp minus the target's logit; [N]. mask u8 [N,C] (or none) leaves entries with 0 out; a row whose only
+ * entry is its target gives exactly 0. targets: i64 [N]; < 0 ignores the row (0, no gradient). */
+CLV_API clv_node clv_softmax_xent(clv_graph *g, clv_node logits /*[N,C]*/, clv_node targets, clv_node mask);
+
+/* ---- gradients, finishing, running ---- */
+
+/* Appends the backward pass of a scalar. Gradients of all trainable parameters it reaches go to the set's gradient
+ * arena (the others are zeroed) at every run. At most once. */
+CLV_API clv_status clv_graph_backward(clv_graph *g, clv_node loss) CLV_NODISCARD;
+/* After clv_graph_backward: the gradient of the loss with respect to a float input or any other value; CLV_NONE when the
+ * loss does not depend on it. */
+CLV_API clv_node clv_graph_gradient(clv_graph *g, clv_node x);
+/* Keeps a value so that it can be read after a run. Call before finish. */
+CLV_API void clv_graph_output(clv_graph *g, clv_node x);
+
+CLV_API clv_status clv_graph_finish(clv_graph *g) CLV_NODISCARD;
+
+/* Where an input's data is: host memory, the input's shape and type, dense (images: N,H,W,C). The pointer is kept until
+ * it is bound anew. */
+CLV_API clv_status clv_graph_bind(clv_graph *g, clv_node input, const clv_view *view) CLV_NODISCARD;
+CLV_API clv_status clv_graph_run(clv_graph *g) CLV_NODISCARD;
+/* A dense view of an output, valid until the next run. (4-d values kept in another layout are converted when kept.) */
+CLV_API clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view) CLV_NODISCARD;
+
+typedef struct clv_graph_memory {
+    size_t parameters, gradients, activations, scratch;   /* bytes; activations: the planned arena */
+    size_t unplanned;                                      /* what the activations would take without sharing */
+} clv_graph_memory_t;
+/* After finish; nothing has been allocated for running until the first clv_graph_run. */
+CLV_API clv_status clv_graph_memory(const clv_graph *g, clv_graph_memory_t *out) CLV_NODISCARD;
+
+/* The plan as text, a line an operation: kernel, shapes, layouts, place in the arena, FLOPs. */
+CLV_API clv_status clv_graph_print(const clv_graph *g, void (*line)(const char *text, void *user), void *user) CLV_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

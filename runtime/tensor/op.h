@@ -1,0 +1,42 @@
+/* op.h: what an operation is: a shape rule, a backward rule, attributes. One file op_<name>.c each, listed in ops.def.
+ * A backward operation is an operation like any other, with its own kernels. */
+#ifndef CLVI_TENSOR_OP_H
+#define CLVI_TENSOR_OP_H
+
+#include <cleave/graph.h>
+#include "device/attr.h"
+#include "device/device.h"
+
+typedef struct clvi_op_class {
+    const char *name;
+    size_t      attr_size;
+    /* Checks in[] and fills n_out and out[] (dtype, ndim, shape; layout is done by the caller). Messages start with the
+     * operation's name: "l2norm_rows: expected 2 dimensions, got 1". */
+    clv_status (*infer)(clvi_op_call *call);
+    /* Builds gradients of the inputs from those of the outputs: grad_in[i] = CLV_NONE where there is none. grad_out[i]
+     * is CLV_NONE when the loss does not depend on output i. need[i]: somebody wants the gradient of input i.
+     * NULL: not differentiable, gradients stop here. */
+    void (*backward)(clv_graph *g, const clv_node *in, const clv_node *out, const void *attr, const clv_node *grad_out,
+                     const bool *need, clv_node *grad_in);
+    bool effect;     /* runs even when nobody reads its outputs (batch norm's running statistics) */
+    double (*flops)(const clvi_op_call *call);   /* NULL: not counted */
+} clvi_op_class;
+
+/* Appends an operation; attr is copied. out receives n_out handles (outputs the caller does not name may be ignored).
+ * Returns the first output, or CLV_NONE when the graph has an error. Inputs may be CLV_NONE where the class allows. */
+clv_node clvi_op(clv_graph *g, const char *op, const void *attr, const clv_node *in, int n_in, clv_node *out, int n_out);
+
+/* Sets the graph's first error. */
+void clvi_graph_fail(clv_graph *g, clv_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+const clvi_op_class *clvi_op_class_find(const char *name);
+const clvi_op_class *clvi_op_class_at(int i);     /* NULL past the end */
+
+/* Helpers of shape rules. */
+clv_status clvi_op_want_dims(const clvi_op_call *call, int input, int ndim);
+clv_status clvi_op_want_same_shape(const clvi_op_call *call, int a, int b);
+clv_status clvi_op_want_float(const clvi_op_call *call, int input);
+/* out[i] like in[j]. */
+void clvi_op_out_like(clvi_op_call *call, int out, int in);
+
+#endif
