@@ -1,4 +1,32 @@
-/* attr.h: the attributes of each operation. A backward operation has the attributes of its forward one. */
+/* attr.h: every operation: its inputs, outputs and attributes. A backward operation has the attributes of its forward
+ * one. "?" marks an input that may be absent. "workspace" is a u8 value whose bytes only the kernel that wrote it
+ * understands: shape [1], `bytes` set by prepare; forward and backward kernels of one library go together.
+ *
+ *   conv2d                  x [N,C,H,W], w [O,C,kh,kw]                       -> y
+ *   conv2d_bwd_data         dy, w                                            -> dx
+ *   conv2d_bwd_weights      x, dy                                            -> dw
+ *   batch_norm              x, gamma?, beta?, running_mean, running_var      -> y, mean [G,C], var [G,C] (biased), workspace
+ *                           (the running ones are updated in place when training; x is [N,C,H,W] or [N,C])
+ *   batch_norm_bwd          dy, x, gamma?, mean, var, workspace              -> dx, dgamma, dbeta
+ *   relu                    x -> y                    relu_bwd               dy, y -> dx
+ *   max_pool2d              x -> y, workspace         max_pool2d_bwd         dy, workspace -> dx
+ *   avg_pool2d              x -> y                    avg_pool2d_bwd         dy -> dx
+ *   add, sub, mul           a, b -> y (equal shapes)
+ *   add_row                 x [N,D], row [D] -> y     scale                  x -> y
+ *   scale_rows              x [N,D], s [N] -> y       row_dot                a, b [N,D] -> [N]
+ *   matmul                  a, b -> y
+ *   l2norm_rows             x [N,D] -> y, norm [N]    l2norm_rows_bwd        dy, y, norm -> dx
+ *   batched_row_dot         a [N,D], b [N,M,D] -> [N,M]
+ *   batched_row_dot_bwd_a   dy [N,M], b -> da         batched_row_dot_bwd_b  dy, a -> db
+ *   reduce                  x -> y                    reduce_bwd             dy -> dx (broadcast)
+ *   concat                  x... -> y                 slice, slice_bwd       x -> y, dy -> dx (zeros elsewhere)
+ *   reshape                 x -> y (same elements)    fill                   -> y (a constant)
+ *   softmax_xent            logits [N,C], targets i64 [N], mask? u8 [N,C]    -> per_row [N], lse [N]
+ *   softmax_xent_bwd        dper_row, logits, targets, mask?, lse            -> dlogits
+ *   bank_nce                q [B,D], key [B,D], bank [K,D], valid? u8 [K], ids? i64 [B], bank_ids? i64 [K]
+ *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
+ *   reorder                 x -> y (same elements, another layout)
+ */
 #ifndef CLVI_DEVICE_ATTR_H
 #define CLVI_DEVICE_ATTR_H
 
@@ -8,6 +36,8 @@
 /* conv2d, conv2d_bwd_data, conv2d_bwd_weights: x [N,C,H,W], w [O,C,kh,kw]. */
 typedef struct clvi_conv2d_attr {
     int64_t stride[2], pad[2];     /* height, width */
+    int64_t in_size[2];            /* height and width of x, for conv2d_bwd_data */
+    int64_t kernel[2];             /* height and width of w, for conv2d_bwd_weights */
 } clvi_conv2d_attr;
 
 /* batch_norm, batch_norm_bwd. */
@@ -22,6 +52,7 @@ typedef struct clvi_batch_norm_attr {
 /* max_pool2d, max_pool2d_bwd, avg_pool2d, avg_pool2d_bwd (padding not counted in the average). */
 typedef struct clvi_pool2d_attr {
     int64_t kernel[2], stride[2], pad[2];
+    int64_t in_size[2];            /* height and width of x */
 } clvi_pool2d_attr;
 
 /* add: y = a + b, optionally relu(a + b). */
@@ -46,9 +77,18 @@ typedef struct clvi_l2norm_attr {
 
 /* reduce: sum or mean over one axis, or over everything (axis -1, result a scalar). */
 typedef struct clvi_reduce_attr {
-    int  axis;
-    bool mean;
+    int     axis;
+    bool    mean;
+    int     ndim;                  /* shape of x, for reduce_bwd */
+    int64_t shape[6];
 } clvi_reduce_attr;
+
+/* reshape, fill: the shape of the result. */
+typedef struct clvi_shape_attr {
+    int     ndim;
+    int64_t shape[6];
+    double  value;                 /* fill */
+} clvi_shape_attr;
 
 /* concat along an axis (2 to 8 inputs); slice [begin, begin + length) of an axis. */
 typedef struct clvi_concat_attr {
