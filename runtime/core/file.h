@@ -5,7 +5,8 @@
 #include "core/context.h"
 #include <stdio.h>
 
-/* Whole file into memory (clvi_free it). Errors: CLV_ERR_IO; CLV_ERR_FORMAT when it is larger than `limit`. */
+/* Whole regular file into memory (clvi_free it), followed by a 0 that *size does not count.
+ * Errors: CLV_ERR_IO; CLV_ERR_NOMEM; CLV_ERR_FORMAT when it is larger than `limit`. */
 clv_status clvi_file_read(clv_context *ctx, const char *path, size_t limit, uint8_t **bytes, size_t *size) CLV_NODISCARD;
 
 typedef struct clvi_map {
@@ -28,5 +29,7 @@ clv_status clvi_mkdirs(const char *path) CLV_NODISCARD;
 
 /* CRC-32C of bytes, continuing from `crc` (0 to start). */
 uint32_t clvi_crc32c(uint32_t crc, const void *bytes, size_t size);
+/* The same without special instructions; what clvi_crc32c falls back to. */
+uint32_t clvi_crc32c_portable(uint32_t crc, const void *bytes, size_t size);
 
 #endif
