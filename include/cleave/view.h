@@ -36,7 +36,7 @@ CLV_API clv_view clv_view_2d(void *data, clv_dtype dtype, int64_t rows, int64_t 
 /* [N,C,H,W] by shape over bytes in N,H,W,C order. */
 CLV_API clv_view clv_view_nhwc(void *data, clv_dtype dtype, int64_t n, int64_t c, int64_t h, int64_t w);
 
-/* Product of the shape; 1 for a scalar. */
+/* Product of the shape; 1 for a scalar, -1 for a shape that is negative, overflows or has too many dimensions. */
 CLV_API int64_t clv_view_count(const clv_view *view);
 CLV_API bool clv_view_is_dense(const clv_view *view);
 
