@@ -1,32 +1,59 @@
 # Cleave. `make help` lists the targets.
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PREFIX  ?= /usr/local
 CONFIG  ?= release
+CUDA    ?= auto
 BUILD   := build/$(CONFIG)
 Q       := $(if $(V),,@)
+VERSION := $(shell sed -n 's/^.define CLV_VERSION_[A-Z]* *//p' include/cleave/base.h | paste -sd.)
+# 0.x: a new minor version may break programs, so it is part of the soname.
+SONAME  := libcleave.so.$(basename $(VERSION))
 
 include mk/sources.mk
 include mk/probe.mk
 
 OPT_release := -O3
-OPT_debug   := -O1 -g
-OPT_asan    := -O1 -g -fsanitize=address -fno-omit-frame-pointer
-OPT_ubsan   := -O1 -g -fsanitize=undefined -fno-sanitize-recover=undefined
-OPT_tsan    := -O1 -g -fsanitize=thread
+OPT_debug   := -O1
+OPT_asan    := -O1 -fsanitize=address -fno-omit-frame-pointer
+OPT_ubsan   := -O1 -fsanitize=undefined -fno-sanitize-recover=undefined
+OPT_tsan    := -O1 -fsanitize=thread
+ifeq ($(OPT_$(CONFIG)),)
+$(error CONFIG=$(CONFIG) is none of release, debug, asan, ubsan, tsan)
+endif
+
+# There is no CUDA backend in this version: a flag that cannot act is an error.
+ifeq ($(CUDA),1)
+$(error CUDA=1: the CUDA backend is not available yet; use CUDA=auto or CUDA=0)
+else ifeq ($(filter auto 0,$(CUDA)),)
+$(error CUDA=$(CUDA) is none of auto, 0, 1)
+endif
+
 CFLAGS  ?=
-WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef -Werror
-ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(OPT_$(CONFIG)) -g -fopenmp -fPIC -fvisibility=hidden -ffp-contract=off $(WARN) $(CFLAGS)
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef -Wdate-time \
+           -Werror
+# No -march: kernels carry target attributes and are chosen at run time, so one build runs on every x86-64.
+ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(OPT_$(CONFIG)) -g -ffile-prefix-map=$(CURDIR)=. -fopenmp -fPIC \
+              -fvisibility=hidden -ffp-contract=off $(WARN) $(CFLAGS)
 ALL_CPPFLAGS := -Iinclude -Iruntime -I. $(DEP_CFLAGS) $(CPPFLAGS)
 ALL_LDFLAGS := -fopenmp $(filter -fsanitize=%,$(OPT_$(CONFIG))) $(LDFLAGS)
+FLAGS := $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(DEP_LIBS)
 
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TLIB_OBJ := $(TEST_LIB:%.c=$(BUILD)/%.o)
 TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(BUILD)/%)
+EXAMPLES := $(EXAMPLE_SRC:%.c=$(BUILD)/%)
+SHARED   := $(BUILD)/libcleave.so.$(VERSION)
+# Uses every core unless the user already said how many.
+JOBS      = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+SUBMAKE   = $(MAKE) --no-print-directory
 
 .PHONY: all FORCE
 all: build/cleave ## build the library and the command (build/cleave)
+	@$(if $(filter auto,$(CUDA)),echo "cleave $(VERSION): build/cleave runs on the CPU; there is no CUDA backend yet")
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -34,25 +61,74 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 # Rewritten only when it differs, so a changed flag rebuilds everything, once.
 $(BUILD)/flags: FORCE
+	@$(if $(DEP_MISSING),sh mk/deps.sh --check build)
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS)' > $@
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
 $(BUILD)/libcleave.a: $(LIB_OBJ)
 	@rm -f $@
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) rcsD $@ $^
+
+$(SHARED): $(LIB_OBJ) mk/libcleave.map
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=mk/libcleave.map -Wl,-z,defs,-z,now \
+	    $(ALL_LDFLAGS) $(LIB_OBJ) $(DEP_LIBS) -o $@
 
 $(BUILD)/cleave: $(CLI_OBJ) $(BUILD)/libcleave.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -o $@
 
-build/cleave: $(BUILD)/cleave
-	@ln -sf $(CONFIG)/cleave $@
+build/cleave: $(BUILD)/cleave FORCE
+	@ln -sfn $(CONFIG)/cleave $@
 
-# Tests and benches link the static library: they may look inside.
+# Tests, benches and examples link the static library; tests may look inside.
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TLIB_OBJ) $(BUILD)/libcleave.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -lcmocka -o $@
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libcleave.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -o $@
 
+$(BUILD)/examples/%: $(BUILD)/examples/%.o $(BUILD)/libcleave.a
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -o $@
+
+-include mk/fuzz.mk
+include mk/test.mk
+include mk/install.mk
+
+.PHONY: deps demo bench examples format lint clean help
+# deps comes first and make starts anew after it: what was probed before an installation is out of date.
+deps: ## install what the build and the report need (Debian, Ubuntu)
+	@sh mk/deps.sh build report
+
+demo: ## install what is missing, build, train a small encoder and write its report (DATA=FILE: your own data)
+	@sh mk/deps.sh build report
+	+@$(SUBMAKE) $(JOBS) all
+	@DATA='$(DATA)' recipes/demo.sh
+
+bench: ## measure what cleave promises to be fast; results as CSV in build/bench.csv
+	+@$(SUBMAKE) $(JOBS) $(BENCHES)
+	@for b in $(BENCHES); do $$b || exit 1; done | tee build/bench.csv.new
+	@mv build/bench.csv.new build/bench.csv
+
+examples: $(EXAMPLES) ## build examples/*.c against the library in the build folder
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+format: ## lay the C files out anew (clang-format)
+	clang-format -i $(C_FILES)
+
+lint: ## static analysis (clang-tidy, cppcheck)
+	@sh mk/deps.sh build lint
+	+@$(SUBMAKE) lint-run
+
+.PHONY: lint-run
+lint-run:
+	clang-tidy --quiet $(LIB_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -fopenmp $(ALL_CPPFLAGS)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
+	    --suppressions-list=mk/cppcheck.supp -D_GNU_SOURCE -Iinclude -Iruntime -I. $(LIB_SRC) $(CLI_SRC)
+
+clean: ## remove everything that was built
+	rm -rf build
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
 .SECONDARY:
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TLIB_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TLIB_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(EXAMPLES:=.d)

@@ -1,0 +1,53 @@
+# Tests and the builds that look for trouble. Every test runs through tests/run.sh.
+TEST_LIMIT ?= 120
+# The sources are looked at once, not once per sanitizer.
+ifeq ($(CONFIG),release)
+META_TESTS := $(sort $(wildcard tests/meta/*.sh))
+endif
+CLI_TESTS  := $(sort $(wildcard tests/cli/*.sh tests/cli/*.case))
+ALL_TESTS   = $(TESTS) $(EXTRA_TESTS) $(META_TESTS) $(CLI_TESTS)
+
+# Compute threads sleep, not spin, between loops: tests run side by side and share the cores.
+TEST_ENV := BUILD=$(BUILD) CLEAVE=$(BUILD)/cleave CC='$(CC)' OMP_WAIT_POLICY=passive
+SUPPRESS  = suppressions=$(CURDIR)/mk/$(1).supp
+TEST_ENV_asan  := ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 LSAN_OPTIONS=$(call SUPPRESS,lsan)
+TEST_ENV_ubsan := UBSAN_OPTIONS=print_stacktrace=1
+TEST_ENV_tsan  := TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1:$(call SUPPRESS,tsan)
+RUN_TESTS = env $(TEST_ENV) $(TEST_ENV_$(CONFIG)) bash tests/run.sh -t $(TEST_LIMIT)
+
+.PHONY: test test-run asan ubsan tsan valgrind torture
+test: ## install what is missing, build everything and run every test
+	@sh mk/deps.sh build report test
+	+@$(SUBMAKE) $(JOBS) test-run
+
+# Examples and benches are built so that they cannot rot.
+test-run: $(if $(filter release,$(CONFIG)),all $(SHARED)) $(BUILD)/cleave $(TESTS) $(EXTRA_TESTS) $(BENCHES) $(EXAMPLES)
+	@$(RUN_TESTS) $(ALL_TESTS)
+
+asan ubsan tsan:
+	+@$(SUBMAKE) CONFIG=$@ TEST_LIMIT=600 test
+asan: ## all tests with the address sanitizer
+ubsan: ## all tests with the undefined behaviour sanitizer
+tsan: ## all tests with the thread sanitizer
+
+# valgrind 3.19 knows no AVX-512, so everything that dispatches is told to stay below it.
+VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+            --suppressions=mk/valgrind.supp
+valgrind: ## the unit tests under valgrind
+	@sh mk/deps.sh build test valgrind
+	+@$(SUBMAKE) $(JOBS) CONFIG=debug valgrind-run
+
+.PHONY: valgrind-run
+VALGRIND_TESTS := $(filter $(BUILD)/tests/unit/%,$(TESTS))
+valgrind-run: $(VALGRIND_TESTS)
+	@TEST_WRAP='$(VALGRIND)' DNNL_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell CLEAVE_CPU_ISA=avx2 OMP_NUM_THREADS=2 \
+	    $(RUN_TESTS) -t 600 $(VALGRIND_TESTS)
+
+torture: ## the fault tests at full depth: every allocation and every write fails once (CLEAVE_TORTURE=1)
+	@sh mk/deps.sh build test
+	+@$(SUBMAKE) $(JOBS) CONFIG=asan TEST_LIMIT=3600 torture-run
+
+.PHONY: torture-run
+TORTURE_TESTS := $(filter $(BUILD)/tests/fault/%,$(TESTS))
+torture-run: $(TORTURE_TESTS)
+	@CLEAVE_TORTURE=1 $(RUN_TESTS) $(TORTURE_TESTS)
