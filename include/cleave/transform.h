@@ -1,28 +1,30 @@
-/* transform.h: what turns a decoded image into the floats of one view. Augmentation makes transforms, the loader
- * calls them; neither knows the other. */
+/* transform.h: what turns a decoded picture into one training view. The data loader calls it and does not know who
+ * made it; the augmentations are one maker (augment.h), a program may bring its own. */
 #ifndef CLEAVE_TRANSFORM_H
 #define CLEAVE_TRANSFORM_H
 
-#include <cleave/base.h>
+#include <cleave/image.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* 8-bit pixels in height, width, channel order; rows are row_stride bytes apart. Owns nothing. */
-typedef struct clv_image {
-    const uint8_t *pixels;
-    int64_t height, width, channels;
-    int64_t row_stride;
-} clv_image;
-
-/* apply() must be a pure function of its arguments and callable from several threads at once, each with a scratch of
- * scratch_size() bytes of its own. `out` is [height, width, channels] dense; channels are the input's. */
+/* A picture in, height x width x channels floats out; channels as the picture's. A picture is decoded once and apply is
+ * called once per view.
+ *
+ *   apply         Writes out[height * width * channels], dense, in [H,W,C] order. The result is a function of the
+ *                 pixels and (seed, epoch, sample, view) alone. It may be called from any number of threads at once,
+ *                 each with scratch of its own (64-byte aligned, contents free), and allocates nothing.
+ *                 Errors: CLV_ERR_SHAPE when the picture cannot be taken; CLV_ERR_INVALID when scratch_size is below
+ *                 what scratch_size() says for this picture.
+ *   scratch_size  Bytes of scratch one thread needs for any picture of at most max_height x max_width, or -1 when
+ *                 these sizes or channels cannot be taken.
+ *   user          Handed to both; it must outlive the transform. */
 typedef struct clv_transform {
     clv_status (*apply)(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample, uint32_t view,
                         void *scratch, size_t scratch_size, float *out);
     int64_t (*scratch_size)(void *user, int64_t max_height, int64_t max_width, int64_t channels);
-    void *user;
+    void   *user;
     int64_t height, width;   /* of the output */
 } clv_transform;
 
