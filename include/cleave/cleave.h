@@ -6,5 +6,6 @@
 #include <cleave/view.h>
 #include <cleave/option.h>
 #include <cleave/graph.h>
+#include <cleave/backbone.h>
 
 #endif
