@@ -1,0 +1,115 @@
+/* loss.h: the losses: what there are, one evaluation on the caller's own memory, and as part of a graph. Each loss has
+ * a page, docs/losses/<name>.md. */
+#ifndef CLEAVE_LOSS_H
+#define CLEAVE_LOSS_H
+
+#include <cleave/base.h>
+#include <cleave/graph.h>
+#include <cleave/option.h>
+#include <cleave/view.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- which losses there are; static storage, thread-safe ---- */
+
+CLV_API int clv_loss_count(void);
+/* Index of a loss by name ("info_nce"; '-' and '_' are the same), or -1. */
+CLV_API int clv_loss_find(const char *name);
+/* These four: false past the end. */
+CLV_API bool clv_loss_info_at(int loss, clv_class_info *out);
+CLV_API bool clv_loss_option_at(int loss, int index, clv_option_info *out);
+
+/* A named input or auxiliary output. */
+typedef struct clv_loss_port {
+    const char *name;        /* "query" */
+    const char *shape;       /* "B,D": a letter is the same length wherever it stands in one variant; "1+K" is a sum;
+                                "" is a scalar */
+    clv_dtype   dtype;       /* CLV_F32: a float of any type; CLV_U8: a mask of 0 and 1; CLV_I64: labels, ids */
+    bool        optional;
+    bool        differentiable;
+    const char *variant;     /* the value of the option `variant` it belongs to; NULL for losses without */
+    const char *help;
+} clv_loss_port;
+/* Inputs and outputs of all variants, variant after variant. */
+CLV_API bool clv_loss_input_at(int loss, int index, clv_loss_port *out);
+CLV_API bool clv_loss_output_at(int loss, int index, clv_loss_port *out);
+
+/* ---- evaluating a loss on the caller's memory ---- */
+
+/* A loss with its options. Threads: one call at a time per loss; different losses are independent. */
+typedef struct clv_loss clv_loss;
+
+/* Errors: CLV_ERR_INVALID (no such loss or option, a value out of range), CLV_ERR_NOMEM. *out is NULL on error. */
+CLV_API clv_status clv_loss_create(clv_context *ctx, const char *name, const clv_option *options, int n_options,
+                                   clv_loss **out) CLV_NODISCARD;
+/* NULL is accepted. */
+CLV_API void clv_loss_destroy(clv_loss *loss);
+
+/* True: only the plain C kernels, to check the fast ones against. Off at first. */
+CLV_API void clv_loss_set_reference(clv_loss *loss, bool reference);
+
+/* A named piece of the caller's memory: host, any strides. Floats may be float32, float64 or bfloat16. */
+typedef struct clv_loss_tensor {
+    const char *name;
+    clv_view    view;
+} clv_loss_tensor;
+
+/* Computes the loss, the gradients asked for, and the auxiliary outputs asked for.
+ *
+ *   inputs   by name, in any order; optional ones may be left out. Read only.
+ *   grads    named like the inputs; d value / d input is written into each view, which has the input's shape
+ *   outputs  auxiliary outputs by name, written into each view (shapes: clv_loss_output_at)
+ *   value    the loss; may be NULL
+ *
+ * Everything is computed in float64 if any float input is float64, else in float32. A row of zeros normalises to zeros
+ * and gets a zero gradient. What empty and degenerate inputs give is on the loss's page; the result is always finite for
+ * finite inputs. The first call with new shapes, types or names plans and allocates; further calls like it allocate
+ * nothing. The result does not depend on the number of threads.
+ *
+ * Errors: CLV_ERR_INVALID (a name that is unknown, twice or missing), CLV_ERR_SHAPE, CLV_ERR_NOMEM. Messages name the loss
+ * and the input. Source: the loss's clv_class_info. */
+CLV_API clv_status clv_loss_eval(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs,
+                                 const clv_loss_tensor *grads, int n_grads, const clv_loss_tensor *outputs,
+                                 int n_outputs, double *value) CLV_NODISCARD;
+
+/* Bytes that clv_loss_eval will allocate for inputs like these (data may be NULL) and all their gradients. Errors as
+ * clv_loss_eval. */
+CLV_API clv_status clv_loss_memory(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs, size_t *bytes)
+    CLV_NODISCARD;
+
+/* ---- a loss as part of a graph ---- */
+
+typedef struct clv_loss_value {
+    const char *name;
+    clv_node    node;
+} clv_loss_value;
+
+/* Appends a loss to a graph and returns its scalar. Inputs by name, optional ones may be left out or CLV_NONE; masks are
+ * uint8, ids and labels int64 values. `outputs` (may be NULL) come with names and get their nodes; those that nobody reads
+ * cost nothing. Errors are kept by the graph like those of every builder. */
+CLV_API clv_node clv_loss_node(clv_graph *g, const char *name, const clv_option *options, int n_options,
+                               const clv_loss_value *inputs, int n_inputs, clv_loss_value *outputs, int n_outputs);
+
+/* ---- comparing with golden vectors ---- */
+
+typedef struct clv_loss_check_result {
+    const char *name;        /* of the case, "typical_b32/grad_query" for one array of it */
+    double      error;       /* largest deviation, relative to the largest entry of the reference (loss: absolute) */
+    double      tolerance;
+    enum { CLV_CHECK_PASSED, CLV_CHECK_FAILED, CLV_CHECK_NOT_COMPARED } verdict;
+    const char *note;        /* why it was not compared, or what failed; "" else */
+} clv_loss_check_result;
+typedef void (*clv_loss_check_fn)(const clv_loss_check_result *result, void *user);
+
+/* Compares a loss with a file of golden vectors ("cleave-golden-1", docs/losses/README.md): value, every gradient and
+ * auxiliary output of every case, each reported to fn. dtype: CLV_F32 or CLV_F64. Errors: CLV_ERR_IO, CLV_ERR_FORMAT if the
+ * file cannot be read; differences are no error, but counted in *failed. */
+CLV_API clv_status clv_loss_check(clv_context *ctx, const char *path, clv_dtype dtype, bool reference,
+                                  clv_loss_check_fn fn, void *user, int64_t *failed) CLV_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
