@@ -6,8 +6,10 @@
  *   conv2d_bwd_data         dy, w                                            -> dx
  *   conv2d_bwd_weights      x, dy                                            -> dw
  *   batch_norm              x, gamma?, beta?, running_mean, running_var      -> y, mean [G,C], var [G,C] (biased), workspace
- *                           (the running ones are updated in place when training; x is [N,C,H,W] or [N,C])
+ *                           (the running ones are updated in place when training; x is [N,C,H,W] or [N,C];
+ *                           when not training nobody reads mean and var)
  *   batch_norm_bwd          dy, x, gamma?, mean, var, workspace              -> dx, dgamma, dbeta
+ *                           (when not training, mean and var are the running ones, [C], and constant)
  *   relu                    x -> y                    relu_bwd               dy, y -> dx
  *   max_pool2d              x -> y, workspace         max_pool2d_bwd         dy, workspace -> dx
  *   avg_pool2d              x -> y                    avg_pool2d_bwd         dy -> dx
@@ -20,7 +22,8 @@
  *   batched_row_dot_bwd_a   dy [N,M], b -> da         batched_row_dot_bwd_b  dy, a -> db
  *   reduce                  x -> y                    reduce_bwd             dy -> dx (broadcast)
  *   concat                  x... -> y                 slice, slice_bwd       x -> y, dy -> dx (zeros elsewhere)
- *   reshape                 x -> y (same elements)    fill                   -> y (a constant)
+ *   reshape, identity       x -> y (same elements; no kernel: the plan lets y share x's memory)
+ *   fill                    -> y (a constant)
  *   softmax_xent            logits [N,C], targets i64 [N], mask? u8 [N,C]    -> per_row [N], lse [N]
  *   softmax_xent_bwd        dper_row, logits, targets, mask?, lse            -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D], valid? u8 [K], ids? i64 [B], bank_ids? i64 [K]

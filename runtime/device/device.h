@@ -50,7 +50,9 @@ typedef struct clvi_op_call {
     const void  *attr;                          /* the operation's struct from device/attr.h, or NULL */
     int          n_in, n_out;
     clvi_desc    in[CLVI_MAX_IN], out[CLVI_MAX_OUT];
-    bool         wanted[CLVI_MAX_OUT];          /* somebody reads this output */
+    bool         wanted[CLVI_MAX_OUT];          /* somebody reads this output; if not, it has memory for this call only */
+    const clvi_desc *out_hint[CLVI_MAX_OUT];    /* during prepare: the layout its reader needs (a parameter's gradient),
+                                                 * or NULL. Giving it saves a reorder; it may be ignored */
     bool         in_fixed[CLVI_MAX_IN];         /* the input's layout cannot be chosen (a bound input, a laid-out parameter) */
     void        *in_data[CLVI_MAX_IN];
     void        *out_data[CLVI_MAX_OUT];
@@ -69,12 +71,15 @@ typedef struct clvi_kernel {
     clv_status (*prepare)(clvi_op_call *call);
     clv_status (*run)(const clvi_op_call *call);
     void (*release)(clvi_op_call *call);
-    /* Output i may share memory with input `in_place[i] - 1` (0: no). */
+    /* Output i may share memory with input `in_place[i] - 1` (0: no). Done only where both have the same layout. */
     int8_t in_place[CLVI_MAX_OUT];
 } clvi_kernel;
 
 /* The best kernel that accepts the call; with `reference` only the plain C one. NULL when there is none. */
 const clvi_kernel *clvi_kernel_find(const clvi_op_call *call, bool reference);
+
+/* The next best after `after` (NULL: the best), with `name` only among kernels of that name. */
+const clvi_kernel *clvi_kernel_next(const clvi_op_call *call, const char *name, const clvi_kernel *after);
 
 /* Walks all kernels (device/kernels.def): tests go through them. NULL past the end. */
 const clvi_kernel *clvi_kernel_at(int i);
