@@ -1,0 +1,129 @@
+/* train.h: training runs: configuration, trainer, checkpoints, and encoders taken from them. */
+#ifndef CLEAVE_TRAIN_H
+#define CLEAVE_TRAIN_H
+
+#include <cleave/base.h>
+#include <cleave/data.h>
+#include <cleave/eval.h>
+#include <cleave/option.h>
+#include <cleave/view.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- configuration: one flat set of options; keys of the file equal the long flags ---- */
+
+typedef struct clv_config clv_config;
+
+/* The options of a training run: static storage, NULL past the end. Aliases ("wd" for "weight-decay") are known to
+ * clv_config_set and listed by clv_train_alias_at. Thread-safe. */
+CLV_API const clv_option_info *clv_train_option_at(int index);
+CLV_API bool clv_train_alias_at(int index, const char **alias, const char **name);
+
+/* Everything at its default. One thread at a time per configuration. */
+CLV_API clv_status clv_config_create(clv_context *ctx, clv_config **out) CLV_NODISCARD;
+CLV_API void clv_config_destroy(clv_config *config);
+/* Sets one option from text. Errors: CLV_ERR_INVALID; an unknown name comes with the nearest known one. */
+CLV_API clv_status clv_config_set(clv_config *config, const char *name, const char *value) CLV_NODISCARD;
+/* Sets what a YAML file says: one flat mapping of keys to scalars, at most 1 MiB. Errors name file and line. */
+CLV_API clv_status clv_config_load(clv_config *config, const char *path) CLV_NODISCARD;
+/* Sets what environment variables CLEAVE_<KEY> say ("CLEAVE_BATCH_SIZE"). CLEAVE_CPU_ISA, CLEAVE_CONV and other
+ * variables that are no keys but known to the library are left alone; an unknown CLEAVE_* is an error. */
+CLV_API clv_status clv_config_env(clv_config *config) CLV_NODISCARD;
+/* The value of an option as text, into `text`. Errors: CLV_ERR_INVALID (unknown, or no room). */
+CLV_API clv_status clv_config_get(const clv_config *config, const char *name, char *text, size_t size) CLV_NODISCARD;
+/* The resolved configuration as a YAML file with every key, in table order. */
+CLV_API clv_status clv_config_save(const clv_config *config, const char *path) CLV_NODISCARD;
+
+/* ---- training ---- */
+
+typedef struct clv_trainer clv_trainer;
+
+/* What one step or one epoch came to. */
+typedef struct clv_progress {
+    enum { CLV_PROGRESS_STEP, CLV_PROGRESS_EPOCH, CLV_PROGRESS_NOTE } kind;
+    int64_t epoch, epochs;              /* epoch counts from 1 */
+    int64_t step, steps_per_epoch;      /* of the epoch; step counts from 1 */
+    int64_t total_step;                 /* optimiser steps so far */
+    double  loss, loss_mean;            /* of this step; running mean of the epoch */
+    double  lr, momentum;               /* learning rate; momentum of the key encoder */
+    double  seconds_step, seconds_data; /* this step: wall time, and the part spent waiting for data */
+    double  mean_seconds_step, mean_seconds_data;
+    double  images_per_second;          /* over the epoch so far */
+    double  pretext_top1, pretext_top1_mean;   /* percent */
+    double  queue_fill, queue_age;      /* 0..1; mean age of the rows in steps */
+    clv_health health;                  /* of the query features of this step (EPOCH: the last step's) */
+    clv_scores scores;                  /* EPOCH: histograms summed over the epoch */
+    double  knn_top1;                   /* EPOCH: percent, or -1 when not measured */
+    double  knn_best;
+    const char *knn_protocol;           /* EPOCH: "kNN k=200 T=0.1 embedding cosine, bank 2912, queries 858" */
+    const char *note;                   /* NOTE: a line for the user: a checkpoint written, a damaged one skipped, a warning */
+} clv_progress;
+
+/* Called on the thread that runs the trainer. False: finish nothing more, save, and return CLV_STOPPED. */
+typedef bool (*clv_progress_fn)(const clv_progress *progress, void *user);
+
+/* Opens the data, builds the networks, and, with the option `resume`, loads the newest whole checkpoint of the run
+ * directory (or the one given); a damaged one is named in a note and the one before is used.
+ * Errors: everything that can be wrong with configuration, data or checkpoint, by name. *out is NULL on error. */
+CLV_API clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,
+                                      clv_trainer **out) CLV_NODISCARD;
+CLV_API void clv_trainer_destroy(clv_trainer *trainer);
+
+/* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (--dry-run prints them). */
+CLV_API clv_status clv_trainer_describe(clv_trainer *trainer, void (*line)(const char *text, void *user), void *user)
+    CLV_NODISCARD;
+
+/* Trains to the end. Writes into the run directory: config.yaml, metrics.jsonl (a line a step logged and one an epoch),
+ * log.csv (a line an epoch), last.h5, best.h5, checkpoint_NNNN.h5. Returns CLV_STOPPED when the callback asked for it;
+ * run again with `resume` and the result is the same to the bit as without the stop.
+ * Errors: CLV_ERR_NUMERIC if loss or a gradient is not finite (named, with the step; no checkpoint is written from it), or
+ * on collapse with stop-on-collapse; those of data and files. */
+CLV_API clv_status clv_trainer_run(clv_trainer *trainer) CLV_NODISCARD;
+
+/* ---- encoders: a trained network, ready to turn images into features ---- */
+
+typedef struct clv_encoder clv_encoder;
+
+typedef enum clv_layer { CLV_LAYER_BACKBONE, CLV_LAYER_EMBEDDING } clv_layer;
+
+typedef struct clv_encoder_desc {
+    size_t      struct_size;     /* CLV_ENCODER_DESC_INIT */
+    const char *checkpoint;      /* a checkpoint, or a run directory (its best.h5, else last.h5) */
+    bool        key;             /* the momentum encoder instead of the query encoder */
+    bool        untrained;       /* the same network as it was before training (the baseline) */
+    clv_layer   layer;           /* pooled features, or the head's output */
+    int64_t     batch_size;
+} clv_encoder_desc;
+
+#define CLV_ENCODER_DESC_INIT { .struct_size = sizeof(clv_encoder_desc), .batch_size = 256 }
+
+CLV_API clv_status clv_encoder_open(clv_context *ctx, const clv_encoder_desc *desc, clv_encoder **out) CLV_NODISCARD;
+CLV_API void clv_encoder_destroy(clv_encoder *encoder);
+/* Length of a feature row. */
+CLV_API int64_t clv_encoder_dim(const clv_encoder *encoder);
+/* The configuration it was trained with. Borrowed. */
+CLV_API const clv_config *clv_encoder_config(const clv_encoder *encoder);
+/* Features [count, dim] of images first.. of a data set, through the run's evaluation transform (resize or none,
+ * normalise), batch norm in evaluation mode. progress may be NULL: done, total; false stops (CLV_STOPPED). */
+CLV_API clv_status clv_encoder_embed(clv_encoder *encoder, const clv_dataset *ds, int64_t first, int64_t count,
+                                     const clv_view *features, bool (*progress)(int64_t done, int64_t total, void *user),
+                                     void *user) CLV_NODISCARD;
+
+/* Writes features [n,D], labels [n] (NULL: none) and ids [n] to `path`: HDF5 data sets `features`, `labels`, `ids`, or
+ * the features alone as a NumPy array when the name ends in .npy. `attributes` are stored as text in HDF5. */
+CLV_API clv_status clv_features_save(clv_context *ctx, const char *path, const clv_view *features, const int64_t *labels,
+                                     const int64_t *ids, const clv_option *attributes, int attribute_count) CLV_NODISCARD;
+
+/* ---- files ---- */
+
+/* Describes any file Cleave writes (checkpoint, bank, data set, features), line by line. Errors: CLV_ERR_IO; CLV_ERR_FORMAT
+ * for a damaged file (named) or one that is not Cleave's. */
+CLV_API clv_status clv_inspect(clv_context *ctx, const char *path, void (*line)(const char *text, void *user), void *user)
+    CLV_NODISCARD;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
