@@ -38,6 +38,10 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE $(OPT_$(CONFIG)) -g -ffile-prefix-map=$(CUR
               -fvisibility=hidden -ffp-contract=off $(WARN) $(CFLAGS)
 ALL_CPPFLAGS := -Iinclude -Iruntime -I. $(DEP_CFLAGS) $(CPPFLAGS)
 ALL_LDFLAGS := -fopenmp $(filter -fsanitize=%,$(OPT_$(CONFIG))) $(LDFLAGS)
+ifeq ($(CONFIG),tsan)
+LIB_SRC += mk/tsan_openmp.c
+ALL_LDFLAGS += -Wl,--wrap=GOMP_parallel
+endif
 FLAGS := $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(DEP_LIBS)
 
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)

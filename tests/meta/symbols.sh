@@ -1,0 +1,40 @@
+#!/bin/bash
+# The shared library exports clv_* and nothing else, and the library neither prints, exits, aborts, installs signal
+# handlers nor calls a function that cannot be used safely.
+set -u
+build=${BUILD:-build/release}
+status=0
+
+library=$(find "$build" -maxdepth 1 -name 'libcleave.so.*' | head -n 1)
+[ -n "$library" ] || { echo "no shared library in $build"; exit 1; }
+exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }')
+[ -n "$exported" ] || { echo "$library exports nothing"; exit 1; }
+foreign=$(grep -v '^clv_[a-z0-9_]*$' <<<"$exported")
+[ -z "$foreign" ] || { echo "$library exports what is not clv_*:"; echo "$foreign"; status=1; }
+
+# A public function that is declared but not there fails only in the program of a user: look here instead.
+declared=$(cat include/cleave/*.h | "${CC:-gcc}" -fpreprocessed -dD -E -P - 2>/dev/null |
+    tr '\n' ' ' | grep -o 'CLV_API [^;{}]*' | grep -o '\bclv_[a-z0-9_]* *(' | tr -d ' (' | sort -u)
+absent=$(comm -23 <(echo "$declared") <(sort -u <<<"$exported"))
+[ -z "$absent" ] || { echo "declared in include/cleave but not defined:"; echo "$absent"; status=1; }
+
+banned='exit _exit _Exit quick_exit abort __assert_fail printf vprintf puts putchar perror stdout stderr stdin
+    __printf_chk __vprintf_chk rand srand random srandom rand_r drand48 srand48 lrand48 strcpy stpcpy strcat sprintf
+    vsprintf gets strtok atoi atol atof signal sigaction sigprocmask raise kill system popen fork alloca setlocale'
+# Exceptions, as "object:symbol", each with its reason. There are none.
+allowed=''
+
+pattern=$(echo $banned | tr ' ' '|')
+while read -r object symbol; do
+    case " $allowed " in *" $object:$symbol "*) continue ;; esac
+    echo "$object uses $symbol"
+    status=1
+done < <(nm -A -u --format=posix "$build/libcleave.a" | sed 's/.*\[\(.*\)\]: /\1 /; s/@[^ ]*//' |
+    awk -v p="^($pattern)$" '$2 ~ p { print $1, $2 }' | sort -u)
+
+# The compiler replaces some calls, such as strcpy of a constant: the sources are read, too.
+sources='runtime losses memorybank augment backbones data train eval'
+calls=$(grep -rnE --include='*.[ch]' "(^|[^A-Za-z0-9_.>])($pattern|assert) *\(" $sources |
+    grep -vE ':[0-9]+: *(\*|/\*)|static_assert|_Static_assert')
+[ -z "$calls" ] || { echo "$calls"; status=1; }
+exit $status
