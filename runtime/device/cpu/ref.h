@@ -1,0 +1,49 @@
+/* ref.h: what the reference kernels share. They are the judge of every other kernel: plain loops over dense row-major
+ * values, sums in double, one result per independent output, so that the number of threads changes no bit. */
+#ifndef CLVI_DEVICE_CPU_REF_H
+#define CLVI_DEVICE_CPU_REF_H
+
+#include "core/checked.h"
+#include "core/parallel.h"
+#include "device/attr.h"
+#include "device/device.h"
+
+/* The table entry of an operation whose kernel needs dense values and nothing else. */
+#define CLVI_REF_KERNEL(op_name)                                                                                       \
+    const clvi_kernel clvi_kernel_ref_##op_name = { .op = #op_name, .name = "reference", .run = op_name }
+
+/* Elements of elementwise work one thread takes at a time. */
+#define CLVI_REF_CHUNK 16384
+
+/* Runs body_f32 or body_f64 over 0..n with the call as argument; the type is that of output 0. */
+#define CLVI_REF_LOOP(call, n, chunk, body)                                                                            \
+    clvi_parallel_for((call)->ctx, (n), (chunk), (call)->out[0].dtype == CLV_F64 ? body##_f64 : body##_f32,            \
+                      (void *)(call))
+
+/* Memory of an output somebody reads, else NULL. */
+static inline void *clvi_ref_output(const clvi_op_call *call, int i)
+{
+    return call->wanted[i] ? call->out_data[i] : NULL;
+}
+
+static inline bool clvi_ref_present(const clvi_desc *desc)
+{
+    return desc->dtype != CLV_DTYPE_COUNT;
+}
+
+/* Makes the first n values dense, absent ones aside. */
+static inline void clvi_ref_make_dense(clvi_desc *desc, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (clvi_ref_present(&desc[i])) clvi_desc_make_dense(&desc[i]);
+}
+
+/* Product of the extents of dimensions [begin, end). */
+static inline int64_t clvi_ref_extent(const clvi_desc *desc, int begin, int end)
+{
+    int64_t n = 1;
+    for (int i = begin; i < end; i++) n *= desc->shape[i];
+    return n;
+}
+
+#endif

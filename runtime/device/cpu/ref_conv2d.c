@@ -1,0 +1,126 @@
+/* ref_conv2d.c: y[n,o,p,q] = sum_{c,i,j} x[n, c, p sh - ph + i, q sw - pw + j] w[o,c,i,j], and its two gradients. */
+#ifndef REAL
+
+#include "device/cpu/ref.h"
+
+/* Sizes of one convolution, from whichever of x, w, y the operation has. */
+typedef struct conv_sizes {
+    int64_t n, c, h, w;      /* x */
+    int64_t o, kh, kw;       /* weights */
+    int64_t oh, ow;          /* y */
+    int64_t sh, sw, ph, pw;
+} conv_sizes;
+
+static conv_sizes sizes_of(const clvi_conv2d_attr *a, const clvi_desc *x, const clvi_desc *w, const clvi_desc *y)
+{
+    return (conv_sizes){
+        .n = x->shape[0], .c = x->shape[1], .h = x->shape[2], .w = x->shape[3],
+        .o = w->shape[0], .kh = w->shape[2], .kw = w->shape[3],
+        .oh = y->shape[2], .ow = y->shape[3],
+        .sh = a->stride[0], .sw = a->stride[1], .ph = a->pad[0], .pw = a->pad[1],
+    };
+}
+
+#define SELF "device/cpu/ref_conv2d.c"
+#include "device/cpu/real.h"
+
+static clv_status conv2d(const clvi_op_call *call)
+{
+    CLVI_REF_LOOP(call, call->out[0].shape[0] * call->out[0].shape[1], 1, conv2d_range);
+    return CLV_OK;
+}
+CLVI_REF_KERNEL(conv2d);
+
+static clv_status conv2d_bwd_data(const clvi_op_call *call)
+{
+    CLVI_REF_LOOP(call, call->out[0].shape[0] * call->out[0].shape[1], 1, conv2d_bwd_data_range);
+    return CLV_OK;
+}
+CLVI_REF_KERNEL(conv2d_bwd_data);
+
+static clv_status conv2d_bwd_weights(const clvi_op_call *call)
+{
+    CLVI_REF_LOOP(call, call->out[0].shape[0] * call->out[0].shape[1], 1, conv2d_bwd_weights_range);
+    return CLV_OK;
+}
+CLVI_REF_KERNEL(conv2d_bwd_weights);
+
+#else
+
+/* Plane (n, o) of y is item n * O + o. */
+static void FN(conv2d_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const conv_sizes s = sizes_of(call->attr, &call->in[0], &call->in[1], &call->out[0]);
+    const REAL *x = call->in_data[0], *w = call->in_data[1];
+    REAL *y = call->out_data[0];
+    for (int64_t item = begin; item < end; item++) {
+        const REAL *image = x + item / s.o * s.c * s.h * s.w, *filter = w + item % s.o * s.c * s.kh * s.kw;
+        for (int64_t p = 0; p < s.oh; p++)
+            for (int64_t q = 0; q < s.ow; q++) {
+                double sum = 0;
+                for (int64_t c = 0; c < s.c; c++)
+                    for (int64_t i = 0; i < s.kh; i++)
+                        for (int64_t j = 0; j < s.kw; j++) {
+                            const int64_t row = p * s.sh - s.ph + i, col = q * s.sw - s.pw + j;
+                            if (row < 0 || row >= s.h || col < 0 || col >= s.w) continue;
+                            sum += (double)image[(c * s.h + row) * s.w + col] * filter[(c * s.kh + i) * s.kw + j];
+                        }
+                y[(item * s.oh + p) * s.ow + q] = (REAL)sum;
+            }
+    }
+}
+
+/* Plane (n, c) of dx is item n * C + c; each pixel gathers from the outputs it took part in. */
+static void FN(conv2d_bwd_data_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const conv_sizes s = sizes_of(call->attr, &call->out[0], &call->in[1], &call->in[0]);
+    const REAL *dy = call->in_data[0], *w = call->in_data[1];
+    REAL *dx = call->out_data[0];
+    for (int64_t item = begin; item < end; item++) {
+        const int64_t n = item / s.c, c = item % s.c;
+        for (int64_t row = 0; row < s.h; row++)
+            for (int64_t col = 0; col < s.w; col++) {
+                double sum = 0;
+                for (int64_t o = 0; o < s.o; o++)
+                    for (int64_t i = 0; i < s.kh; i++)
+                        for (int64_t j = 0; j < s.kw; j++) {
+                            const int64_t down = row + s.ph - i, right = col + s.pw - j;
+                            if (down < 0 || down % s.sh || right < 0 || right % s.sw) continue;
+                            const int64_t p = down / s.sh, q = right / s.sw;
+                            if (p >= s.oh || q >= s.ow) continue;
+                            sum += (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q] *
+                                   w[((o * s.c + c) * s.kh + i) * s.kw + j];
+                        }
+                dx[(item * s.h + row) * s.w + col] = (REAL)sum;
+            }
+    }
+}
+
+/* Plane (o, c) of dw is item o * C + c. */
+static void FN(conv2d_bwd_weights_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const conv_sizes s = sizes_of(call->attr, &call->in[0], &call->out[0], &call->in[1]);
+    const REAL *x = call->in_data[0], *dy = call->in_data[1];
+    REAL *dw = call->out_data[0];
+    for (int64_t item = begin; item < end; item++) {
+        const int64_t o = item / s.c, c = item % s.c;
+        for (int64_t i = 0; i < s.kh; i++)
+            for (int64_t j = 0; j < s.kw; j++) {
+                double sum = 0;
+                for (int64_t n = 0; n < s.n; n++)
+                    for (int64_t p = 0; p < s.oh; p++)
+                        for (int64_t q = 0; q < s.ow; q++) {
+                            const int64_t row = p * s.sh - s.ph + i, col = q * s.sw - s.pw + j;
+                            if (row < 0 || row >= s.h || col < 0 || col >= s.w) continue;
+                            sum += (double)x[((n * s.c + c) * s.h + row) * s.w + col] *
+                                   dy[((n * s.o + o) * s.oh + p) * s.ow + q];
+                        }
+                dw[(item * s.kh + i) * s.kw + j] = (REAL)sum;
+            }
+    }
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* ref_elementwise.c: relu, relu_bwd, add, sub, mul, scale. A NaN goes through all of them. */
+#ifndef REAL
+
+#include "device/cpu/ref.h"
+
+#define SELF "device/cpu/ref_elementwise.c"
+#include "device/cpu/real.h"
+
+#define ELEMENTWISE(op_name)                                                                                           \
+    static clv_status op_name(const clvi_op_call *call)                                                                \
+    {                                                                                                                  \
+        CLVI_REF_LOOP(call, clvi_desc_count(&call->out[0]), CLVI_REF_CHUNK, op_name##_range);                          \
+        return CLV_OK;                                                                                                 \
+    }                                                                                                                  \
+    CLVI_REF_KERNEL(op_name)
+
+ELEMENTWISE(relu);
+ELEMENTWISE(relu_bwd);
+ELEMENTWISE(add);
+ELEMENTWISE(sub);
+ELEMENTWISE(mul);
+ELEMENTWISE(scale);
+
+#else
+
+static void FN(relu_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const REAL *x = call->in_data[0];
+    REAL *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++) y[i] = x[i] < 0 ? 0 : x[i];
+}
+
+/* The gradient at 0 is 0. */
+static void FN(relu_bwd_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const REAL *dy = call->in_data[0], *y = call->in_data[1];
+    REAL *dx = call->out_data[0];
+    for (int64_t i = begin; i < end; i++) dx[i] = y[i] > 0 ? dy[i] : 0;
+}
+
+static void FN(add_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const clvi_add_attr *attr = call->attr;
+    const REAL *a = call->in_data[0], *b = call->in_data[1];
+    REAL *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++) {
+        const REAL sum = a[i] + b[i];
+        y[i] = attr->relu && sum < 0 ? 0 : sum;
+    }
+}
+
+static void FN(sub_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const REAL *a = call->in_data[0], *b = call->in_data[1];
+    REAL *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++) y[i] = a[i] - b[i];
+}
+
+static void FN(mul_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const REAL *a = call->in_data[0], *b = call->in_data[1];
+    REAL *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++) y[i] = a[i] * b[i];
+}
+
+static void FN(scale_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const clvi_scale_attr *attr = call->attr;
+    const REAL *x = call->in_data[0];
+    REAL *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++) y[i] = (REAL)(attr->factor * (double)x[i] + attr->offset);
+}
+
+#endif
