@@ -6,6 +6,8 @@
 #include <cleave/view.h>
 #include <cleave/option.h>
 #include <cleave/graph.h>
+#include <cleave/loss.h>
+#include <cleave/bank.h>
 #include <cleave/backbone.h>
 
 #endif
