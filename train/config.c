@@ -1,0 +1,169 @@
+/* config.c: the option table of a run, and where its values come from: defaults, a YAML file, the environment, flags. */
+#include "train/config.h"
+#include "core/checked.h"
+#include "core/file.h"
+
+#include <ctype.h>
+#include <string.h>
+
+extern char **environ;
+
+#define F64(F, N, D, LO, HI, H, S) CLVI_OPTION_F64(clvi_settings, F, N, D, LO, HI, H, S)
+#define I64(F, N, D, LO, HI, H, S) CLVI_OPTION_I64(clvi_settings, F, N, D, LO, HI, H, S)
+#define FLAG(F, N, D, H)           CLVI_OPTION_BOOL(clvi_settings, F, N, D, H)
+#define TEXT(F, N, D, H)           CLVI_OPTION_STRING(clvi_settings, F, N, D, H)
+#define CHOICE(F, N, D, C, H)      CLVI_OPTION_CHOICE(clvi_settings, F, N, D, C, H)
+#define LETTER(F, T, N, D, LO, HI, H, L) CLVI_OPTION_(clvi_settings, F, T, N, D, LO, HI, NULL, H, NULL, L)
+#define BIG 1e15
+
+const clvi_option clvi_settings_table[] = {
+    TEXT(data, "data", "", "data set to train on: a packed file, a folder of images, CIFAR or IDX files"),
+    TEXT(split, "split", "", "split of it to train on; empty: 'train' where there is one"),
+    TEXT(val_data, "val-data", "", "data set the kNN monitor classifies; empty: the training data set"),
+    TEXT(val_split, "val-split", "", "split of it; empty: 'test' or 'val' where there is one, else leave-one-out"),
+    TEXT(aug, "aug", "", "augmentation: a preset or a chain; empty: moco-v1, or moco-v2 with aug-plus"),
+    FLAG(aug_plus, "aug-plus", "false", "MoCo v2's augmentation"),
+    TEXT(eval_aug, "eval-aug", "", "preparation for evaluation; empty: the one that goes with the preset"),
+    I64(size, "size", "0", 0, 4096, "side of the training images in pixels; 0: as the augmentation says", NULL),
+    F64(crop_min, "crop-min", "0", 0, 1, "smallest area of a random crop; 0: as the augmentation says", NULL),
+    LETTER(workers, CLV_OPTION_I64, "workers", "1", 0, 1024, "loader threads; 0: load in the training thread", 'j'),
+    I64(prefetch, "prefetch", "2", 1, 64, "batches loaded ahead", NULL),
+
+    LETTER(arch, CLV_OPTION_STRING, "arch", "resnet50", 0, 0, "backbone", 'a'),
+    CHOICE(stem, "stem", "default", "default|imagenet|cifar|strided", "first layers; default: the backbone's own"),
+    I64(width, "width", "0", 0, 4096, "channels of the first stage; 0: the backbone's own", NULL),
+    FLAG(zero_init_residual, "zero-init-residual", "false", "start each block's last batch-norm scale at zero"),
+    FLAG(mlp, "mlp", "false", "MoCo v2's two-layer head"),
+    I64(moco_dim, "moco-dim", "128", 1, 65536, "size of the embedding", "D"),
+    I64(moco_mlp_dim, "moco-mlp-dim", "0", 0, 65536, "hidden size of the mlp head; 0: the features'", NULL),
+
+    TEXT(method, "method", "moco", "training method"),
+    I64(moco_k, "moco-k", "65536", 1, BIG, "rows of the memory bank", "K"),
+    F64(moco_m, "moco-m", "0.999", 0, 1, "momentum of the key encoder", "m"),
+    FLAG(moco_m_cos, "moco-m-cos", "false", "raise it to 1 along a half cosine"),
+    F64(moco_t, "moco-t", "0.07", 1e-4, 1e4, "softmax temperature", "tau"),
+    FLAG(symmetric, "symmetric", "false", "both views as query; the loss is the sum of the two directions"),
+    I64(bn_splits, "bn-splits", "1", 1, 4096, "groups of split batch norm; more than 1 stands for as many devices", NULL),
+    FLAG(shuffle_bn, "shuffle-bn", "true", "shuffle the key batch over the groups (acts with bn-splits > 1)"),
+    CHOICE(bn_buffers, "bn-buffers", "own", "own|copy|average",
+           "running statistics of the key encoder: its own (as published), the query's, or averaged like weights"),
+    CHOICE(queue_init, "queue-init", "random", "random|empty",
+           "bank before the first keys: random unit rows (as published), or rows left out until filled"),
+
+    TEXT(optimizer, "optimizer", "sgd", "optimiser"),
+    F64(lr, "lr", "0.03", 0, 1e6, "learning rate", NULL),
+    F64(momentum, "momentum", "0.9", 0, 1, "momentum of SGD", NULL),
+    F64(weight_decay, "weight-decay", "1e-4", 0, 1e6, "weight decay, on every parameter", NULL),
+    FLAG(nesterov, "nesterov", "false", "Nesterov momentum"),
+    FLAG(cos, "cos", "false", "cosine schedule to zero instead of steps"),
+    TEXT(schedule, "schedule", "120,160", "epochs after which the learning rate drops tenfold (without cos)"),
+    CHOICE(schedule_by, "schedule-by", "epoch", "epoch|step", "when the learning rate changes"),
+    I64(schedule_start, "schedule-start", "0", 0, 1, "number of the first epoch in the schedule's formula", NULL),
+    F64(warmup_epochs, "warmup-epochs", "0", 0, 1e6, "linear warm-up from zero", NULL),
+    I64(epochs, "epochs", "200", 1, 1e6, "epochs; also the horizon of the schedules", NULL),
+    I64(stop_epoch, "stop-epoch", "0", 0, 1e6, "stop after this epoch, the schedules' horizon staying; 0: never", NULL),
+    LETTER(batch_size, CLV_OPTION_I64, "batch-size", "256", 1, 1e6, "images a step", 'b'),
+
+    I64(seed, "seed", "0", 0, BIG, "seed of everything random", NULL),
+    LETTER(print_freq, CLV_OPTION_I64, "print-freq", "10", 1, 1e9, "steps between lines of the log", 'p'),
+    I64(save_freq, "save-freq", "0", 0, 1e6, "epochs between numbered checkpoints; 0: none", NULL),
+    I64(save_steps, "save-steps", "0", 0, 1e9, "steps between saves of last.h5 inside an epoch; 0: none", NULL),
+    TEXT(results_dir, "results-dir", "", "run directory; empty: runs/ and the name of the configuration"),
+    TEXT(resume, "resume", "", "'auto': go on with the run directory's newest checkpoint; or a checkpoint's path"),
+    FLAG(stop_on_collapse, "stop-on-collapse", "false", "end the run when the features collapse, not only warn"),
+
+    I64(knn_k, "knn-k", "200", 1, 1e6, "neighbours of the kNN monitor", "k"),
+    F64(knn_t, "knn-t", "0.1", 1e-4, 1e4, "its temperature", NULL),
+    CHOICE(knn_layer, "knn-layer", "embedding", "backbone|embedding", "features it compares"),
+    I64(knn_freq, "knn-freq", "1", 0, 1e6, "epochs between measurements (and after the last); 0: never", NULL),
+    I64(knn_bank, "knn-bank", "0", 0, BIG, "training images it searches, evenly spaced; 0: all", NULL),
+    I64(knn_queries, "knn-queries", "0", 0, BIG, "images it classifies, evenly spaced; 0: all", NULL),
+    CLVI_OPTION_END
+};
+
+/* Names MoCo's, SupCon's and solo-learn's users type. */
+static const struct { const char *alias, *name; } aliases[] = {
+    { "wd", "weight-decay" }, { "learning-rate", "lr" },    { "temp", "moco-t" }, { "temperature", "moco-t" },
+    { "num-workers", "workers" }, { "backbone", "arch" }, { "max-epochs", "epochs" },
+};
+
+const clv_option_info *clv_train_option_at(int index)
+{
+    return index >= 0 && index < clvi_option_count(clvi_settings_table) ? &clvi_settings_table[index].info : NULL;
+}
+
+bool clv_train_alias_at(int index, const char **alias, const char **name)
+{
+    if (index < 0 || index >= (int)CLVI_COUNT(aliases)) return false;
+    *alias = aliases[index].alias;
+    *name = aliases[index].name;
+    return true;
+}
+
+clv_status clv_config_create(clv_context *ctx, clv_config **out)
+{
+    CLV_CHECK(ctx && out, CLV_ERR_INVALID, "clv_config_create: an argument is NULL");
+    *out = NULL;
+    clv_config *config = clvi_calloc(ctx, 1, sizeof *config);
+    if (!config) return CLV_ERR_NOMEM;
+    config->ctx = ctx;
+    clvi_options_default(clvi_settings_table, &config->settings);
+    *out = config;
+    return CLV_OK;
+}
+
+void clv_config_destroy(clv_config *config)
+{
+    if (config) clvi_free(config->ctx, config);
+}
+
+static clv_status set(clv_config *config, const char *what, const char *name, const char *value)
+{
+    for (size_t i = 0; name && i < CLVI_COUNT(aliases); i++)
+        if (clvi_name_equal(aliases[i].alias, name)) name = aliases[i].name;
+    return clvi_option_set(clvi_settings_table, &config->settings, what, name, value);
+}
+
+clv_status clv_config_set(clv_config *config, const char *name, const char *value)
+{
+    CLV_CHECK(config && name && value, CLV_ERR_INVALID, "clv_config_set: an argument is NULL");
+    return set(config, "configuration", name, value);
+}
+
+clv_status clv_config_get(const clv_config *config, const char *name, char *text, size_t size)
+{
+    CLV_CHECK(config && name && text, CLV_ERR_INVALID, "clv_config_get: an argument is NULL");
+    const clvi_option *option = clvi_option_find(clvi_settings_table, name);
+    CLV_CHECK(option, CLV_ERR_INVALID, "configuration: no option '%s'", name);
+    const int length = clvi_option_format(option, &config->settings, text, size);
+    CLV_CHECK(length >= 0 && (size_t)length < size, CLV_ERR_INVALID, "clv_config_get: '%s' needs %d bytes, %zu given",
+              name, length + 1, size);
+    return CLV_OK;
+}
+
+/* ---- environment ---- */
+
+/* Variables of the library that are no options of a run. */
+static bool is_library_variable(const char *name, size_t length)
+{
+    static const char *const known[] = { "CLEAVE_CPU_ISA", "CLEAVE_CONV", "CLEAVE_THREADS" };
+    for (size_t i = 0; i < CLVI_COUNT(known); i++)
+        if (strlen(known[i]) == length && !memcmp(known[i], name, length)) return true;
+    return false;
+}
+
+clv_status clv_config_env(clv_config *config)
+{
+    CLV_CHECK(config, CLV_ERR_INVALID, "clv_config_env: config must not be NULL");
+    for (char **e = environ; e && *e; e++) {
+        const char *equals = strchr(*e, '=');
+        if (strncmp(*e, "CLEAVE_", 7) != 0 || !equals) continue;
+        const size_t length = (size_t)(equals - *e);
+        if (is_library_variable(*e, length)) continue;
+        char name[64] = "";
+        CLV_CHECK(length - 7 < sizeof name, CLV_ERR_INVALID, "environment: %.80s is no option", *e);
+        for (size_t i = 7; i < length; i++) name[i - 7] = (char)tolower((unsigned char)(*e)[i]);
+        CLV_TRY(set(config, "environment", name, equals + 1));
+    }
+    return CLV_OK;
+}

@@ -1,0 +1,65 @@
+/* config.h: the settings of a run and the one table they come from. */
+#ifndef CLVI_TRAIN_CONFIG_H
+#define CLVI_TRAIN_CONFIG_H
+
+#include <cleave/train.h>
+#include "core/context.h"
+#include "core/option.h"
+
+#define CLVI_PATH_SIZE 1024
+
+typedef struct clvi_settings {
+    /* data */
+    char    data[CLVI_PATH_SIZE], split[64], val_data[CLVI_PATH_SIZE], val_split[64];
+    char    aug[4096], eval_aug[4096];
+    bool    aug_plus;
+    int64_t size;
+    double  crop_min;
+    int64_t workers, prefetch;
+    /* network */
+    char    arch[64];
+    int     stem;
+    int64_t width;
+    bool    zero_init_residual, mlp;
+    int64_t moco_dim, moco_mlp_dim;
+    /* method */
+    char    method[64];
+    int64_t moco_k;
+    double  moco_m, moco_t;
+    bool    moco_m_cos, symmetric, shuffle_bn;
+    int64_t bn_splits;
+    int     bn_buffers, queue_init;
+    /* optimisation */
+    char    optimizer[64];
+    double  lr, momentum, weight_decay;
+    bool    nesterov, cos;
+    char    schedule[256];
+    int     schedule_by;
+    double  warmup_epochs;
+    int64_t epochs, stop_epoch, schedule_start, batch_size;
+    /* run */
+    int64_t seed, print_freq, save_freq, save_steps;
+    char    results_dir[CLVI_PATH_SIZE], resume[CLVI_PATH_SIZE];
+    bool    stop_on_collapse;
+    /* monitor */
+    int64_t knn_k, knn_freq, knn_bank, knn_queries;
+    double  knn_t;
+    int     knn_layer;
+} clvi_settings;
+
+enum { CLVI_STEM_DEFAULT };                                   /* then the backbone's own choices, in its order */
+enum { CLVI_BN_BUFFERS_OWN, CLVI_BN_BUFFERS_COPY, CLVI_BN_BUFFERS_AVERAGE };
+enum { CLVI_SCHEDULE_BY_EPOCH, CLVI_SCHEDULE_BY_STEP };
+
+extern const clvi_option clvi_settings_table[];
+
+struct clv_config {
+    clv_context  *ctx;
+    clvi_settings settings;
+};
+
+/* The configuration as YAML text (clvi_free it), and from such text: the form inside a checkpoint. `what` opens messages. */
+clv_status clvi_config_text(const clv_config *config, char **text) CLV_NODISCARD;
+clv_status clvi_config_parse(clv_config *config, const char *what, const char *text, size_t size) CLV_NODISCARD;
+
+#endif
