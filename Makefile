@@ -114,9 +114,9 @@ bench: ## measure what cleave promises to be fast; results as CSV in build/bench
 
 examples: $(EXAMPLES) ## build examples/*.c against the library in the build folder
 
-C_FILES = $(shell git ls-files '*.c' '*.h')
-format: ## lay the C files out anew (clang-format)
-	clang-format -i $(C_FILES)
+format: ## lay out the lines of C that changed since the last commit (clang-format)
+	@sh mk/deps.sh lint
+	git clang-format --extensions c,h
 
 lint: ## static analysis (clang-tidy, cppcheck)
 	@sh mk/deps.sh build lint
@@ -124,8 +124,9 @@ lint: ## static analysis (clang-tidy, cppcheck)
 
 .PHONY: lint-run
 lint-run:
-	clang-tidy --quiet $(LIB_SRC) $(CLI_SRC) -- -std=c11 -D_GNU_SOURCE -fopenmp $(ALL_CPPFLAGS)
-	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
+	@printf '%s\n' $(LIB_SRC) $(CLI_SRC) | xargs -P $$(nproc) -I{} \
+	    clang-tidy --quiet {} -- -std=c11 -D_GNU_SOURCE -fopenmp $(ALL_CPPFLAGS)
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppressions-list=mk/cppcheck.supp -D_GNU_SOURCE -Iinclude -Iruntime -I. $(LIB_SRC) $(CLI_SRC)
 
 clean: ## remove everything that was built

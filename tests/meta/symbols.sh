@@ -12,9 +12,14 @@ exported=$(nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3)
 foreign=$(grep -v '^clv_[a-z0-9_]*$' <<<"$exported")
 [ -z "$foreign" ] || { echo "$library exports what is not clv_*:"; echo "$foreign"; status=1; }
 
+# The static library keeps to its own names, too: everything shares one name space in the program that links it.
+foreign=$(nm -g --defined-only --format=posix "$build/libcleave.a" | awk '$1 !~ /^(clv|clvi)_|:$/ { print $1 }' | sort -u)
+[ -z "$foreign" ] || { echo "$build/libcleave.a defines what is neither clv_* nor clvi_*:"; echo "$foreign"; status=1; }
+
 # A public function that is declared but not there fails only in the program of a user: look here instead.
-declared=$(cat include/cleave/*.h | "${CC:-gcc}" -fpreprocessed -dD -E -P - 2>/dev/null |
+declared=$(cat include/cleave/*.h | "${CC:-gcc}" -x c -fpreprocessed -dD -E -P - |
     tr '\n' ' ' | grep -o 'CLV_API [^;{}]*' | grep -o '\bclv_[a-z0-9_]* *(' | tr -d ' (' | sort -u)
+[ -n "$declared" ] || { echo "no declarations found in include/cleave"; exit 1; }
 absent=$(comm -23 <(echo "$declared") <(sort -u <<<"$exported"))
 [ -z "$absent" ] || { echo "declared in include/cleave but not defined:"; echo "$absent"; status=1; }
 
