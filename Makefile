@@ -69,11 +69,16 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
-$(BUILD)/libcleave.a: $(LIB_OBJ)
-	@rm -f $@
-	$(Q)$(AR) rcsD $@ $^
+# Likewise the list of what the library is made of: a file that is gone leaves it, too.
+$(BUILD)/objects: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIB_OBJ)' | cmp -s - $@ || echo '$(LIB_OBJ)' > $@
 
-$(SHARED): $(LIB_OBJ) mk/libcleave.map
+$(BUILD)/libcleave.a: $(LIB_OBJ) $(BUILD)/objects
+	@rm -f $@
+	$(Q)$(AR) rcsD $@ $(LIB_OBJ)
+
+$(SHARED): $(LIB_OBJ) $(BUILD)/objects mk/libcleave.map
 	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=mk/libcleave.map -Wl,-z,defs,-z,now \
 	    $(ALL_LDFLAGS) $(LIB_OBJ) $(DEP_LIBS) -o $@
 

@@ -26,8 +26,10 @@ test        program:chromium          chromium               chromium           
 valgrind    program:valgrind          valgrind               valgrind             valgrind
 lint        program:clang-tidy        clang-tidy             clang-tools-extra    clang
 lint        program:clang-format      clang-format           clang-tools-extra    clang
+lint        file:/usr/lib/llvm-*/lib/clang/*/include/omp.h libomp-dev libomp-devel   openmp
 lint        program:cppcheck          cppcheck               cppcheck             cppcheck
 fuzz        program:clang             clang                  clang                clang
+fuzz        file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-dev compiler-rt compiler-rt
 glyphs      module:freetype2          libfreetype-dev        freetype-devel       freetype2
 '
 
@@ -41,6 +43,7 @@ present() {     # present KIND:NAME
     name=${1#*:}
     case $1 in
     program:*) command -v "$name" ;;
+    file:*)    ls $name ;;      # a pattern
     module:*)  pkg-config --exists "$name" ;;
     # cmocka.h wants these four before itself.
     header:*)  printf '#include <%s>\n' stdarg.h stddef.h stdint.h setjmp.h "$name" | gcc -E - ;;

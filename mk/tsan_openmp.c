@@ -1,8 +1,8 @@
 /* tsan_openmp.c: tells the thread sanitizer what OpenMP promises. Part of the library in the tsan build only.
- * Debian's libgomp is not instrumented, so the sanitizer sees neither the start nor the end of a parallel region and takes
- * all its memory for shared without order. Every region starts through GOMP_parallel; the linker sends those calls
- * here (--wrap), and two edges are drawn: caller before threads, threads before caller. Accesses inside of one region
- * stay unordered, so real races there are still found. */
+ * Debian's libgomp is not instrumented, so the sanitizer sees neither the start nor the end of a parallel region and
+ * takes all its memory for shared without order. Every region starts through GOMP_parallel; the linker sends those
+ * calls here (--wrap), and two edges are drawn: caller before threads, threads before caller. Accesses inside of one
+ * region stay unordered, so real races there are still found. */
 #include <sanitizer/tsan_interface.h>
 
 typedef struct region {

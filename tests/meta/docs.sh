@@ -2,7 +2,7 @@
 # Links in the documentation lead somewhere, and every subcommand has its section.
 set -u
 status=0
-mapfile -t pages < <(find . -path ./build -prune -o -path ./.git -prune -o -path ./runs -prune -o -name '*.md' -print | sort)
+mapfile -t pages < <(find . \( -path ./build -o -path ./.git -o -path ./runs \) -prune -o -name '*.md' -print | sort)
 for page in "${pages[@]}"; do
     while read -r link; do
         [[ $link =~ ^(https?:|mailto:) ]] && continue

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What `make install` puts down can be used: every example is built outside of the sources, by pkg-config alone, with the
-# shared and with the static library. `make uninstall` leaves nothing behind, and DESTDIR is put before everything.
+# What `make install` puts down can be used: every example is built outside of the sources, by pkg-config alone, with
+# the shared and with the static library. `make uninstall` leaves nothing behind, and DESTDIR is put before everything.
 set -u
 cc=${CC:-gcc}
 quiet_make() {
@@ -26,10 +26,9 @@ read -r -a shared <<<"$(pkg-config --libs cleave)"
 read -r -a static <<<"$(pkg-config --static --libs cleave)"
 static=("${static[@]/#-lcleave/$prefix/lib/libcleave.a}")
 for source in *.c; do
-    "$cc" -std=c11 -Wall -Wextra -Werror -D_GNU_SOURCE "${cflags[@]}" "$source" "${shared[@]}" -lm -o "${source%.c}.shared" ||
-        fail "$source does not build with the shared library"
-    "$cc" -std=c11 -Wall -Wextra -Werror -D_GNU_SOURCE "${cflags[@]}" "$source" "${static[@]}" -lm -o "${source%.c}.static" ||
-        fail "$source does not build with the static library"
+    build=("$cc" -std=c11 -Wall -Wextra -Werror -D_GNU_SOURCE "${cflags[@]}" "$source")
+    "${build[@]}" "${shared[@]}" -lm -o "${source%.c}.shared" || fail "$source: not with the shared library"
+    "${build[@]}" "${static[@]}" -lm -o "${source%.c}.static" || fail "$source: not with the static library"
 done
 
 needed=$(LC_ALL=C readelf -d version.shared | grep NEEDED)

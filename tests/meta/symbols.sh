@@ -13,7 +13,8 @@ foreign=$(grep -v '^clv_[a-z0-9_]*$' <<<"$exported")
 [ -z "$foreign" ] || { echo "$library exports what is not clv_*:"; echo "$foreign"; status=1; }
 
 # The static library keeps to its own names, too: everything shares one name space in the program that links it.
-foreign=$(nm -g --defined-only --format=posix "$build/libcleave.a" | awk '$1 !~ /^(clv|clvi)_|:$/ { print $1 }' | sort -u)
+foreign=$(nm -g --defined-only --format=posix "$build/libcleave.a" | awk '$1 !~ /^clvi?_|:$/ { print $1 }' |
+    sort -u)
 [ -z "$foreign" ] || { echo "$build/libcleave.a defines what is neither clv_* nor clvi_*:"; echo "$foreign"; status=1; }
 
 # A public function that is declared but not there fails only in the program of a user: look here instead.
