@@ -98,6 +98,8 @@ CLV_API clv_node clv_input_image(clv_graph *g, const char *name, int64_t n, int6
 CLV_API clv_node clv_parameter(clv_graph *g, const char *name, clv_param_kind kind, int ndim, const int64_t *shape,
                                clv_init init);
 CLV_API bool clv_graph_training(const clv_graph *g);
+/* The set the graph uses: the one it was given or its own. Borrowed. */
+CLV_API clv_params *clv_graph_params(clv_graph *g);
 /* Shape of a value; ndim -1 when the graph already has an error. */
 CLV_API int clv_node_shape(const clv_graph *g, clv_node x, int64_t shape[CLV_MAX_DIMS]);
 CLV_API clv_dtype clv_node_dtype(const clv_graph *g, clv_node x);
@@ -123,6 +125,7 @@ CLV_API clv_node clv_scale(clv_graph *g, clv_node x, double factor, double offse
 CLV_API clv_node clv_matmul(clv_graph *g, clv_node a, bool trans_a, clv_node b, bool trans_b); /* [M,K][K,N] */
 CLV_API clv_node clv_linear(clv_graph *g, clv_node x /*[N,D]*/, clv_node w /*[O,D]*/, clv_node bias /*[O] or none*/);
 CLV_API clv_node clv_l2norm_rows(clv_graph *g, clv_node x /*[N,D]*/, double eps);            /* zero rows: zero, zero gradient */
+CLV_API clv_node clv_scale_rows(clv_graph *g, clv_node x /*[N,D]*/, clv_node s /*[N]*/);      /* row n times s[n] */
 CLV_API clv_node clv_row_dot(clv_graph *g, clv_node a /*[N,D]*/, clv_node b /*[N,D]*/);      /* [N] */
 CLV_API clv_node clv_batched_row_dot(clv_graph *g, clv_node a /*[N,D]*/, clv_node b /*[N,M,D]*/); /* [N,M] */
 CLV_API clv_node clv_reduce(clv_graph *g, clv_node x, int axis /* -1: all */, bool mean);
@@ -133,6 +136,12 @@ CLV_API clv_node clv_stop_gradient(clv_graph *g, clv_node x);
 /* per-row log-sum-exp minus the target's logit; [N]. mask u8 [N,C] (or none) leaves entries with 0 out; a row whose only
  * entry is its target gives exactly 0. targets: i64 [N]; < 0 ignores the row (0, no gradient). */
 CLV_API clv_node clv_softmax_xent(clv_graph *g, clv_node logits /*[N,C]*/, clv_node targets, clv_node mask);
+/* first, first + step, ...: int64 or uint8 [length]. A constant. */
+CLV_API clv_node clv_iota(clv_graph *g, clv_dtype dtype, int64_t length, int64_t first, int64_t step);
+/* x where the mask is 1, else 0. mask: uint8 [N,C], or [C] for all rows. */
+CLV_API clv_node clv_mask(clv_graph *g, clv_node x /*[N,C]*/, clv_node mask);
+/* uint8 [N,M]: 1 where a_i and b_j are different ids; a negative a_i differs from all. Not differentiable. */
+CLV_API clv_node clv_ids_differ(clv_graph *g, clv_node a /*i64 [N]*/, clv_node b /*i64 [M]*/);
 
 /* ---- gradients, finishing, running ---- */
 

@@ -28,6 +28,9 @@
  *   softmax_xent_bwd        dper_row, logits, targets, mask?, lse            -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D], valid? u8 [K], ids? i64 [B], bank_ids? i64 [K]
  *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
+ *   iota                    -> y i64 or u8 [N]: first + i step
+ *   mask                    x [N,C], mask u8 [N,C] or [C] -> y (0 where the mask is 0)
+ *   ids_differ              a i64 [N], b i64 [M] -> u8 [N,M]: a_i < 0 or a_i != b_j
  *   reorder                 x -> y (same elements, another layout)
  */
 #ifndef CLVI_DEVICE_ATTR_H
@@ -102,6 +105,12 @@ typedef struct clvi_slice_attr {
     int64_t begin, length;
     int64_t full;      /* slice_bwd: length of the whole axis */
 } clvi_slice_attr;
+
+/* iota. */
+typedef struct clvi_iota_attr {
+    int     dtype;                 /* clv_dtype */
+    int64_t length, first, step;
+} clvi_iota_attr;
 
 /* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. See losses/info_nce_bank.c. */
 typedef struct clvi_bank_nce_attr {
