@@ -53,6 +53,8 @@ EXAMPLES := $(EXAMPLE_SRC:%.c=$(BUILD)/%)
 SHARED   := $(BUILD)/libcleave.so.$(VERSION)
 # Uses every core unless the user already said how many.
 JOBS      = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+# DEPS=no: whatever is installed has to do.
+NEED      = @$(if $(filter no,$(DEPS)),:,sh mk/deps.sh)
 SUBMAKE   = $(MAKE) --no-print-directory
 
 .PHONY: all FORCE
@@ -105,10 +107,10 @@ include mk/install.mk
 .PHONY: deps demo bench examples format lint clean help
 # deps comes first and make starts anew after it: what was probed before an installation is out of date.
 deps: ## install what the build and the report need (Debian, Ubuntu)
-	@sh mk/deps.sh build report
+	$(NEED) build report
 
 demo: ## install what is missing, build, train a small encoder and write its report (DATA=FILE: your own data)
-	@sh mk/deps.sh build report
+	$(NEED) build report
 	+@$(SUBMAKE) $(JOBS) all
 	@DATA='$(DATA)' recipes/demo.sh
 
@@ -120,11 +122,11 @@ bench: ## measure what cleave promises to be fast; results as CSV in build/bench
 examples: $(EXAMPLES) ## build examples/*.c against the library in the build folder
 
 format: ## lay out the lines of C that changed since the last commit (clang-format)
-	@sh mk/deps.sh lint
+	$(NEED) lint
 	git clang-format --extensions c,h
 
 lint: ## static analysis (clang-tidy, cppcheck)
-	@sh mk/deps.sh build lint
+	$(NEED) build lint
 	+@$(SUBMAKE) lint-run
 
 .PHONY: lint-run

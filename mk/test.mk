@@ -18,7 +18,7 @@ RUN_TESTS = env $(TEST_ENV) $(TEST_ENV_$(CONFIG)) bash tests/run.sh -t $(TEST_LI
 
 .PHONY: test test-run asan ubsan tsan valgrind torture
 test: ## install what is missing, build everything and run every test
-	@sh mk/deps.sh build report test
+	$(NEED) build report test
 	+@$(SUBMAKE) $(JOBS) test-run
 
 # Examples and benches are built so that they cannot rot.
@@ -35,7 +35,7 @@ tsan: ## all tests with the thread sanitizer
 VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
             --suppressions=mk/valgrind.supp
 valgrind: ## the unit tests under valgrind
-	@sh mk/deps.sh build test valgrind
+	$(NEED) build test valgrind
 	+@$(SUBMAKE) $(JOBS) CONFIG=debug valgrind-run
 
 .PHONY: valgrind-run
@@ -45,7 +45,7 @@ valgrind-run: $(VALGRIND_TESTS)
 	    $(RUN_TESTS) -t 600 $(VALGRIND_TESTS)
 
 torture: ## the fault tests at full depth: every allocation and every write fails once (CLEAVE_TORTURE=1)
-	@sh mk/deps.sh build test
+	$(NEED) build test
 	+@$(SUBMAKE) $(JOBS) CONFIG=asan TEST_LIMIT=3600 torture-run
 
 .PHONY: torture-run
