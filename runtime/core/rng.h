@@ -16,7 +16,8 @@ typedef enum clvi_rng_purpose {
     CLVI_RNG_SHUFFLE,       /* shuffling batch norm: sample = step */
     CLVI_RNG_LOSS,          /* draws inside a loss */
     CLVI_RNG_SUBSET,        /* choosing a subset for evaluation */
-    CLVI_RNG_TEST
+    CLVI_RNG_TEST,
+    CLVI_RNG_AFFINE         /* random affine maps of pictures */
 } clvi_rng_purpose;
 
 typedef struct clvi_rng {

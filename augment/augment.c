@@ -1,0 +1,206 @@
+/* augment.c: a chain of augmentations as an object and as a transform. */
+#include "augment/chain.h"
+#include <string.h>
+
+/* ---- making ---- */
+
+static clv_status chain_check(clv_augment *a)
+{
+    for (int i = 0; i < a->count; i++) {
+        const clvi_augment_class *class = a->step[i].class;
+        CLV_CHECK(!class->emit || i == a->count - 1, CLV_ERR_INVALID, "augmentation '%s' must be the last step",
+                  class->info.name);
+        if (class->prepare) CLV_TRY(class->prepare(a->step[i].params));
+        if (class->out_size) a->size = class->out_size(a->step[i].params);
+    }
+    CLV_CHECK(a->size > 0, CLV_ERR_INVALID,
+              "an augmentation must end in one picture size: add random-resized-crop or center-crop");
+    return CLV_OK;
+}
+
+static clv_status chain_build(clv_augment *a, const char *text, const clv_option *overrides, int n)
+{
+    const clv_augment_preset *preset = clv_augment_preset_find(text);
+    CLV_TRY(clvi_chain_parse(a, preset ? preset->text : text));
+    CLV_CHECK(a->count > 0, CLV_ERR_INVALID, "an augmentation needs at least one step; '%.40s' has none", text);
+    if (!a->step[a->count - 1].class->emit) CLV_TRY(clvi_chain_append(a, clvi_augment_class_find("normalize")));
+    for (int i = 0; i < n; i++) CLV_TRY(clvi_chain_override(a, &overrides[i]));
+    CLV_TRY(chain_check(a));
+    return clvi_chain_format(a, &a->text);
+}
+
+clv_status clv_augment_create(clv_context *ctx, const char *text, const clv_option *overrides, int n, clv_augment **out)
+{
+    CLV_CHECK(ctx && text && out && n >= 0 && (overrides || n == 0), CLV_ERR_INVALID,
+              "clv_augment_create: an argument is NULL, or the number of overrides is negative");
+    *out = NULL;
+    clv_augment *a = clvi_calloc(ctx, 1, sizeof *a);
+    if (!a) return CLV_ERR_NOMEM;
+    a->ctx = ctx;
+    const clv_status st = chain_build(a, text, overrides, n);
+    if (st != CLV_OK) {
+        clv_augment_destroy(a);
+        return st;
+    }
+    *out = a;
+    return CLV_OK;
+}
+
+void clv_augment_destroy(clv_augment *a)
+{
+    if (!a) return;
+    for (int i = 0; i < a->count; i++) clvi_free(a->ctx, a->step[i].params);
+    clvi_free(a->ctx, a->text);
+    clvi_free(a->ctx, a);
+}
+
+const char *clv_augment_describe(const clv_augment *a)
+{
+    return a->text;
+}
+
+void clv_augment_normalization(const clv_augment *a, int64_t channel, float *mean, float *std)
+{
+    const clvi_normalize *p = clvi_chain_normalize(a);
+    const int64_t c = CLVI_MIN(CLVI_MAX(channel, 0), CLVI_AUGMENT_CHANNELS - 1);
+    *mean = p->m[c];
+    *std = p->s[c];
+}
+
+int clvi_augment_step_count(const clv_augment *a)
+{
+    return a->count;
+}
+
+const clvi_augment_step *clvi_augment_step_at(const clv_augment *a, int i)
+{
+    return i >= 0 && i < a->count ? &a->step[i] : NULL;
+}
+
+void clvi_augment_set_plain(clv_augment *a, bool plain)
+{
+    a->plain = plain;
+}
+
+/* ---- the frame ---- */
+
+uint8_t *clvi_frame_spare(const clvi_frame *f)
+{
+    return f->buffers[f->planes == f->buffers[0]];
+}
+
+void clvi_frame_adopt_spare(clvi_frame *f, int height, int width)
+{
+    f->planes = clvi_frame_spare(f);
+    f->pixels = f->planes;
+    f->height = height;
+    f->width = width;
+    f->row_stride = width;
+    f->pixel_stride = 1;
+    f->plane_stride = (int64_t)height * width;
+}
+
+void clvi_frame_own(clvi_frame *f)
+{
+    if (f->planes) return;
+    uint8_t *out = clvi_frame_spare(f);
+    for (int c = 0; c < f->channels; c++)
+        for (int y = 0; y < f->height; y++) {
+            const uint8_t *row = f->pixels + c * f->plane_stride + y * f->row_stride;
+            for (int x = 0; x < f->width; x++) *out++ = row[x * f->pixel_stride];
+        }
+    clvi_frame_adopt_spare(f, f->height, f->width);
+}
+
+/* ---- applying ---- */
+
+/* Scratch: two planar pictures and the largest step's temporary. */
+typedef struct chain_room {
+    size_t picture, temp;
+} chain_room;
+
+static chain_room room_for(const clv_augment *a, clvi_geometry g)
+{
+    chain_room room = { 0, 0 };
+    for (int i = 0; i < a->count; i++) {
+        const clvi_augment_class *class = a->step[i].class;
+        const void *params = a->step[i].params;
+        const size_t temp = class->temp_size ? class->temp_size(params, &g) : 0;
+        room.temp = CLVI_MAX(room.temp, temp);
+        if (class->out_size) g.height = g.width = class->out_size(params);
+        if (!class->emit) room.picture = CLVI_MAX(room.picture, (size_t)g.height * (size_t)g.width * (size_t)g.channels);
+    }
+    room.picture = clvi_round_up(room.picture + CLVI_FRAME_SLACK, CLVI_ALIGN);
+    return room;
+}
+
+static bool size_is_allowed(int64_t height, int64_t width, int64_t channels)
+{
+    return height >= 1 && width >= 1 && height <= CLV_AUGMENT_MAX_SIDE && width <= CLV_AUGMENT_MAX_SIDE &&
+           (channels == 1 || channels == 3);
+}
+
+static int64_t chain_scratch_size(void *user, int64_t max_height, int64_t max_width, int64_t channels)
+{
+    if (!size_is_allowed(max_height, max_width, channels)) return -1;
+    const chain_room room = room_for(user, (clvi_geometry) { (int)max_height, (int)max_width, (int)channels });
+    return (int64_t)(2 * room.picture + room.temp);
+}
+
+static clv_status check_picture(const clv_image *in)
+{
+    CLV_CHECK(in && in->pixels, CLV_ERR_INVALID, "augmentation: the picture is NULL");
+    CLV_CHECK(size_is_allowed(in->height, in->width, in->channels), CLV_ERR_SHAPE,
+              "augmentation: want a picture of 1..%d x 1..%d pixels and 1 or 3 channels, got %" PRId64 " x %" PRId64
+              " x %" PRId64, CLV_AUGMENT_MAX_SIDE, CLV_AUGMENT_MAX_SIDE, in->height, in->width, in->channels);
+    CLV_CHECK(in->row_stride >= in->width * in->channels, CLV_ERR_SHAPE,
+              "augmentation: rows of %" PRId64 " bytes are %" PRId64 " bytes apart", in->width * in->channels,
+              in->row_stride);
+    return CLV_OK;
+}
+
+bool clvi_augment_draw(const clv_augment *a, int i, const clvi_geometry *in, uint64_t seed, uint32_t epoch,
+                       uint64_t sample, uint32_t view, void *draw)
+{
+    const clvi_augment_step *step = &a->step[i];
+    if (!step->class->draw) return true;
+    /* Two steps of one class in a chain draw different numbers. */
+    const uint64_t own_seed = seed + (uint64_t)step->occurrence * UINT64_C(0x9e3779b97f4a7c15);
+    clvi_rng rng = clvi_rng_make(own_seed, step->class->purpose, epoch, sample, view);
+    return step->class->draw(step->params, in, &rng, draw);
+}
+
+static clv_status chain_apply(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample,
+                              uint32_t view, void *scratch, size_t scratch_size, float *out)
+{
+    const clv_augment *a = user;
+    CLV_TRY(check_picture(in));
+    const clvi_geometry whole = { (int)in->height, (int)in->width, (int)in->channels };
+    const chain_room room = room_for(a, whole);
+    CLV_CHECK(scratch && out && scratch_size >= 2 * room.picture + room.temp, CLV_ERR_INVALID,
+              "augmentation: a picture of %" PRId64 " x %" PRId64 " needs %zu bytes of scratch and an output, got %zu",
+              in->height, in->width, 2 * room.picture + room.temp, scratch_size);
+    uint8_t *memory = scratch;
+    clvi_frame f = { .height = whole.height, .width = whole.width, .channels = whole.channels, .pixels = in->pixels,
+                     .row_stride = in->row_stride, .pixel_stride = in->channels, .plane_stride = 1,
+                     .buffers = { memory, memory + room.picture }, .temp = memory + 2 * room.picture,
+                     .plain = a->plain };
+    for (int i = 0; i < a->count; i++) {
+        const clvi_augment_class *class = a->step[i].class;
+        union { double align; unsigned char bytes[CLVI_AUGMENT_DRAW_MAX]; } draw;
+        const clvi_geometry now = { f.height, f.width, f.channels };
+        if (class->emit) return class->emit(a->step[i].params, &f, out);
+        if (!clvi_augment_draw(a, i, &now, seed, epoch, sample, view, draw.bytes)) continue;
+        if (!class->resamples) clvi_frame_own(&f);
+        CLV_TRY(class->apply(a->step[i].params, draw.bytes, &f));
+    }
+    return clvi_fail(CLV_ERR_INTERNAL, "augmentation: the chain does not end in normalize");
+}
+
+clv_status clv_augment_transform(const clv_augment *a, clv_transform *out)
+{
+    CLV_CHECK(a && out, CLV_ERR_INVALID, "clv_augment_transform: an argument is NULL");
+    *out = (clv_transform) { .apply = chain_apply, .scratch_size = chain_scratch_size, .user = (void *)(uintptr_t)a,
+                             .height = a->size, .width = a->size };
+    return CLV_OK;
+}

@@ -1,0 +1,114 @@
+/* augment.h: the inside of a chain of augmentations: what a step is, and the picture that goes through. */
+#ifndef CLVI_AUGMENT_AUGMENT_H
+#define CLVI_AUGMENT_AUGMENT_H
+
+#include <cleave/augment.h>
+#include "core/checked.h"
+#include "core/context.h"
+#include "core/option.h"
+#include "core/rng.h"
+
+#define CLVI_AUGMENT_CHANNELS 3
+#define CLVI_AUGMENT_DRAW_MAX 64   /* bytes of the largest draw struct */
+#define CLVI_FRAME_SLACK 64        /* bytes that may be read past the end of a planar picture */
+
+typedef struct clvi_geometry {
+    int height, width, channels;
+} clvi_geometry;
+
+/* The picture on its way through a chain: bytes, because the published recipes were run on libraries that round to
+ * bytes after every step. It starts as the caller's interleaved pixels and is planar from the first step that writes:
+ * planes of height * width bytes without gaps, which is what makes the colour loops simple for the compiler. */
+typedef struct clvi_frame {
+    int            height, width, channels;
+    const uint8_t *pixels;          /* pixel (y, x) of channel c: y * row_stride + x * pixel_stride + c * plane_stride */
+    int64_t        row_stride, pixel_stride, plane_stride;
+    uint8_t       *planes;          /* pixels, when they are planar and may be written; else NULL */
+    uint8_t       *buffers[2];
+    uint8_t       *temp;            /* temp_size bytes as the step asked for, 64-byte aligned */
+    bool           plain;           /* do not use what the processor has beyond the baseline */
+} clvi_frame;
+
+/* One step of a chain. Drawing the random parameters and changing pixels are apart, so that another device can apply the
+ * same draws. */
+typedef struct clvi_augment_class {
+    clv_class_info     info;
+    size_t             params_size;
+    const clvi_option *options;
+    clvi_rng_purpose   purpose;
+    size_t             draw_size;
+    bool               resamples;        /* reads the frame as it is and leaves a new one; others work in place */
+    /* Checks the options against each other and derives what apply needs. May be NULL. */
+    clv_status (*prepare)(void *params);
+    /* Side of the square this step leaves, or NULL when it keeps the size. */
+    int (*out_size)(const void *params);
+    /* Bytes of frame->temp for a picture of this size; must not shrink as a side grows. NULL: none. */
+    size_t (*temp_size)(const void *params, const clvi_geometry *in);
+    /* Fills `draw`; false when the step does not act this time. NULL: it always acts and draws nothing. */
+    bool (*draw)(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw);
+    clv_status (*apply)(const void *params, const void *draw, clvi_frame *frame);
+    /* The last step of every chain (normalize) writes floats instead. */
+    clv_status (*emit)(const void *params, const clvi_frame *frame, float *out);
+} clvi_augment_class;
+
+/* The registry; NULL past the end, or for an unknown name. */
+const clvi_augment_class *clvi_augment_class_at(int i);
+const clvi_augment_class *clvi_augment_class_find(const char *name);
+
+/* A step of a chain as it was read. */
+typedef struct clvi_augment_step {
+    const clvi_augment_class *class;
+    void                     *params;
+    int                       occurrence;   /* how many earlier steps of the chain are of this class */
+} clvi_augment_step;
+
+int clvi_augment_step_count(const clv_augment *augment);
+const clvi_augment_step *clvi_augment_step_at(const clv_augment *augment, int i);
+
+/* The draw of step i: a pure function of its arguments. False when the step does not act. `draw` has
+ * CLVI_AUGMENT_DRAW_MAX bytes. */
+bool clvi_augment_draw(const clv_augment *augment, int i, const clvi_geometry *in, uint64_t seed, uint32_t epoch,
+                       uint64_t sample, uint32_t view, void *draw);
+
+/* Baseline code only, from now on: for the test that both give the same bits. */
+void clvi_augment_set_plain(clv_augment *augment, bool plain);
+
+/* ---- for steps ---- */
+
+/* Makes frame->planes writable; keeps the pixels. */
+void clvi_frame_own(clvi_frame *frame);
+/* The buffer that does not hold the picture: room for a planar picture. */
+uint8_t *clvi_frame_spare(const clvi_frame *frame);
+/* The spare buffer, now filled with height x width planes, becomes the picture. */
+void clvi_frame_adopt_spare(clvi_frame *frame, int height, int width);
+
+static inline size_t clvi_round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+/* Reads "0.5" or "0.4,0.5,0.6" into values; the count, or 0 when it is neither one nor three numbers. */
+int clvi_parse_channels(const char *text, float values[CLVI_AUGMENT_CHANNELS]);
+
+/* A step's probability option. */
+#define CLVI_OPTION_PROBABILITY(T, DEF) CLVI_OPTION_F64(T, p, "p", DEF, 0, 1, "probability that the step acts", NULL)
+
+/* An inner loop compiled twice, for the baseline and for AVX2, from one body; NAME(plain, ...) chooses. The bits are the
+ * same: integers, or floats without contraction. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define CLVI_TWO_PATHS(NAME, PARAMS, ARGS)                                                                             \
+    __attribute__((target("avx2"))) static void NAME##_avx2 PARAMS { NAME##_body ARGS; }                              \
+    static void NAME##_plain PARAMS { NAME##_body ARGS; }                                                              \
+    static void (*NAME##_choose(bool plain)) PARAMS                                                                    \
+    {                                                                                                                  \
+        return plain || !__builtin_cpu_supports("avx2") ? NAME##_plain : NAME##_avx2;                                  \
+    }
+#else
+#define CLVI_TWO_PATHS(NAME, PARAMS, ARGS)                                                                             \
+    static void NAME##_plain PARAMS { NAME##_body ARGS; }                                                              \
+    static void (*NAME##_choose(bool plain)) PARAMS                                                                    \
+    {                                                                                                                  \
+        (void)plain;                                                                                                   \
+        return NAME##_plain;                                                                                           \
+    }
+#endif
+#define CLVI_BODY static inline __attribute__((always_inline)) void
+
+#endif

@@ -1,0 +1,14 @@
+/* normalize.h: the last step's numbers, which a preview needs to undo it. */
+#ifndef CLVI_AUGMENT_NORMALIZE_H
+#define CLVI_AUGMENT_NORMALIZE_H
+
+#include "augment/augment.h"
+
+typedef struct clvi_normalize {
+    char  mean[96], std[96];
+    int   channels;                            /* derived, from here on: 1 when any number of channels will do */
+    float m[CLVI_AUGMENT_CHANNELS], s[CLVI_AUGMENT_CHANNELS];
+    float table[CLVI_AUGMENT_CHANNELS][256];   /* of every byte */
+} clvi_normalize;
+
+#endif

@@ -1,0 +1,220 @@
+/* resample.c: two-pass bilinear resizing with antialiasing: a triangle filter whose support grows with the reduction.
+ * Weights are fixed-point with 22 fractional bits and each pass rounds to bytes, as Pillow does, so the bytes are equal.
+ *
+ * Both passes are one kernel: a weighted sum of rows of 32 bytes. For the horizontal pass a strip of 32 picture rows is
+ * transposed first, so that a column of the picture is such a row. */
+#include "augment/resample.h"
+#include <math.h>
+#include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#define WEIGHT_BITS 22
+#define STRIP       32   /* bytes the kernel takes at once, and rows of a strip */
+#define TILE        16   /* the transposition works on TILE x TILE bytes */
+
+/* Output i is the sum over t < count[i] of weight[i * taps + t] * input[first[i] + t]. */
+typedef struct weights {
+    int      taps;
+    int     *first, *count;
+    int32_t *weight;
+} weights;
+
+/* ---- weights ---- */
+
+static int tap_count(double scale)
+{
+    return (int)ceil(fmax(scale, 1.0)) * 2 + 1;
+}
+
+static size_t weights_bytes(int n, double scale)
+{
+    return clvi_round_up((size_t)n * (size_t)(2 + tap_count(scale)) * sizeof(int32_t), CLVI_ALIGN);
+}
+
+static double triangle(double x)
+{
+    return fmax(1.0 - fabs(x), 0.0);
+}
+
+static weights weights_make(void *memory, int in_size, int full_size, int first_out, int n)
+{
+    const double scale = (double)in_size / full_size;
+    const double support = fmax(scale, 1.0), inverse = 1.0 / support;
+    weights w = { .taps = tap_count(scale), .first = memory };
+    w.count = w.first + n;
+    w.weight = w.count + n;
+    for (int i = 0; i < n; i++) {
+        const double center = (first_out + i + 0.5) * scale;
+        const int first = CLVI_MAX((int)(center - support + 0.5), 0);
+        const int count = CLVI_MIN((int)(center + support + 0.5), in_size) - first;
+        double sum = 0.0;
+        for (int t = 0; t < count; t++) sum += triangle((t + first - center + 0.5) * inverse);
+        for (int t = 0; t < count; t++) {
+            const double k = triangle((t + first - center + 0.5) * inverse) / sum;
+            w.weight[i * w.taps + t] = (int32_t)(0.5 + k * (1 << WEIGHT_BITS));
+        }
+        w.first[i] = first;
+        w.count[i] = count;
+    }
+    return w;
+}
+
+/* ---- the kernel ---- */
+
+static inline __attribute__((always_inline)) void weigh(const uint8_t *in, int64_t step, const int32_t *weight,
+                                                        int count, uint8_t *out)
+{
+    int32_t sum[STRIP];
+    for (int j = 0; j < STRIP; j++) sum[j] = 1 << (WEIGHT_BITS - 1);
+    for (int t = 0; t < count; t++)
+        for (int j = 0; j < STRIP; j++) sum[j] += weight[t] * in[t * step + j];
+    for (int j = 0; j < STRIP; j++) {
+        const int32_t v = sum[j] >> WEIGHT_BITS;
+        out[j] = (uint8_t)CLVI_MIN(v, 255);   /* weights are not negative */
+    }
+}
+
+/* Rows of `out` follow each other; row i of `in` starts at in + i * step. */
+CLVI_BODY weigh_columns_body(const uint8_t *in, int64_t step, const weights *w, int n, uint8_t *out)
+{
+    for (int i = 0; i < n; i++)
+        weigh(in + w->first[i] * step, step, w->weight + i * w->taps, w->count[i], out + (int64_t)i * STRIP);
+}
+CLVI_TWO_PATHS(weigh_columns, (const uint8_t *in, int64_t step, const weights *w, int n, uint8_t *out),
+               (in, step, w, n, out))
+
+/* in has rows of in_stride bytes, readable up to the next multiple of STRIP; out is width x n without gaps. */
+CLVI_BODY weigh_rows_body(const uint8_t *in, int64_t in_stride, const weights *w, int first_row, int width, int n,
+                          uint8_t *out)
+{
+    uint8_t part[STRIP];
+    for (int i = 0; i < n; i++, out += width) {
+        const uint8_t *rows = in + (w->first[i] - first_row) * in_stride;
+        const int32_t *weight = w->weight + i * w->taps;
+        int x = 0;
+        for (; x + STRIP <= width; x += STRIP) weigh(rows + x, in_stride, weight, w->count[i], out + x);
+        if (x == width) continue;
+        weigh(rows + x, in_stride, weight, w->count[i], part);
+        memcpy(out + x, part, (size_t)(width - x));
+    }
+}
+CLVI_TWO_PATHS(weigh_rows, (const uint8_t *in, int64_t in_stride, const weights *w, int first_row, int width, int n,
+                            uint8_t *out),
+               (in, in_stride, w, first_row, width, n, out))
+
+/* ---- transposition ---- */
+
+/* out[j][i] = in[i][j] for i, j < TILE. */
+static void transpose_tile(const uint8_t *in, int64_t in_stride, uint8_t *out, int64_t out_stride)
+{
+#if defined(__SSE2__)
+    __m128i a[TILE], b[TILE];
+    for (int i = 0; i < TILE; i++) a[i] = _mm_loadu_si128((const __m128i *)(const void *)(in + i * in_stride));
+    for (int round = 0; round < 4; round++) {   /* interleaving row i with row i + 8 four times is a transposition */
+        for (int i = 0; i < TILE / 2; i++) {
+            b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + TILE / 2]);
+            b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + TILE / 2]);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    for (int i = 0; i < TILE; i++) _mm_storeu_si128((__m128i *)(void *)(out + i * out_stride), a[i]);
+#else
+    for (int i = 0; i < TILE; i++)
+        for (int j = 0; j < TILE; j++) out[j * out_stride + i] = in[i * in_stride + j];
+#endif
+}
+
+/* A rows x cols matrix, rows <= STRIP, to cols rows of STRIP bytes. Room for whole tiles is written in `out`; nothing
+ * outside the matrix is read. */
+static void transpose_strip_in(const uint8_t *in, int64_t in_stride, int rows, int64_t cols, uint8_t *out)
+{
+    for (int i = 0; i < rows; i += TILE)
+        for (int64_t j = 0; j < cols; j += TILE) {
+            const uint8_t *from = in + i * in_stride + j;
+            int64_t stride = in_stride;
+            uint8_t edge[TILE * TILE];
+            if (i + TILE > rows || j + TILE > cols) {
+                const size_t width = (size_t)CLVI_MIN(cols - j, TILE);
+                memset(edge, 0, sizeof edge);
+                for (int k = 0; k < CLVI_MIN(rows - i, TILE); k++) memcpy(edge + k * TILE, from + k * stride, width);
+                from = edge;
+                stride = TILE;
+            }
+            transpose_tile(from, stride, out + j * STRIP + i, STRIP);
+        }
+}
+
+/* Back: n rows of STRIP bytes (room for whole tiles) to STRIP rows of out_stride >= round_up(n, TILE) bytes. */
+static void transpose_strip_out(const uint8_t *in, int n, uint8_t *out, int64_t out_stride)
+{
+    for (int i = 0; i < n; i += TILE)
+        for (int j = 0; j < STRIP; j += TILE)
+            transpose_tile(in + i * STRIP + j, STRIP, out + j * out_stride + i, out_stride);
+}
+
+/* ---- both passes ---- */
+
+typedef struct layout {
+    size_t  weights_x, weights_y, columns, narrow, middle;   /* bytes of each part of temp */
+    int64_t middle_stride, middle_plane;
+} layout;
+
+static layout layout_make(const clvi_geometry *in, double scale_x, double scale_y, int h, int w)
+{
+    const size_t c = (size_t)in->channels;
+    layout l = { .weights_x = weights_bytes(w, scale_x), .weights_y = weights_bytes(h, scale_y) };
+    l.columns = clvi_round_up((size_t)in->width * c, TILE) * STRIP + TILE * STRIP * c;
+    l.narrow = clvi_round_up((size_t)w, TILE) * STRIP * c;
+    l.middle_stride = (int64_t)clvi_round_up((size_t)w, STRIP);
+    l.middle_plane = (int64_t)clvi_round_up((size_t)in->height, STRIP) * l.middle_stride;
+    l.middle = (size_t)l.middle_plane * c;
+    return l;
+}
+
+size_t clvi_resample_temp(const clvi_geometry *in, double shrink, int h, int w)
+{
+    const layout l = layout_make(in, shrink, shrink, h, w);
+    return l.weights_x + l.weights_y + l.columns + l.narrow + l.middle;
+}
+
+/* The strip of `rows` rows from `pixels` on, narrowed to the window's width, into `middle`. */
+static void narrow_strip(const clvi_frame *f, const clvi_resample *r, const weights *wx, const uint8_t *pixels,
+                         int rows, uint8_t *columns, uint8_t *narrow, uint8_t *middle, const layout *l)
+{
+    void (*weigh_all)(const uint8_t *, int64_t, const weights *, int, uint8_t *) = weigh_columns_choose(f->plain);
+    const bool interleaved = f->pixel_stride != 1;
+    const int groups = interleaved ? 1 : f->channels;
+    const int per_group = f->channels / groups;
+    for (int g = 0; g < groups; g++) {
+        transpose_strip_in(pixels + g * f->plane_stride, f->row_stride, rows, (int64_t)r->box_w * per_group, columns);
+        for (int c = 0; c < per_group; c++) {
+            weigh_all(columns + c * STRIP, (int64_t)per_group * STRIP, wx, r->w, narrow);
+            transpose_strip_out(narrow, r->w, middle + (g + c) * l->middle_plane, l->middle_stride);
+        }
+    }
+}
+
+void clvi_resample_apply(clvi_frame *f, const clvi_resample *r)
+{
+    const clvi_geometry box = { r->box_h, r->box_w, f->channels };
+    const layout l = layout_make(&box, (double)r->box_w / r->full_w, (double)r->box_h / r->full_h, r->h, r->w);
+    const weights wx = weights_make(f->temp, r->box_w, r->full_w, r->x, r->w);
+    const weights wy = weights_make(f->temp + l.weights_x, r->box_h, r->full_h, r->y, r->h);
+    uint8_t *columns = f->temp + l.weights_x + l.weights_y;
+    uint8_t *narrow = columns + l.columns;
+    uint8_t *middle = narrow + l.narrow;
+
+    const int first = wy.first[0], end = wy.first[r->h - 1] + wy.count[r->h - 1];
+    const uint8_t *pixels = f->pixels + r->box_y * f->row_stride + r->box_x * f->pixel_stride;
+    for (int y = first; y < end; y += STRIP)
+        narrow_strip(f, r, &wx, pixels + y * f->row_stride, CLVI_MIN(end - y, STRIP), columns, narrow,
+                     middle + (y - first) * l.middle_stride, &l);
+
+    uint8_t *out = clvi_frame_spare(f);
+    for (int c = 0; c < f->channels; c++)
+        weigh_rows_choose(f->plain)(middle + c * l.middle_plane, l.middle_stride, &wy, first, r->w, r->h,
+                                    out + (int64_t)c * r->h * r->w);
+    clvi_frame_adopt_spare(f, r->h, r->w);
+}
