@@ -1,0 +1,21 @@
+/* weights.h: parameter sets in HDF5 files: one data set a parameter, torchvision's names, plain order (weights OIHW). */
+#ifndef CLVI_TRAIN_WEIGHTS_H
+#define CLVI_TRAIN_WEIGHTS_H
+
+#include "core/h5.h"
+#include "tensor/params.h"
+
+/* All parameters and buffers under `group`. Reading wants every one, of the right shape; other members are ignored. */
+clv_status clvi_weights_write(clv_context *ctx, const clv_params *params, clvi_h5 *h5, const char *group) CLV_NODISCARD;
+clv_status clvi_weights_read(clv_context *ctx, clv_params *params, clvi_h5 *h5, const char *group) CLV_NODISCARD;
+
+/* An arena laid out like the trainable parameters (optimiser state), under group/name. */
+clv_status clvi_weights_write_arena(clv_context *ctx, const clv_params *params, const void *arena, clvi_h5 *h5,
+                                    const char *group, const char *name) CLV_NODISCARD;
+clv_status clvi_weights_read_arena(clv_context *ctx, const clv_params *params, void *arena, clvi_h5 *h5,
+                                   const char *group, const char *name) CLV_NODISCARD;
+
+/* Copies every buffer (running statistics) of `from` into `to`: weight 1 replaces, less averages. */
+clv_status clvi_weights_mix_buffers(clv_context *ctx, clv_params *to, const clv_params *from, double weight) CLV_NODISCARD;
+
+#endif
