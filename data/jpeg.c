@@ -90,14 +90,25 @@ static clv_status decode_once(clv_decoder *decoder, const uint8_t *bytes, size_t
     return CLV_OK;
 }
 
-clv_status clvi_jpeg_decode(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, int *orientation)
+/* After a failure the handle remembers half a picture, so the next one gets a fresh handle. */
+static clv_status decode_afresh(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, bool *stray)
 {
     if (!decoder->jpeg) decoder->jpeg = tjInitDecompress();
     CLV_CHECK(decoder->jpeg, CLV_ERR_NOMEM, "JPEG: cannot start the decoder: %s", tjGetErrorStr2(NULL));
+    const clv_status st = decode_once(decoder, bytes, size, out, stray);
+    if (st != CLV_OK) {
+        tjDestroy(decoder->jpeg);
+        decoder->jpeg = NULL;
+    }
+    return st;
+}
+
+clv_status clvi_jpeg_decode(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, int *orientation)
+{
     bool stray = false;
     *orientation = find_orientation(bytes, size);
-    const clv_status st = decode_once(decoder, bytes, size, out, &stray);
+    const clv_status st = decode_afresh(decoder, bytes, size, out, &stray);
     if (!stray) return st;
     CLV_TRY(drop_stray_bytes(decoder, &bytes, &size));
-    return decode_once(decoder, bytes, size, out, &stray);
+    return decode_afresh(decoder, bytes, size, out, &stray);
 }
