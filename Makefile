@@ -50,6 +50,7 @@ TLIB_OBJ := $(TEST_LIB:%.c=$(BUILD)/%.o)
 TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(BUILD)/%)
 EXAMPLES := $(EXAMPLE_SRC:%.c=$(BUILD)/%)
+TOOLS    := $(TOOL_SRC:%.c=$(BUILD)/%)
 SHARED   := $(BUILD)/libcleave.so.$(VERSION)
 # Uses every core unless the user already said how many.
 JOBS      = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -100,11 +101,16 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libcleave.a
 $(BUILD)/examples/%: $(BUILD)/examples/%.o $(BUILD)/libcleave.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -o $@
 
+# Tools draw data sets; FreeType is theirs alone.
+$(BUILD)/recipes/tools/%.o: ALL_CPPFLAGS += $(FREETYPE_CFLAGS)
+$(BUILD)/recipes/tools/%: $(BUILD)/recipes/tools/%.o $(BUILD)/libcleave.a
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) $(FREETYPE_LIBS) -o $@
+
 -include mk/fuzz.mk
 include mk/test.mk
 include mk/install.mk
 
-.PHONY: deps demo bench examples format lint clean help
+.PHONY: deps demo bench examples tools format lint clean help
 # deps comes first and make starts anew after it: what was probed before an installation is out of date.
 deps: ## install what the build and the report need (Debian, Ubuntu)
 	$(NEED) build report
@@ -120,6 +126,10 @@ bench: ## measure what cleave promises to be fast; results as CSV in build/bench
 	@mv build/bench.csv.new build/bench.csv
 
 examples: $(EXAMPLES) ## build examples/*.c against the library in the build folder
+
+tools: ## build the programs that made the pictures of the recipes (recipes/tools)
+	$(NEED) build glyphs
+	+@$(SUBMAKE) $(JOBS) $(TOOLS)
 
 format: ## lay out the lines of C that changed since the last commit (clang-format)
 	$(NEED) lint
@@ -143,4 +153,4 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .SECONDARY:
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TLIB_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(EXAMPLES:=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TLIB_OBJ:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(EXAMPLES:=.d) $(TOOLS:=.d)

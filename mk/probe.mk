@@ -10,3 +10,5 @@ DEP_MISSING := $(shell $(PKG_CONFIG) --exists $(PKGS) openblas 2>/dev/null || ec
 DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) openblas 2>/dev/null)
 OPENBLAS_LIBS := $(shell $(PKG_CONFIG) --libs openblas 2>/dev/null) $(OPENBLAS_DIR:%=-Wl,-rpath,%)
 DEP_LIBS   := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) $(OPENBLAS_LIBS) -ldnnl -lm
+FREETYPE_CFLAGS = $(shell $(PKG_CONFIG) --cflags freetype2)
+FREETYPE_LIBS   = $(shell $(PKG_CONFIG) --libs freetype2)
