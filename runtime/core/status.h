@@ -19,7 +19,10 @@ clv_status clvi_fail_in(clv_status status, const char *what);
 
 #define CLV_CHECK(cond, status, ...)                                                                                   \
     do {                                                                                                               \
-        if (!(cond)) return clvi_fail((status), __VA_ARGS__);                                                          \
+        if (!(cond)) {                                                                                                 \
+            clvi_fail((status), __VA_ARGS__);                                                                          \
+            return (status);   /* not clvi_fail's result: the compiler shall see that it is no CLV_OK */               \
+        }                                                                                                              \
     } while (0)
 
 /* The same two in a function with a label `done` and a clv_status variable `st`. */
@@ -32,7 +35,8 @@ clv_status clvi_fail_in(clv_status status, const char *what);
 #define CLV_CHECK_OR_DONE(cond, status, ...)                                                                           \
     do {                                                                                                               \
         if (!(cond)) {                                                                                                 \
-            st = clvi_fail((status), __VA_ARGS__);                                                                     \
+            clvi_fail((status), __VA_ARGS__);                                                                          \
+            st = (status);                                                                                             \
             goto done;                                                                                                 \
         }                                                                                                              \
     } while (0)
