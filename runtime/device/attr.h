@@ -94,6 +94,7 @@ typedef struct clvi_shape_attr {
     int     ndim;
     int64_t shape[6];
     double  value;                 /* fill */
+    int     dtype;                 /* fill: clv_dtype */
 } clvi_shape_attr;
 
 /* concat along an axis (2 to 8 inputs); slice [begin, begin + length) of an axis. */

@@ -10,6 +10,8 @@
 typedef struct clvi_op_class {
     const char *name;
     size_t      attr_size;
+    int         n_in;      /* number of inputs; -1: 1 to CLVI_MAX_IN */
+    unsigned    optional;  /* bit i: input i may be CLV_NONE */
     /* Checks in[] and fills n_out and out[] (dtype, ndim, shape; layout is done by the caller). Messages start with the
      * operation's name: "l2norm_rows: expected 2 dimensions, got 1". */
     clv_status (*infer)(clvi_op_call *call);
@@ -18,13 +20,23 @@ typedef struct clvi_op_class {
      * NULL: not differentiable, gradients stop here. */
     void (*backward)(clv_graph *g, const clv_node *in, const clv_node *out, const void *attr, const clv_node *grad_out,
                      const bool *need, clv_node *grad_in);
-    bool effect;     /* runs even when nobody reads its outputs (batch norm's running statistics) */
+    bool effect;     /* a training graph runs it even when nobody reads its outputs (batch norm's running statistics) */
+    bool alias;      /* out[0] is in[0] under another shape: no kernel, the two share memory */
+    int  workspace;  /* 1 + index of the output only its own kernel understands: whoever reads it must have a kernel of
+                      * the same name; 0: none */
     double (*flops)(const clvi_op_call *call);   /* NULL: not counted */
 } clvi_op_class;
 
 /* Appends an operation; attr is copied. out receives n_out handles (outputs the caller does not name may be ignored).
  * Returns the first output, or CLV_NONE when the graph has an error. Inputs may be CLV_NONE where the class allows. */
 clv_node clvi_op(clv_graph *g, const char *op, const void *attr, const clv_node *in, int n_in, clv_node *out, int n_out);
+
+/* The same with one or two inputs, first output only. */
+clv_node clvi_op1(clv_graph *g, const char *op, const void *attr, clv_node a);
+clv_node clvi_op2(clv_graph *g, const char *op, const void *attr, clv_node a, clv_node b);
+/* A constant of the graph's type. */
+clv_node clvi_fill(clv_graph *g, int ndim, const int64_t *shape, double value);
+static inline bool clvi_node_none(clv_node x) { return x.id == CLV_NONE.id; }
 
 /* Sets the graph's first error. */
 void clvi_graph_fail(clv_graph *g, clv_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -33,10 +45,18 @@ const clvi_op_class *clvi_op_class_find(const char *name);
 const clvi_op_class *clvi_op_class_at(int i);     /* NULL past the end */
 
 /* Helpers of shape rules. */
-clv_status clvi_op_want_dims(const clvi_op_call *call, int input, int ndim);
-clv_status clvi_op_want_same_shape(const clvi_op_call *call, int a, int b);
-clv_status clvi_op_want_float(const clvi_op_call *call, int input);
-/* out[i] like in[j]. */
-void clvi_op_out_like(clvi_op_call *call, int out, int in);
+clv_status clvi_op_want_dims(const clvi_op_call *call, int input, int ndim) CLV_NODISCARD;
+clv_status clvi_op_want_same_shape(const clvi_op_call *call, int a, int b) CLV_NODISCARD;
+clv_status clvi_op_want_float(const clvi_op_call *call, int input) CLV_NODISCARD;
+/* A float input of `ndim` dimensions. */
+clv_status clvi_op_want(const clvi_op_call *call, int input, int ndim) CLV_NODISCARD;
+bool clvi_op_has(const clvi_op_call *call, int input);
+/* The next output: like in[j], of a shape, a workspace. */
+void clvi_op_out_like(clvi_op_call *call, int in);
+void clvi_op_out(clvi_op_call *call, clv_dtype dtype, int ndim, const int64_t *shape);
+void clvi_op_out_workspace(clvi_op_call *call);
+/* "[2,3]" into a buffer of CLVI_SHAPE_TEXT bytes; returns it. */
+#define CLVI_SHAPE_TEXT 136
+const char *clvi_shape_text(char *text, int ndim, const int64_t *shape);
 
 #endif

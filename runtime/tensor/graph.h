@@ -1,0 +1,131 @@
+/* graph.h: the inside of a graph: values, nodes, and the plan that running follows.
+ *
+ * A value is an input, a parameter, or an output of a node. Nodes are kept in the order they were added, so each comes
+ * after what it reads. clv_graph_finish turns live nodes into steps (a step is a node with its kernel, or a reorder)
+ * and gives every value a storage: a piece of the planned arena, of a parameter arena, or the caller's memory. */
+#ifndef CLVI_TENSOR_GRAPH_H
+#define CLVI_TENSOR_GRAPH_H
+
+#include "tensor/op.h"
+#include "tensor/params.h"
+
+typedef enum clvi_value_kind { CLVI_VALUE_COMPUTED, CLVI_VALUE_INPUT, CLVI_VALUE_PARAM } clvi_value_kind;
+
+typedef struct clvi_value {
+    clvi_desc       desc;        /* layout: as bound, as the set has it, or (computed) dense until planned */
+    clvi_value_kind kind;
+    int32_t         node;        /* the node that computes it, or -1 */
+    int64_t         param;       /* CLVI_VALUE_PARAM: index in the set */
+    char           *name;        /* CLVI_VALUE_INPUT */
+    bool            keep;        /* can be read after a run */
+    bool            fused;       /* exists no more: its node now computes the value after it */
+    bool            used;        /* something live reads it */
+    int32_t         alias;       /* shares the memory of this value; -1: has its own */
+    int32_t         conversion;  /* another value with the same elements in another layout, chained; -1: end */
+    int32_t         storage;     /* -1: none */
+} clvi_value;
+
+typedef struct clvi_node {
+    const clvi_op_class *cls;
+    void   *attr;
+    int     n_in, n_out;
+    int32_t in[CLVI_MAX_IN], out[CLVI_MAX_OUT];   /* values; -1: absent */
+    bool    live;
+    bool    fused;                               /* done by the node before it */
+} clvi_node;
+
+typedef struct clvi_step {
+    const clvi_kernel *kernel;
+    clvi_op_call       call;
+    int32_t            in[CLVI_MAX_IN], out[CLVI_MAX_OUT];
+    double             flops;
+} clvi_step;
+
+typedef enum clvi_storage_kind {
+    CLVI_STORAGE_ARENA,      /* offset into the planned arena */
+    CLVI_STORAGE_INPUT,      /* what the caller bound */
+    CLVI_STORAGE_PARAM,      /* in the set's values */
+    CLVI_STORAGE_GRADIENT    /* in the set's gradients */
+} clvi_storage_kind;
+
+typedef struct clvi_storage {
+    clvi_storage_kind kind;
+    size_t  bytes, offset;
+    int32_t first, last;     /* steps in which it is in use; last may be n_steps: kept */
+    int64_t param;
+    int32_t merged;          /* lives in this storage (in-place operations); -1: stands alone */
+    void   *data;            /* set at the first run, or when an input is bound */
+} clvi_storage;
+
+typedef struct clvi_gradient {
+    int64_t param;
+    int32_t value;           /* -1: the loss does not depend on the parameter; zeroed at every run */
+} clvi_gradient;
+
+struct clv_graph {
+    clv_context *ctx;
+    clv_params  *params;
+    bool         own_params, training, reference;
+    clv_dtype    dtype;
+    int32_t      tag;                            /* in the upper bits of each handle, so that foreign ones are seen */
+    clv_status   status;                         /* the first error, and its message */
+    char         message[512];
+
+    clvi_value  *values;
+    int32_t      n_values, cap_values;
+    clvi_node   *nodes;
+    int32_t      n_nodes, cap_nodes;
+
+    bool         fused, differentiated, finished;
+    int32_t     *grad;                           /* of value i, for the n_grad values there were; -1: none */
+    int32_t      n_grad;
+
+    clvi_step   *steps;
+    int32_t      n_steps, cap_steps;
+    clvi_gradient *gradients;                    /* one a trainable parameter of the set, when differentiated */
+    int32_t      n_gradients;
+    clvi_storage *storages;
+    int32_t      n_storages;
+    size_t       arena_size, scratch_size, unplanned;
+    unsigned char *arena;                        /* both NULL until the first run */
+    void        *scratch;
+    bool         ready;                          /* memory is there and pointers are set, but for inputs */
+};
+
+/* ---- building ---- */
+
+/* Index of the value behind a handle, or -1 with the graph's error set; `what` names the caller. */
+int32_t clvi_graph_value(clv_graph *g, clv_node x, const char *what);
+/* The same without touching the graph: -1 and no error. */
+int32_t clvi_graph_peek(const clv_graph *g, clv_node x);
+clv_node clvi_graph_handle(const clv_graph *g, int32_t value);
+/* A value with `desc`, computed by nobody yet; -1 when memory ran out (error set). */
+int32_t clvi_graph_add_value(clv_graph *g, const clvi_desc *desc);
+/* Room for one more item in a growing array of the graph. */
+bool clvi_graph_grow(clv_graph *g, void **items, int32_t count, int32_t *capacity, size_t size);
+/* The first error as a status, its message made the thread's. */
+clv_status clvi_graph_status(const clv_graph *g) CLV_NODISCARD;
+
+/* ---- passes, in the order clv_graph_finish makes them ---- */
+
+/* relu(batch_norm(x)) and relu(add(a, b)) become one node. `loss` (or -1) is not fused away. Once a graph. */
+clv_status clvi_graph_fuse(clv_graph *g, int32_t loss) CLV_NODISCARD;
+/* Marks what has to run (nodes) and what is read (values). */
+void clvi_graph_mark_live(clv_graph *g);
+/* Chooses kernels and layouts; makes the steps. */
+clv_status clvi_graph_choose(clv_graph *g) CLV_NODISCARD;
+/* Storages, lifetimes, in-place sharing, offsets. */
+clv_status clvi_graph_place(clv_graph *g) CLV_NODISCARD;
+
+/* The value whose memory a value has. */
+int32_t clvi_graph_root(const clv_graph *g, int32_t value);
+/* The storage a value is in (after merging), or NULL. */
+clvi_storage *clvi_graph_storage(const clv_graph *g, int32_t value);
+
+/* ---- running ---- */
+
+/* Allocates what a run needs and sets pointers; no-op from the second time on. */
+clv_status clvi_graph_make_ready(clv_graph *g) CLV_NODISCARD;
+clv_status clvi_graph_run_step(clv_graph *g, int32_t step) CLV_NODISCARD;
+
+#endif
