@@ -1,0 +1,29 @@
+/* flat.h: passes over flat arenas: what optimisers and momentum encoders do to all parameters at once. Vectors are
+ * float32 or float64, of n elements; every pass is parallel and gives the same bits with any number of threads. */
+#ifndef CLVI_DEVICE_CPU_FLAT_H
+#define CLVI_DEVICE_CPU_FLAT_H
+
+#include "core/context.h"
+#include <cleave/view.h>
+
+/* Stochastic gradient descent with momentum as PyTorch defines it (Sutskever et al. 2013, with lr outside of v):
+ *   d = g + weight_decay w;   v = momentum v + d;   w -= lr (nesterov ? d + momentum v : v)
+ * At the first step v = d, and v need not be set. With momentum 0, v may be NULL. */
+typedef struct clvi_sgd {
+    double lr, momentum, weight_decay;
+    bool   nesterov, first;
+} clvi_sgd;
+void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v, const clvi_sgd *sgd);
+
+/* k = m k + (1 - m) q */
+void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m);
+
+/* y += a x */
+void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, void *y, double a, const void *x);
+
+/* The sum of squares, summed in double. */
+double clvi_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x);
+
+bool clvi_flat_all_finite(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x);
+
+#endif

@@ -1,0 +1,114 @@
+/* isa.h: one body, compiled for every instruction set a run may pick from (clvi_cpu_isa). Bodies are plain loops and
+ * GCC vector types; because products and sums are not contracted, all variants of a body give the same bits. */
+#ifndef CLVI_DEVICE_CPU_ISA_H
+#define CLVI_DEVICE_CPU_ISA_H
+
+#include "core/parallel.h"
+#include "device/device.h"
+#include <string.h>
+
+#if defined(__x86_64__)
+#define CLVI_TARGET_AVX2   __attribute__((target("avx2,fma")))
+#define CLVI_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#else
+#define CLVI_TARGET_AVX2
+#define CLVI_TARGET_AVX512
+#endif
+
+#define CLVI_INLINE static inline __attribute__((always_inline))
+
+/* For `CLVI_INLINE void body(void *arg, int64_t begin, int64_t end)`: its variants, and a table of them. */
+#define CLVI_ISA_VARIANTS(body) CLVI_ISA_VARIANTS_(body)
+#define CLVI_ISA_VARIANTS_(body)                                                                                       \
+    static void body##_plain(void *arg, int64_t begin, int64_t end) { body(arg, begin, end); }                         \
+    CLVI_TARGET_AVX2 static void body##_avx2(void *arg, int64_t begin, int64_t end) { body(arg, begin, end); }         \
+    CLVI_TARGET_AVX512 static void body##_avx512(void *arg, int64_t begin, int64_t end) { body(arg, begin, end); }     \
+    static const clvi_range_fn body##_table[] = { body##_plain, body##_avx2, body##_avx512 };
+
+/* The variant of a table for this machine. */
+static inline clvi_range_fn clvi_isa_pick(const clvi_range_fn *table)
+{
+    const clvi_isa isa = clvi_cpu_isa();
+    return table[isa < CLVI_ISA_AVX512 ? isa : CLVI_ISA_AVX512];
+}
+
+/* ---- 16 floats, or 8 doubles, at a time ---- */
+
+#define CLVI_LANES 16
+typedef float   clvi_v16f __attribute__((vector_size(64)));
+typedef int32_t clvi_v16i __attribute__((vector_size(64)));
+typedef float   clvi_v8f __attribute__((vector_size(32)));
+typedef double  clvi_v8d __attribute__((vector_size(64)));
+
+/* Elements i .. i+15 of an array of n, `fill` beyond its end. */
+CLVI_INLINE void clvi_load16(clvi_v16f *v, const float *x, int64_t i, int64_t n, float fill)
+{
+    if (i + CLVI_LANES <= n) {
+        memcpy(v, x + i, sizeof *v);
+        return;
+    }
+    float lane[CLVI_LANES];
+    for (int k = 0; k < CLVI_LANES; k++) lane[k] = i + k < n ? x[i + k] : fill;
+    memcpy(v, lane, sizeof *v);
+}
+
+CLVI_INLINE void clvi_store16(const clvi_v16f *v, float *y, int64_t i, int64_t n)
+{
+    if (i + CLVI_LANES <= n) {
+        memcpy(y + i, v, sizeof *v);
+        return;
+    }
+    for (int k = 0; i + k < n; k++) y[i + k] = (*v)[k];
+}
+
+/* a[k] where keep[k] is all ones, b[k] where it is 0. */
+CLVI_INLINE void clvi_select16(clvi_v16f *v, const clvi_v16i *keep, const clvi_v16f *a, const clvi_v16f *b)
+{
+    clvi_v16i ia, ib;
+    memcpy(&ia, a, sizeof ia);
+    memcpy(&ib, b, sizeof ib);
+    ia = (ia & *keep) | (ib & ~*keep);
+    memcpy(v, &ia, sizeof ia);
+}
+
+/* Adds 16 floats to 8 sums in double. */
+CLVI_INLINE void clvi_add16(clvi_v8d *sum, const clvi_v16f *v)
+{
+    clvi_v8f half[2];
+    memcpy(half, v, sizeof half);
+    *sum += __builtin_convertvector(half[0], clvi_v8d);
+    *sum += __builtin_convertvector(half[1], clvi_v8d);
+}
+
+CLVI_INLINE double clvi_total8(const clvi_v8d *v)
+{
+    const clvi_v8d s = *v;
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+/* e^x for x <= 0, 0 below the smallest normal float, NaN for NaN; relative error below 2e-7.
+ * x = n ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite), e^r by its Taylor polynomial of degree 7. */
+CLVI_INLINE void clvi_exp16(clvi_v16f *v)
+{
+    const float round = 12582912.0f;   /* 1.5 * 2^23: adding it leaves an integer in the low bits */
+    const clvi_v16f x = *v;
+    const clvi_v16i zero = x < -87.0f;
+    const clvi_v16f shifted = x * 1.44269504f + round;
+    const clvi_v16f n = shifted - round;
+    const clvi_v16f r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    clvi_v16f p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r * r + r + 1.0f;
+    clvi_v16i bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23;         /* 2^n: what `round` left above the low bits is shifted out */
+    clvi_v16f power;
+    memcpy(&power, &bits, sizeof power);
+    const clvi_v16f e = p * power, nothing = { 0 };
+    clvi_select16(v, &zero, &nothing, &e);
+}
+
+#endif
