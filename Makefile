@@ -16,10 +16,12 @@ include mk/probe.mk
 
 OPT_release := -O3
 OPT_debug   := -O1
-OPT_asan    := -O1 -fsanitize=address -fno-omit-frame-pointer
-OPT_ubsan   := -O1 -fsanitize=undefined -fno-sanitize-recover=undefined
-OPT_tsan    := -O1 -fsanitize=thread
-ifeq ($(OPT_$(CONFIG)),)
+# Warnings that follow values through the code go wrong where instrumentation cuts the flow.
+OPT_sanitize := -O1 -Wno-maybe-uninitialized -Wno-format-truncation -Wno-stringop-overflow
+OPT_asan    := $(OPT_sanitize) -fsanitize=address -fno-omit-frame-pointer
+OPT_ubsan   := $(OPT_sanitize) -fsanitize=undefined -fno-sanitize-recover=undefined
+OPT_tsan    := $(OPT_sanitize) -fsanitize=thread
+ifeq ($(filter release debug asan ubsan tsan,$(CONFIG)),)
 $(error CONFIG=$(CONFIG) is none of release, debug, asan, ubsan, tsan)
 endif
 
