@@ -1,6 +1,7 @@
 /* color_jitter.c: brightness, contrast, saturation and hue by random factors in random order (torchvision ColorJitter).
  * A picture of one channel has no saturation and no hue: those two leave it alone. */
 #include "augment/color.h"
+#include "augment/draws.h"
 #include <math.h>
 
 typedef struct jitter_params {
@@ -17,13 +18,7 @@ static const clvi_option jitter_options[] = {
     CLVI_OPTION_END
 };
 
-enum { BRIGHTNESS, CONTRAST, SATURATION, HUE, PARTS };
-
-typedef struct jitter_draw {
-    uint8_t order[PARTS];
-    double  factor[PARTS];
-} jitter_draw;
-_Static_assert(sizeof(jitter_draw) <= CLVI_AUGMENT_DRAW_MAX, "the draw must fit");
+_Static_assert(sizeof(clvi_jitter_draw) <= CLVI_AUGMENT_DRAW_MAX, "the draw must fit");
 
 static double draw_factor(clvi_rng *rng, double strength)
 {
@@ -34,19 +29,20 @@ static bool jitter_draw_all(const void *params, const clvi_geometry *in, clvi_rn
 {
     (void)in;
     const jitter_params *p = params;
-    jitter_draw d = { .order = { BRIGHTNESS, CONTRAST, SATURATION, HUE } };
+    clvi_jitter_draw d = { .order = { CLVI_JITTER_BRIGHTNESS, CLVI_JITTER_CONTRAST, CLVI_JITTER_SATURATION,
+                                      CLVI_JITTER_HUE } };
     if (clvi_rng_f64(rng) >= p->p) return false;
-    for (int i = PARTS - 1; i > 0; i--) {
+    for (int i = CLVI_JITTER_PARTS - 1; i > 0; i--) {
         const int j = (int)clvi_rng_below(rng, (uint64_t)i + 1);
         const uint8_t other = d.order[j];
         d.order[j] = d.order[i];
         d.order[i] = other;
     }
-    d.factor[BRIGHTNESS] = draw_factor(rng, p->brightness);
-    d.factor[CONTRAST] = draw_factor(rng, p->contrast);
-    d.factor[SATURATION] = draw_factor(rng, p->saturation);
-    d.factor[HUE] = clvi_rng_uniform(rng, -p->hue, p->hue);
-    *(jitter_draw *)draw = d;
+    d.factor[CLVI_JITTER_BRIGHTNESS] = draw_factor(rng, p->brightness);
+    d.factor[CLVI_JITTER_CONTRAST] = draw_factor(rng, p->contrast);
+    d.factor[CLVI_JITTER_SATURATION] = draw_factor(rng, p->saturation);
+    d.factor[CLVI_JITTER_HUE] = clvi_rng_uniform(rng, -p->hue, p->hue);
+    *(clvi_jitter_draw *)draw = d;
     return true;
 }
 
@@ -80,18 +76,18 @@ static void change_hue(clvi_frame *f, double turns)
 static clv_status jitter_apply(const void *params, const void *draw, clvi_frame *f)
 {
     const jitter_params *p = params;
-    const jitter_draw *d = draw;
+    const clvi_jitter_draw *d = draw;
     const int64_t bytes = (int64_t)f->height * f->width * f->channels;
-    for (int i = 0; i < PARTS; i++) {
+    for (int i = 0; i < CLVI_JITTER_PARTS; i++) {
         const double factor = d->factor[d->order[i]];
         switch (d->order[i]) {
-        case BRIGHTNESS:
+        case CLVI_JITTER_BRIGHTNESS:
             if (p->brightness > 0) clvi_color_blend(f->plain, f->planes, bytes, 0, (float)factor);
             break;
-        case CONTRAST:
+        case CLVI_JITTER_CONTRAST:
             if (p->contrast > 0) change_contrast(f, (float)factor);
             break;
-        case SATURATION:
+        case CLVI_JITTER_SATURATION:
             if (p->saturation > 0) change_saturation(f, (float)factor);
             break;
         default:
@@ -111,6 +107,6 @@ const clvi_augment_class clvi_augment_color_jitter = {
     .info = { "color-jitter", "brightness, contrast, saturation and hue by random factors in random order",
               "arXiv:1805.01978, section 3.4; torchvision ColorJitter", CLVI_COUNT(jitter_options) - 1 },
     .params_size = sizeof(jitter_params), .options = jitter_options,
-    .purpose = CLVI_RNG_JITTER, .draw_size = sizeof(jitter_draw),
+    .purpose = CLVI_RNG_JITTER, .draw_size = sizeof(clvi_jitter_draw),
     .temp_size = jitter_temp_size, .draw = jitter_draw_all, .apply = jitter_apply,
 };

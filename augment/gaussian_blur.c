@@ -6,6 +6,7 @@
  * kernel  a sampled Gaussian, reflecting at the border, in single precision, rounded once. SimCLR and BYOL used one, of
  *         about a tenth of the picture's height. */
 #include "augment/augment.h"
+#include "augment/draws.h"
 #include <math.h>
 #include <string.h>
 
@@ -28,10 +29,6 @@ static const clvi_option blur_options[] = {
     CLVI_OPTION_END
 };
 
-typedef struct blur_draw {
-    double sigma;
-} blur_draw;
-
 static clv_status blur_prepare(void *params)
 {
     const blur_params *p = params;
@@ -45,7 +42,7 @@ static bool blur_draw_sigma(const void *params, const clvi_geometry *in, clvi_rn
     (void)in;
     const blur_params *p = params;
     if (clvi_rng_f64(rng) >= p->p) return false;
-    ((blur_draw *)draw)->sigma = clvi_rng_uniform(rng, p->sigma_min, p->sigma_max);
+    ((clvi_blur_draw *)draw)->sigma = clvi_rng_uniform(rng, p->sigma_min, p->sigma_max);
     return true;
 }
 
@@ -214,7 +211,7 @@ static size_t blur_temp_size(const void *params, const clvi_geometry *in)
 static clv_status blur_apply(const void *params, const void *draw, clvi_frame *f)
 {
     const blur_params *p = params;
-    const double sigma = ((const blur_draw *)draw)->sigma;
+    const double sigma = ((const clvi_blur_draw *)draw)->sigma;
     if (p->mode == MODE_PIL) blur_pil(f, sigma);
     else blur_kernel(f, p, sigma);
     return CLV_OK;
@@ -224,6 +221,6 @@ const clvi_augment_class clvi_augment_gaussian_blur = {
     .info = { "gaussian-blur", "blur with a random sigma, as Pillow's or with a true kernel",
               "arXiv:2002.05709, appendix A; arXiv:2003.04297", CLVI_COUNT(blur_options) - 1 },
     .params_size = sizeof(blur_params), .options = blur_options,
-    .purpose = CLVI_RNG_BLUR, .draw_size = sizeof(blur_draw),
+    .purpose = CLVI_RNG_BLUR, .draw_size = sizeof(clvi_blur_draw),
     .prepare = blur_prepare, .temp_size = blur_temp_size, .draw = blur_draw_sigma, .apply = blur_apply,
 };

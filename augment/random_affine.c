@@ -1,6 +1,7 @@
 /* random_affine.c: the picture turned, shifted, scaled and sheared about its middle by random amounts (the draws and the
  * matrix are torchvision's RandomAffine), sampled bilinearly; places outside the picture get a constant. */
 #include "augment/augment.h"
+#include "augment/draws.h"
 #include <math.h>
 #include <string.h>
 
@@ -22,12 +23,6 @@ static const clvi_option affine_options[] = {
     CLVI_OPTION_END
 };
 
-/* Place (x, y) of the result shows place (m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5]) of the picture; pixel centres
- * are at halves. */
-typedef struct affine_draw {
-    double m[6];
-} affine_draw;
-
 static clv_status affine_prepare(void *params)
 {
     const affine_params *p = params;
@@ -41,35 +36,37 @@ static double radians(double degrees)
     return degrees * (3.14159265358979323846 / 180.0);
 }
 
-/* Inverse of: centre to origin, shear x, shear y, scale, rotate, origin to centre, shift. */
-static void inverse_matrix(double angle, double shear_x, double shear_y, double scale, double tx, double ty,
-                           const clvi_geometry *in, double m[6])
-{
-    const double a = cos(angle - shear_y) / cos(shear_y);
-    const double b = -cos(angle - shear_y) * tan(shear_x) / cos(shear_y) - sin(angle);
-    const double c = sin(angle - shear_y) / cos(shear_y);
-    const double d = -sin(angle - shear_y) * tan(shear_x) / cos(shear_y) + cos(angle);
-    const double cx = in->width * 0.5, cy = in->height * 0.5;
-    m[0] = d / scale;
-    m[1] = -b / scale;
-    m[3] = -c / scale;
-    m[4] = a / scale;
-    m[2] = m[0] * (-cx - tx) + m[1] * (-cy - ty) + cx;
-    m[5] = m[3] * (-cx - tx) + m[4] * (-cy - ty) + cy;
-}
-
-static bool affine_draw_matrix(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw)
+static bool affine_draw(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw)
 {
     const affine_params *p = params;
     if (clvi_rng_f64(rng) >= p->p) return false;
-    const double angle = radians(clvi_rng_uniform(rng, -p->degrees, p->degrees));
-    const double dx = p->translate * in->width, dy = p->translate * in->height;
-    const double tx = rint(clvi_rng_uniform(rng, -dx, dx)), ty = rint(clvi_rng_uniform(rng, -dy, dy));
-    const double scale = clvi_rng_uniform(rng, p->zoom_min, p->zoom_max);
-    const double shear_x = radians(clvi_rng_uniform(rng, -p->shear, p->shear));
-    const double shear_y = radians(clvi_rng_uniform(rng, -p->shear, p->shear));
-    inverse_matrix(angle, shear_x, shear_y, scale, tx, ty, in, ((affine_draw *)draw)->m);
+    const double reach_x = p->translate * in->width, reach_y = p->translate * in->height;
+    clvi_affine_draw d = { .angle = clvi_rng_uniform(rng, -p->degrees, p->degrees) };
+    d.shift_x = rint(clvi_rng_uniform(rng, -reach_x, reach_x));
+    d.shift_y = rint(clvi_rng_uniform(rng, -reach_y, reach_y));
+    d.zoom = clvi_rng_uniform(rng, p->zoom_min, p->zoom_max);
+    d.shear_x = clvi_rng_uniform(rng, -p->shear, p->shear);
+    d.shear_y = clvi_rng_uniform(rng, -p->shear, p->shear);
+    *(clvi_affine_draw *)draw = d;
     return true;
+}
+
+/* Place (x, y) of the result shows place (m[0] x + m[1] y + m[2], m[3] x + m[4] y + m[5]) of the picture, with pixel
+ * centres at halves: the inverse of centre to origin, shear, zoom, turn, origin to centre, shift. */
+static void inverse_matrix(const clvi_affine_draw *draw, int height, int width, double m[6])
+{
+    const double turn = radians(draw->angle), sx = radians(draw->shear_x), sy = radians(draw->shear_y);
+    const double a = cos(turn - sy) / cos(sy);
+    const double b = -cos(turn - sy) * tan(sx) / cos(sy) - sin(turn);
+    const double c = sin(turn - sy) / cos(sy);
+    const double d = -sin(turn - sy) * tan(sx) / cos(sy) + cos(turn);
+    const double cx = width * 0.5, cy = height * 0.5;
+    m[0] = d / draw->zoom;
+    m[1] = -b / draw->zoom;
+    m[3] = -c / draw->zoom;
+    m[4] = a / draw->zoom;
+    m[2] = m[0] * (-cx - draw->shift_x) + m[1] * (-cy - draw->shift_y) + cx;
+    m[5] = m[3] * (-cx - draw->shift_x) + m[4] * (-cy - draw->shift_y) + cy;
 }
 
 /* Four neighbours and their distances; the border repeats. */
@@ -102,9 +99,10 @@ static uint8_t sample_plane(const uint8_t *plane, const sample *s)
 
 static clv_status affine_apply(const void *params, const void *draw, clvi_frame *f)
 {
-    const double *m = ((const affine_draw *)draw)->m;
+    double m[6];
     const int64_t n = (int64_t)f->height * f->width;
     uint8_t *out = clvi_frame_spare(f);
+    inverse_matrix(draw, f->height, f->width, m);
     memset(out, (int)((const affine_params *)params)->fill, (size_t)(n * f->channels));
     for (int y = 0; y < f->height; y++)
         for (int x = 0; x < f->width; x++) {
@@ -122,6 +120,6 @@ const clvi_augment_class clvi_augment_random_affine = {
     .info = { "random-affine", "turned, shifted, scaled and sheared by random amounts",
               "torchvision RandomAffine, bilinear", CLVI_COUNT(affine_options) - 1 },
     .params_size = sizeof(affine_params), .options = affine_options,
-    .purpose = CLVI_RNG_AFFINE, .draw_size = sizeof(affine_draw),
-    .prepare = affine_prepare, .draw = affine_draw_matrix, .apply = affine_apply,
+    .purpose = CLVI_RNG_AFFINE, .draw_size = sizeof(clvi_affine_draw),
+    .prepare = affine_prepare, .draw = affine_draw, .apply = affine_apply,
 };

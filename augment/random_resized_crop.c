@@ -1,5 +1,6 @@
 /* random_resized_crop.c: a box of random area and aspect ratio, resized to a square (Szegedy et al. 2015,
  * arXiv:1409.4842, section 6; the draws are torchvision's RandomResizedCrop). */
+#include "augment/draws.h"
 #include "augment/resample.h"
 #include <math.h>
 
@@ -20,10 +21,6 @@ static const clvi_option crop_options[] = {
                     "greatest width / height of the box", NULL),
     CLVI_OPTION_END
 };
-
-typedef struct crop_draw {
-    int y, x, height, width;
-} crop_draw;
 
 static clv_status crop_prepare(void *params)
 {
@@ -47,10 +44,10 @@ static size_t crop_temp_size(const void *params, const clvi_geometry *in)
 }
 
 /* The largest box in the middle whose ratio is allowed. */
-static crop_draw central_box(const crop_params *p, const clvi_geometry *in)
+static clvi_crop_draw central_box(const crop_params *p, const clvi_geometry *in)
 {
     const double ratio = (double)in->width / in->height;
-    crop_draw d = { 0, 0, in->height, in->width };
+    clvi_crop_draw d = { 0, 0, in->height, in->width };
     if (ratio < p->ratio_min) d.height = (int)rint(in->width / p->ratio_min);
     else if (ratio > p->ratio_max) d.width = (int)rint(in->height * p->ratio_max);
     d.height = CLVI_MIN(CLVI_MAX(d.height, 1), in->height);
@@ -69,19 +66,19 @@ static bool crop_draw_box(const void *params, const clvi_geometry *in, clvi_rng 
         const double ratio = exp(clvi_rng_uniform(rng, log(p->ratio_min), log(p->ratio_max)));
         const double width = rint(sqrt(target * ratio)), height = rint(sqrt(target / ratio));
         if (width < 1 || height < 1 || width > in->width || height > in->height) continue;
-        crop_draw d = { .height = (int)height, .width = (int)width };
+        clvi_crop_draw d = { .height = (int)height, .width = (int)width };
         d.y = (int)clvi_rng_below(rng, (uint64_t)(in->height - d.height + 1));
         d.x = (int)clvi_rng_below(rng, (uint64_t)(in->width - d.width + 1));
-        *(crop_draw *)draw = d;
+        *(clvi_crop_draw *)draw = d;
         return true;
     }
-    *(crop_draw *)draw = central_box(p, in);
+    *(clvi_crop_draw *)draw = central_box(p, in);
     return true;
 }
 
 static clv_status crop_apply(const void *params, const void *draw, clvi_frame *frame)
 {
-    const crop_draw *d = draw;
+    const clvi_crop_draw *d = draw;
     const int size = crop_out_size(params);
     clvi_resample_apply(frame, &(clvi_resample) {
         .box_y = d->y, .box_x = d->x, .box_h = d->height, .box_w = d->width,
@@ -93,7 +90,7 @@ const clvi_augment_class clvi_augment_random_resized_crop = {
     .info = { "random-resized-crop", "a box of random area and aspect ratio, resized to size x size",
               "arXiv:1409.4842, section 6; torchvision RandomResizedCrop", CLVI_COUNT(crop_options) - 1 },
     .params_size = sizeof(crop_params), .options = crop_options,
-    .purpose = CLVI_RNG_CROP, .draw_size = sizeof(crop_draw), .resamples = true,
+    .purpose = CLVI_RNG_CROP, .draw_size = sizeof(clvi_crop_draw), .resamples = true,
     .prepare = crop_prepare, .out_size = crop_out_size, .temp_size = crop_temp_size,
     .draw = crop_draw_box, .apply = crop_apply,
 };

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Writes pixels.h5: what Pillow makes of small pictures, for the golden test of the augmentations.
+
+    python3 -m venv env && env/bin/pip install pillow==10.4.0 numpy h5py && env/bin/python make.py
+
+Each group is a case: the picture, the step as text, the numbers its draw function would have left (the order is that of
+the structs in augment/draws.h), and the bytes that come out. The functions below restate torchvision's functional
+transforms on Pillow pictures; `gaussian_kernel` is the only one that Pillow does not compute."""
+import math
+import pathlib
+
+import h5py
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+rng = np.random.default_rng(20)
+
+
+def picture(height, width, channels, kind):
+    """Smooth colour with edges and noise, so that rounding, clipping and antialiasing all matter."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    planes = []
+    for c in range(channels):
+        wave = 127 + 120 * np.sin(7 * x * (c + 1) + 5 * y + c)
+        noise = rng.integers(-60, 61, (height, width)) if kind == "noisy" else 0
+        box = 90 * ((x > 0.3) & (x < 0.5) & (y > 0.2)) * (1 if c != 1 else -1)
+        planes.append(np.clip(wave + noise + box, 0, 255).astype(np.uint8))
+    return np.stack(planes, axis=-1)
+
+
+def to_pil(a):
+    return Image.fromarray(a[:, :, 0] if a.shape[2] == 1 else a)
+
+
+def from_pil(image):
+    a = np.asarray(image)
+    return a[:, :, None] if a.ndim == 2 else a
+
+
+def crop(image, draw, size):
+    y, x, h, w = (int(v) for v in draw)
+    return image.crop((x, y, x + w, y + h)).resize((size, size), Image.BILINEAR)
+
+
+def center(image, size, margin):
+    w, h = image.size
+    short = round(size * margin)
+    new = (short, int(short * h / w)) if w <= h else (int(short * w / h), short)
+    image = image.resize(new, Image.BILINEAR)
+    left, top = int(round((new[0] - size) / 2.0)), int(round((new[1] - size) / 2.0))
+    return image.crop((left, top, left + size, top + size))
+
+
+def hue(image, turns):
+    if image.mode == "L":
+        return image
+    h, s, v = image.convert("HSV").split()
+    h = np.array(h, dtype=np.uint8)
+    h += np.int32(turns * 255).astype(np.uint8)
+    return Image.merge("HSV", (Image.fromarray(h), s, v)).convert("RGB")
+
+
+def jitter(image, draw):
+    order, factor = [int(v) for v in draw[:4]], draw[4:]
+    for part in order:
+        if part == 0:
+            image = ImageEnhance.Brightness(image).enhance(factor[0])
+        elif part == 1:
+            image = ImageEnhance.Contrast(image).enhance(factor[1])
+        elif part == 2:
+            image = ImageEnhance.Color(image).enhance(factor[2])
+        else:
+            image = hue(image, factor[3])
+    return image
+
+
+def gray(image):
+    return image.convert("L").convert("RGB")
+
+
+def affine(image, draw, fill):
+    angle, tx, ty, zoom, shear_x, shear_y = draw
+    rot, sx, sy = math.radians(angle), math.radians(shear_x), math.radians(shear_y)
+    cx, cy = image.size[0] * 0.5, image.size[1] * 0.5
+    a = math.cos(rot - sy) / math.cos(sy)
+    b = -math.cos(rot - sy) * math.tan(sx) / math.cos(sy) - math.sin(rot)
+    c = math.sin(rot - sy) / math.cos(sy)
+    d = -math.sin(rot - sy) * math.tan(sx) / math.cos(sy) + math.cos(rot)
+    m = [v / zoom for v in (d, -b, 0.0, -c, a, 0.0)]
+    m[2] += m[0] * (-cx - tx) + m[1] * (-cy - ty) + cx
+    m[5] += m[3] * (-cx - tx) + m[4] * (-cy - ty) + cy
+    return image.transform(image.size, Image.AFFINE, m, Image.BILINEAR,
+                           fillcolor=fill if image.mode == "L" else (fill,) * 3)
+
+
+def gaussian_kernel(a, sigma, size):
+    r = size // 2
+    k = np.exp(-0.5 * (np.arange(-r, r + 1) / sigma) ** 2)
+    k /= k.sum()
+    v = np.pad(a.astype(np.float64), ((r, r), (r, r), (0, 0)), mode="reflect")
+    v = sum(k[t] * v[t:t + a.shape[0]] for t in range(2 * r + 1))
+    v = sum(k[t] * v[:, t:t + a.shape[1]] for t in range(2 * r + 1))
+    return np.rint(v).astype(np.uint8)
+
+
+big = picture(75, 100, 3, "noisy")
+wide = picture(30, 41, 3, "noisy")
+tall = picture(61, 23, 3, "smooth")
+small = picture(32, 32, 3, "noisy")
+letter = picture(28, 28, 1, "smooth")
+dot = picture(1, 1, 3, "smooth")
+line = picture(3, 5, 3, "noisy")
+colours = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+colours[:4] = colours[:4] // 64 * 64                   # greys and ties between channels
+colours[4:6] = colours[4:6, :, :1]
+
+cases = []
+
+
+def case(name, image, step, draw, result):
+    cases.append((name, image, step, np.asarray(draw, dtype=np.float64), result))
+
+
+for i, (image, draw, size) in enumerate([
+        (big, (3, 7, 60, 80), 32), (big, (10, 20, 9, 12), 32), (big, (0, 0, 75, 100), 24), (big, (5, 0, 31, 37), 37),
+        (tall, (0, 0, 61, 23), 28), (small, (4, 3, 25, 27), 32), (small, (0, 0, 32, 32), 32), (letter, (2, 1, 22, 25), 28),
+        (dot, (0, 0, 1, 1), 8), (line, (0, 1, 3, 4), 16), (line, (2, 4, 1, 1), 3), (big, (0, 0, 75, 100), 1)]):
+    case(f"crop_{i}", image, f"random-resized-crop size={size}", draw, from_pil(crop(to_pil(image), draw, size)))
+for i, (image, size, margin) in enumerate([(big, 28, 8 / 7), (tall, 16, 1), (small, 32, 1), (letter, 28, 1.25),
+                                           (line, 8, 8 / 7), (dot, 4, 1)]):
+    case(f"center_{i}", image, f"center-crop size={size} margin={margin!r}", (),
+         from_pil(center(to_pil(image), size, margin)))
+for i in range(16):
+    image = (colours, wide, small, letter)[i % 4]
+    order = rng.permutation(4)
+    factor = [rng.uniform(0.1, 1.9), rng.uniform(0.1, 1.9), rng.uniform(0.1, 1.9), rng.uniform(-0.5, 0.5)]
+    draw = [*order, *factor]
+    case(f"jitter_{i}", image, "color-jitter", draw, from_pil(jitter(to_pil(image), draw)))
+for part in range(4):
+    for i, value in enumerate([(0.0, 1.7), (0.0, 1.7), (0.0, 2.5), (-0.1, 0.5)][part]):
+        draw = [part, (part + 1) % 4, (part + 2) % 4, (part + 3) % 4, 1.0, 1.0, 1.0, 0.0]
+        draw[4 + part] = value
+        names = ["brightness", "contrast", "saturation", "hue"]
+        step = "color-jitter " + " ".join(f"{n}={0.1 if k == part else 0}" for k, n in enumerate(names))
+        only = {0: lambda im: ImageEnhance.Brightness(im).enhance(value),
+                1: lambda im: ImageEnhance.Contrast(im).enhance(value),
+                2: lambda im: ImageEnhance.Color(im).enhance(value), 3: lambda im: hue(im, value)}[part]
+        case(f"{names[part]}_{i}", colours, step, draw, from_pil(only(to_pil(colours))))
+case("gray", colours, "grayscale", (), from_pil(gray(to_pil(colours))))
+case("flip", wide, "flip", (), from_pil(ImageOps.mirror(to_pil(wide))))
+for i, (image, threshold) in enumerate([(colours, 128), (letter, 0), (small, 256)]):
+    case(f"solarize_{i}", image, f"solarize threshold={threshold}", (),
+         from_pil(ImageOps.solarize(to_pil(image), threshold)))
+for i, (image, sigma) in enumerate([(wide, 0.1), (wide, 2.0), (small, 0.7), (tall, 1.3), (letter, 5.0), (line, 2.0),
+                                    (dot, 1.0), (small, 16.0)]):
+    case(f"blur_pil_{i}", image, "gaussian-blur mode=pil", (sigma,),
+         from_pil(to_pil(image).filter(ImageFilter.GaussianBlur(radius=sigma))))
+for i, (image, sigma, size) in enumerate([(wide, 0.1, 7), (wide, 2.0, 7), (small, 1.1, 3), (letter, 1.7, 23)]):
+    case(f"blur_kernel_{i}", image, f"gaussian-blur mode=kernel kernel-size={size}", (sigma,),
+         gaussian_kernel(image, sigma, size))
+for i, (image, draw, fill) in enumerate([
+        (letter, (17.0, 2, -1, 1.1, 9.0, -5.0), 0), (letter, (-25.0, -3, 3, 0.85, -12.0, 12.0), 0),
+        (wide, (180.0, 10, 0, 2.0, 0.0, 0.0), 90), (tall, (5.0, 0, 0, 0.5, 20.0, 0.0), 255),
+        (small, (0.0, 0, 0, 1.0, 0.0, 0.0), 7), (dot, (45.0, 0, 0, 1.0, 0.0, 0.0), 3)]):
+    case(f"affine_{i}", image, f"random-affine fill={fill}", draw, from_pil(affine(to_pil(image), draw, fill)))
+
+mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+chain = from_pil(center(to_pil(big), 12, 8 / 7)).astype(np.float32) / np.float32(255)
+chain = (chain - mean) / std
+
+pictures = {"big": big, "wide": wide, "tall": tall, "small": small, "letter": letter, "dot": dot, "line": line,
+            "colours": colours}
+with h5py.File(pathlib.Path(__file__).with_name("pixels.h5"), "w", libver="latest") as f:
+    f.attrs["pillow"] = __import__("PIL").__version__
+    for name, image in pictures.items():
+        f.create_dataset("pictures/" + name, data=image)
+    for name, image, step, draw, result in cases:
+        g = f.create_group("cases/" + name)
+        g.attrs["step"] = step
+        g.attrs["picture"] = next(n for n, p in pictures.items() if p is image)
+        g.attrs["draw"] = draw if len(draw) else np.zeros(1)
+        g.create_dataset("output", data=result)
+    g = f.create_group("chain")
+    g.attrs["text"] = "eval"
+    g.attrs["size"] = "12"
+    g.attrs["picture"] = "big"
+    g.create_dataset("output", data=chain)
+print(len(cases), "cases")
