@@ -108,6 +108,19 @@ void clv_dataset_locate(const clv_dataset *ds, int64_t i, char *text, size_t siz
         snprintf(text, size, "%s%s%s [%" PRId64 "]", ds->path, slash, ds->split, i);
 }
 
+clv_status clvi_dataset_encoded(const clv_dataset *ds, int64_t i, const char *what, clv_decoder *decoder,
+                                const uint8_t **bytes, size_t *size)
+{
+    if (ds->file_at) {
+        CLV_TRY(clvi_decoder_read_file(decoder, what, size));
+        *bytes = decoder->file.data;
+        return CLV_OK;
+    }
+    *bytes = ds->bytes + ds->offsets[i];
+    *size = (size_t)(ds->offsets[i + 1] - ds->offsets[i]);
+    return CLV_OK;
+}
+
 clv_status clv_dataset_image(const clv_dataset *ds, int64_t i, clv_decoder *decoder, clv_image *out)
 {
     CLV_CHECK(ds && decoder && out, CLV_ERR_INVALID, "clv_dataset_image: an argument is NULL");
@@ -119,11 +132,12 @@ clv_status clv_dataset_image(const clv_dataset *ds, int64_t i, clv_decoder *deco
                             ds->info.channels, row };
         return CLV_OK;
     }
-    char what[4352];
+    char what[CLVI_DATA_MAX_LOCATION];
+    const uint8_t *bytes = NULL;
+    size_t size = 0;
     clv_dataset_locate(ds, i, what, sizeof what);
-    if (ds->file_at) return clvi_decoder_decode_file(decoder, what, out);
-    return clv_decoder_decode(decoder, what, ds->bytes + ds->offsets[i], (size_t)(ds->offsets[i + 1] - ds->offsets[i]),
-                              out);
+    CLV_TRY(clvi_dataset_encoded(ds, i, what, decoder, &bytes, &size));
+    return clv_decoder_decode(decoder, what, bytes, size, out);
 }
 
 /* ---- for readers ---- */

@@ -42,6 +42,13 @@ struct clv_dataset {
     clvi_map          map[2];        /* closed */
 };
 
+/* The encoded bytes of image i of a set that is not raw; borrowed from the set or from the decoder. `what` is how
+ * messages call it (clv_dataset_locate). */
+clv_status clvi_dataset_encoded(const struct clv_dataset *ds, int64_t i, const char *what, clv_decoder *decoder,
+                                const uint8_t **bytes, size_t *size) CLV_NODISCARD;
+
+#define CLVI_DATA_MAX_LOCATION 4352   /* room for what clv_dataset_locate writes */
+
 /* Copies a split's name into ds; CLV_ERR_INVALID when it is too long. */
 clv_status clvi_dataset_set_split(struct clv_dataset *ds, const char *split) CLV_NODISCARD;
 

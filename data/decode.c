@@ -117,14 +117,13 @@ static clv_status read_file(clv_decoder *decoder, int fd, const char *path, size
     return CLV_OK;
 }
 
-clv_status clvi_decoder_decode_file(clv_decoder *decoder, const char *path, clv_image *out)
+clv_status clvi_decoder_read_file(clv_decoder *decoder, const char *path, size_t *size)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     CLV_CHECK(fd >= 0, CLV_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
-    size_t size = 0;
-    const clv_status st = read_file(decoder, fd, path, &size);
+    const clv_status st = read_file(decoder, fd, path, size);
     close(fd);
-    return st == CLV_OK ? clv_decoder_decode(decoder, path, decoder->file.data, size, out) : st;
+    return st;
 }
 
 clvi_image_name clvi_image_name_kind(const char *name)

@@ -24,8 +24,8 @@ struct clv_decoder {
     clvi_buffer  spare;      /* CMYK before it is RGB, a JPEG without stray bytes, a picture being turned */
 };
 
-/* As clv_decoder_decode for the file at `path`. */
-clv_status clvi_decoder_decode_file(clv_decoder *decoder, const char *path, clv_image *out) CLV_NODISCARD;
+/* Reads the file at `path` into decoder->file. */
+clv_status clvi_decoder_read_file(clv_decoder *decoder, const char *path, size_t *size) CLV_NODISCARD;
 
 /* Each fills decoder->pixels. *orientation is the EXIF tag, 1 to 8; 1 when there is none or it makes no sense.
  * Messages start with "JPEG: " or "PNG: "; the caller puts the name before them. */

@@ -172,7 +172,7 @@ static clv_status open_cifar(clv_dataset *ds, const char *wanted)
         else folder[name - folder - 1] = 0;
     }
     for (int i = 0; i < n; i++) {
-        snprintf(parts[i].path, sizeof parts[i].path, "%s/%s", folder, names[i]);
+        snprintf(parts[i].path, sizeof parts[i].path, "%s/%.31s", folder, names[i]);
         CLV_TRY_OR_DONE(clvi_map_open(parts[i].path, &parts[i].map));
     }
     CLV_TRY_OR_DONE(read_names(ds, folder, label_bytes(names[0])));
