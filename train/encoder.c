@@ -7,6 +7,8 @@
 #include "core/checked.h"
 #include "core/parallel.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 struct clv_encoder {
@@ -177,7 +179,7 @@ typedef struct fill_job {
     const clv_dataset *ds;
     const int64_t     *ids;
     int64_t            first;       /* image of row 0 when ids is NULL */
-    _Atomic int        status;
+    atomic_int         status;      /* the first failure */
     char               message[512];
 } fill_job;
 
@@ -217,7 +219,7 @@ static void fill_rows(void *arg, int64_t begin, int64_t end)
     for (int64_t row = begin; row < end; row++) {
         const clv_status st = fill_row(job, row);
         int none = CLV_OK;
-        if (st != CLV_OK && __atomic_compare_exchange_n((int *)&job->status, &none, st, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        if (st != CLV_OK && atomic_compare_exchange_strong(&job->status, &none, (int)st))
             snprintf(job->message, sizeof job->message, "%s", clv_error_message());
     }
 }

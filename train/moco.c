@@ -13,6 +13,7 @@
 #include "device/cpu/flat.h"
 
 #include <cleave/loss.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -234,7 +235,7 @@ static clv_status other_direction(moco *m, const clv_batch *batch, const clvi_st
     const clvi_step half = { at->seed + 1, at->total, at->lr, at->key_momentum };     /* its own shuffle */
     CLV_TRY(make_keys(m, &batch->view[0], &half, m->keys[1]));
     CLV_TRY(run_query(m, &batch->view[1], m->keys[1], &second));
-    clvi_flat_axpy(m->base.ctx, g.dtype, clv_view_count(&g), 1.0, m->sum, g.data);
+    clvi_flat_axpy(m->base.ctx, g.dtype, clv_view_count(&g), g.data, 1.0, m->sum);
     *loss += second;
     return CLV_OK;
 }
@@ -252,7 +253,7 @@ static clv_status moco_forward(clvi_method *base, const clv_batch *batch, const 
     }
     clv_view g;
     CLV_TRY(clv_params_flat(m->query_params, CLV_PARAM_GRADIENT, &g));
-    out->grad_norm = clvi_flat_norm2(base->ctx, g.dtype, clv_view_count(&g), g.data);
+    out->grad_norm = sqrt(clvi_flat_norm2(base->ctx, g.dtype, clv_view_count(&g), g.data));
     out->key = clv_view_2d(m->keys[0], CLV_F32, m->batch, m->settings->moco_dim);
     out->bank = m->bank;
     return CLV_OK;

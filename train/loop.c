@@ -1,0 +1,215 @@
+/* loop.c: the training loop. Every number it writes is a function of configuration, data and seed; the clock only enters
+ * what it tells the user. */
+#include "train/trainer.h"
+#include "core/checked.h"
+#include "core/file.h"
+#include "device/cpu/flat.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds since this process began the epoch, and how many steps they cover. */
+typedef struct epoch_clock {
+    double  begin, data;
+    int64_t steps;
+} epoch_clock;
+
+static bool tell(clv_trainer *t, const clv_progress *p)
+{
+    if (t->progress && !t->progress(p, t->user)) t->stop = true;
+    return !t->stop;
+}
+
+/* Names the first gradient that is not finite. */
+static clv_status not_finite(clv_trainer *t, double loss)
+{
+    clv_params *params = t->method->cls->params(t->method, false);
+    for (int64_t i = 0; i < clv_params_count(params); i++) {
+        clv_param_info info;
+        CLV_TRY(clv_params_info(params, i, &info));
+        if (info.kind != CLV_PARAM_TRAINABLE) continue;
+        clv_view g = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
+        g.data = clvi_calloc(t->ctx, (size_t)clv_view_count(&g), sizeof(float));
+        if (!g.data) return CLV_ERR_NOMEM;
+        const clv_status st = clv_params_read(params, i, CLV_PARAM_GRADIENT, &g);
+        const bool finite = st != CLV_OK || clvi_flat_all_finite(t->ctx, CLV_F32, clv_view_count(&g), g.data);
+        clvi_free(t->ctx, g.data);
+        CLV_TRY(st);
+        if (!finite)
+            return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": the gradient of '%s' is not finite (loss %g)",
+                             t->at.epoch + 1, t->at.step + 1, info.name, loss);
+    }
+    return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": the loss is %g", t->at.epoch + 1, t->at.step + 1,
+                     loss);
+}
+
+static double key_momentum(const clv_trainer *t)
+{
+    const clvi_settings *s = t->settings;
+    const double epoch = (double)t->at.epoch + (double)t->at.step / (double)t->steps_per_epoch;
+    return s->moco_m_cos ? clvi_momentum_cosine(s->moco_m, epoch, (double)s->epochs) : s->moco_m;
+}
+
+static bool is_logged(const clv_trainer *t)
+{
+    return t->at.step % t->settings->print_freq == 0 || t->at.step + 1 == t->steps_per_epoch;
+}
+
+static void add_scores(clvi_position *at, const clv_scores *scores)
+{
+    at->top1_sum += scores->pretext_top1;
+    at->top1_count++;
+    for (int i = 0; i < CLV_SCORE_BINS; i++) {
+        at->positive_histogram[i] += scores->positive_histogram[i];
+        at->negative_histogram[i] += scores->negative_histogram[i];
+    }
+}
+
+static void fill_bank(clv_progress *p, const clv_bank *bank)
+{
+    clv_bank_statistics stats;
+    if (!bank || clv_bank_stats(bank, &stats) != CLV_OK) return;
+    p->queue_fill = stats.fill;
+    p->queue_age = stats.age_mean;
+}
+
+/* What step and epoch lines share. */
+static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
+{
+    const double elapsed = now() - clock->begin, steps = (double)CLVI_MAX(clock->steps, INT64_C(1));
+    return (clv_progress){
+        .epoch = t->at.epoch + 1, .epochs = t->settings->epochs, .step = t->at.step, .steps_per_epoch = t->steps_per_epoch,
+        .total_step = t->at.total,
+        .loss_mean = t->at.step ? t->at.loss_sum / (double)t->at.step : 0.0,
+        .pretext_top1_mean = t->at.top1_count ? t->at.top1_sum / (double)t->at.top1_count : 0.0,
+        .mean_seconds_step = elapsed / steps, .mean_seconds_data = clock->data / steps,
+        .images_per_second = elapsed > 0 ? steps * (double)t->settings->batch_size / elapsed : 0.0,
+        .knn_top1 = -1.0, .knn_best = t->at.knn_best,
+    };
+}
+
+static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *last)
+{
+    const double begin = now();
+    clv_batch batch;
+    CLV_TRY(clv_loader_next(t->loader, &batch));
+    const double data = now() - begin;
+    const clvi_step step = {
+        .seed = (uint64_t)t->settings->seed, .total = t->at.total,
+        .lr = clvi_schedule_at(&t->schedule, t->at.epoch, t->at.step, t->steps_per_epoch), .key_momentum = key_momentum(t),
+    };
+    clvi_step_result result = { .bank = NULL };
+    CLV_TRY(t->method->cls->forward(t->method, &batch, &step, &result));
+    if (!isfinite(result.loss) || !isfinite(result.grad_norm)) return not_finite(t, result.loss);
+    const bool logged = is_logged(t);
+    clv_progress measured = { .kind = CLV_PROGRESS_STEP };
+    if (logged) CLV_TRY(clvi_monitor_step(t, &result, &measured));
+    CLV_TRY(t->method->cls->update(t->method, &batch, &step));
+
+    t->grad_norm = result.grad_norm;
+    t->at.loss_sum += result.loss;
+    t->at.step++;
+    t->at.total++;
+    if (logged) add_scores(&t->at, &measured.scores);
+    clock->steps++;
+    clock->data += data;
+    clv_progress p = progress_now(t, clock);
+    p.loss = result.loss;
+    p.lr = step.lr;
+    p.momentum = step.key_momentum;
+    p.seconds_step = now() - begin;
+    p.seconds_data = data;
+    p.pretext_top1 = measured.scores.pretext_top1;
+    p.health = logged ? measured.health : last->health;
+    p.scores = logged ? measured.scores : last->scores;
+    fill_bank(&p, result.bank);
+    *last = p;
+    if (logged) CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
+    tell(t, &p);
+    return CLV_OK;
+}
+
+static void next_epoch(clvi_position *at)
+{
+    const double best = at->knn_best;
+    const int64_t epoch = at->epoch + 1, total = at->total;
+    memset(at, 0, sizeof *at);
+    at->epoch = epoch;
+    at->total = total;
+    at->knn_best = best;
+}
+
+static int64_t last_epoch(const clv_trainer *t)
+{
+    const clvi_settings *s = t->settings;
+    return s->stop_epoch ? CLVI_MIN(s->stop_epoch, s->epochs) : s->epochs;
+}
+
+/* Measures, logs and keeps what an epoch came to. */
+static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_progress *last)
+{
+    const clvi_settings *s = t->settings;
+    clv_progress p = progress_now(t, clock);
+    const bool final = t->at.epoch + 1 == last_epoch(t);
+    double top1 = -1.0;
+    if (s->knn_freq > 0 && ((t->at.epoch + 1) % s->knn_freq == 0 || final)) CLV_TRY(clvi_monitor_knn(t, &top1));
+    p.kind = CLV_PROGRESS_EPOCH;
+    p.loss = p.loss_mean;
+    p.lr = last->lr;
+    p.momentum = last->momentum;
+    p.health = last->health;
+    p.scores = last->scores;
+    p.queue_fill = last->queue_fill;
+    p.queue_age = last->queue_age;
+    memcpy(p.scores.positive_histogram, t->at.positive_histogram, sizeof p.scores.positive_histogram);
+    memcpy(p.scores.negative_histogram, t->at.negative_histogram, sizeof p.scores.negative_histogram);
+    p.knn_top1 = top1;
+    p.knn_protocol = t->protocol;
+    const bool better = top1 > t->at.knn_best;
+    if (better) t->at.knn_best = top1;
+    p.knn_best = t->at.knn_best;
+    CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
+    next_epoch(&t->at);
+    t->collapse_told = false;
+    if (better) CLV_TRY(clvi_save_best(t));
+    if (s->save_freq > 0 && t->at.epoch % s->save_freq == 0) CLV_TRY(clvi_save_numbered(t));
+    CLV_TRY(clvi_save_last(t));
+    tell(t, &p);
+    return CLV_OK;
+}
+
+static clv_status one_epoch(clv_trainer *t)
+{
+    epoch_clock clock = { .begin = now() };
+    clv_progress last = { .kind = CLV_PROGRESS_STEP };
+    const int64_t save_steps = t->settings->save_steps;
+    while (t->at.step < t->steps_per_epoch) {
+        CLV_TRY(one_step(t, &clock, &last));
+        if (t->at.step == t->steps_per_epoch) break;       /* the end of the epoch saves */
+        if (t->stop) return clvi_save_last(t);
+        if (save_steps > 0 && t->at.total % save_steps == 0) CLV_TRY(clvi_save_last(t));
+    }
+    return end_epoch(t, &clock, &last);
+}
+
+clv_status clv_trainer_run(clv_trainer *t)
+{
+    CLV_CHECK(t, CLV_ERR_INVALID, "clv_trainer_run: trainer must not be NULL");
+    char path[CLVI_PATH_SIZE + 16];
+    CLV_TRY(clvi_mkdirs(t->settings->results_dir));
+    snprintf(path, sizeof path, "%s/config.yaml", t->settings->results_dir);
+    CLV_TRY(clv_config_save(t->config, path));
+    if (!t->log) CLV_TRY(clvi_runlog_open(t->ctx, t->settings->results_dir, t->at.total, t->at.epoch, &t->log));
+    CLV_TRY(clv_loader_seek(t->loader, (uint32_t)t->at.epoch, t->at.step));
+    while (t->at.epoch < last_epoch(t) && !t->stop) CLV_TRY(one_epoch(t));
+    return t->stop && t->at.epoch < last_epoch(t) ? CLV_STOPPED : CLV_OK;
+}

@@ -1,0 +1,194 @@
+/* trainer.c: a run put together: data, augmentation, method, schedule, files. */
+#include "train/trainer.h"
+#include "core/checked.h"
+#include "core/file.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void clvi_trainer_note(clv_trainer *t, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    const clv_progress p = { .kind = CLV_PROGRESS_NOTE, .note = text };
+    if (t->progress && !t->progress(&p, t->user)) t->stop = true;
+}
+
+/* ---- data ---- */
+
+static const char *or_null(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
+/* The split to classify: the one given, or "test" or "val" where the set has one. */
+static clv_status open_val(clv_trainer *t)
+{
+    const clvi_settings *s = t->settings;
+    const char *path = s->val_data[0] ? s->val_data : s->data, *split = or_null(s->val_split);
+    static const char *const usual[] = { "test", "val" };
+    clv_dataset_splits splits;
+    CLV_TRY(clv_dataset_list_splits(t->ctx, path, &splits));
+    for (size_t u = 0; !split && u < CLVI_COUNT(usual); u++)
+        for (int64_t i = 0; i < splits.count; i++)
+            if (!strcmp(splits.name[i], usual[u])) split = usual[u];
+    if (!split && !s->val_data[0]) return CLV_OK;             /* nothing held out */
+    CLV_TRY(clv_dataset_open(t->ctx, path, split, &t->val));
+    clv_dataset_info info;
+    clv_dataset_describe(t->val, &info);
+    if (info.has_labels) return CLV_OK;
+    clv_dataset_destroy(t->val);
+    t->val = NULL;
+    return CLV_OK;
+}
+
+static clv_status open_data(clv_trainer *t)
+{
+    const clvi_settings *s = t->settings;
+    CLV_CHECK(s->data[0], CLV_ERR_INVALID, "no data set given: name one ('data: PATH', or PATH on the command line)");
+    CLV_TRY(clv_dataset_open(t->ctx, s->data, or_null(s->split), &t->train));
+    clv_dataset_describe(t->train, &t->info);
+    CLV_CHECK(t->info.count >= s->batch_size, CLV_ERR_INVALID,
+              "'%s' has %" PRId64 " images, fewer than one batch of %" PRId64, s->data, t->info.count, s->batch_size);
+    if (s->knn_freq > 0 && t->info.has_labels) CLV_TRY(open_val(t));
+    if (s->moco_k > t->info.count / 2)
+        clvi_trainer_note(t, "moco-k %" PRId64 " is more than half of the %" PRId64 " images: the bank holds each image's own "
+                          "recent keys as negatives; %" PRId64 " is a usual choice here", s->moco_k, t->info.count,
+                          CLVI_MAX(t->info.count / 10, INT64_C(1)));
+    return CLV_OK;
+}
+
+static clv_status open_loader(clv_trainer *t)
+{
+    const clvi_settings *s = t->settings;
+    clv_transform transforms[8];
+    const int views = t->method->cls->views;
+    CLV_CHECK(views <= 8, CLV_ERR_INTERNAL, "%d views", views);
+    for (int v = 0; v < views; v++) CLV_TRY(clv_augment_transform(t->augment, &transforms[v]));
+    clv_loader_desc desc = CLV_LOADER_DESC_INIT;
+    desc.batch_size = s->batch_size;
+    desc.views = views;
+    desc.transforms = transforms;
+    desc.seed = (uint64_t)s->seed;
+    desc.workers = (int)s->workers;
+    desc.prefetch = (int)s->prefetch;
+    CLV_TRY(clv_loader_create(t->ctx, t->train, &desc, &t->loader));
+    t->steps_per_epoch = clv_loader_steps_per_epoch(t->loader);
+    return CLV_OK;
+}
+
+/* ---- the rest ---- */
+
+static clv_status make_schedule(clv_trainer *t)
+{
+    const clvi_settings *s = t->settings;
+    t->schedule = (clvi_schedule){
+        .base = s->lr, .cosine = s->cos, .by_step = s->schedule_by == CLVI_SCHEDULE_BY_STEP,
+        .warmup = s->warmup_epochs, .horizon = (double)s->epochs, .start = s->schedule_start,
+    };
+    return s->cos ? CLV_OK : clvi_schedule_milestones(&t->schedule, s->schedule);
+}
+
+static clv_status make_method(clv_trainer *t)
+{
+    const clvi_method_class *cls = NULL;
+    clv_transform view;
+    CLV_TRY(clvi_method_find(t->settings->method, &cls));
+    CLV_TRY(clvi_chain_create(t->ctx, clvi_train_chain(t->settings), t->settings, true, &t->augment));
+    CLV_TRY(clv_augment_transform(t->augment, &view));
+    const clvi_method_setup setup = {
+        .ctx = t->ctx, .settings = t->settings, .channels = t->info.channels, .height = view.height, .width = view.width,
+    };
+    CLV_TRY(cls->create(&setup, &t->method));
+    clv_augment *eval = NULL;
+    CLV_TRY(clvi_chain_create(t->ctx, clvi_eval_chain(t->settings), t->settings, false, &eval));
+    t->eval_aug = clvi_strdup(t->ctx, clv_augment_describe(eval));
+    clv_augment_destroy(eval);
+    return t->eval_aug ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+static clv_status build(clv_trainer *t, const clv_config *config)
+{
+    CLV_TRY(clv_config_create(t->ctx, &t->config));
+    t->config->settings = config->settings;
+    t->settings = &t->config->settings;
+    CLV_CHECK(t->settings->results_dir[0], CLV_ERR_INVALID, "no run directory given (results-dir)");
+    t->at.knn_best = -1.0;
+    CLV_TRY(make_schedule(t));
+    CLV_TRY(open_data(t));
+    CLV_TRY(make_method(t));
+    CLV_TRY(open_loader(t));
+    return clvi_resume(t);
+}
+
+clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,
+                              clv_trainer **out)
+{
+    CLV_CHECK(ctx && config && out, CLV_ERR_INVALID, "clv_trainer_create: an argument is NULL");
+    *out = NULL;
+    clv_trainer *t = clvi_calloc(ctx, 1, sizeof *t);
+    if (!t) return CLV_ERR_NOMEM;
+    t->ctx = ctx;
+    t->progress = progress;
+    t->user = user;
+    const clv_status st = build(t, config);
+    if (st != CLV_OK) {
+        clv_trainer_destroy(t);
+        return st;
+    }
+    *out = t;
+    return CLV_OK;
+}
+
+void clv_trainer_destroy(clv_trainer *t)
+{
+    if (!t) return;
+    clvi_monitor_release(t);
+    clvi_runlog_close(t->log);
+    clv_loader_destroy(t->loader);
+    if (t->method) t->method->cls->destroy(t->method);
+    clv_augment_destroy(t->augment);
+    clvi_free(t->ctx, t->eval_aug);
+    clv_dataset_destroy(t->val);
+    clv_dataset_destroy(t->train);
+    clv_config_destroy(t->config);
+    clvi_free(t->ctx, t);
+}
+
+clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, void *user), void *user)
+{
+    CLV_CHECK(t && line, CLV_ERR_INVALID, "clv_trainer_describe: an argument is NULL");
+    const clvi_settings *s = t->settings;
+    char text[1024];
+    snprintf(text, sizeof text, "data: %s '%s'%s%s, %" PRId64 " images, %" PRId64 " channels, %" PRId64 " classes", t->info.kind,
+             s->data, t->info.split[0] ? " split " : "", t->info.split, t->info.count, t->info.channels, t->info.classes);
+    line(text, user);
+    snprintf(text, sizeof text, "schedule: %" PRId64 " epochs of %" PRId64 " steps of %" PRId64 " images; learning rate %g, first %g",
+             s->epochs, t->steps_per_epoch, s->batch_size, s->lr, clvi_schedule_at(&t->schedule, 0, 0, t->steps_per_epoch));
+    line(text, user);
+    CLV_TRY(t->method->cls->describe(t->method, line, user));
+    int64_t trainable = 0;
+    const clv_params *params = t->method->cls->params(t->method, false);
+    for (int64_t i = 0; i < clv_params_count(params); i++) {
+        clv_param_info info;
+        CLV_TRY(clv_params_info(params, i, &info));
+        const clv_view shape = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
+        if (info.kind == CLV_PARAM_TRAINABLE) trainable += clv_view_count(&shape);
+    }
+    snprintf(text, sizeof text, "parameters: %" PRId64 " trainable; weight decay %g and momentum %g on every one", trainable,
+             s->weight_decay, s->momentum);
+    line(text, user);
+    snprintf(text, sizeof text, "augmentation: %s", clv_augment_describe(t->augment));
+    line(text, user);
+    snprintf(text, sizeof text, "evaluation: %s", t->eval_aug);
+    line(text, user);
+    if (t->at.total > 0) {
+        snprintf(text, sizeof text, "resumed: epoch %" PRId64 ", step %" PRId64, t->at.epoch + 1, t->at.step + 1);
+        line(text, user);
+    }
+    return CLV_OK;
+}

@@ -1,0 +1,59 @@
+/* trainer.h: the trainer's inside, shared by its three parts: building (trainer.c), the loop (loop.c) and what it measures
+ * and keeps along the way (monitor.c, save.c). */
+#ifndef CLVI_TRAIN_TRAINER_H
+#define CLVI_TRAIN_TRAINER_H
+
+#include <cleave/augment.h>
+#include "train/checkpoint.h"
+#include "train/encoder.h"
+#include "train/method.h"
+#include "train/runlog.h"
+#include "train/schedule.h"
+
+struct clv_trainer {
+    clv_context      *ctx;
+    clv_config       *config;        /* own copy, resolved */
+    clvi_settings    *settings;      /* of config */
+    clv_progress_fn   progress;
+    void             *user;
+    bool              stop;          /* the callback asked for it */
+
+    clv_dataset      *train, *val;   /* val NULL: leave-one-out on train */
+    clv_dataset_info  info;          /* of train */
+    clv_augment      *augment;
+    clv_loader       *loader;
+    char             *eval_aug;      /* resolved evaluation chain */
+    clvi_schedule     schedule;
+    clvi_method      *method;
+    clv_encoder      *encoder;       /* of the monitor, over the method's query parameters */
+    clvi_runlog      *log;
+
+    clvi_position     at;
+    int64_t           steps_per_epoch;
+    double            grad_norm;     /* of the last step */
+    char              protocol[160]; /* how the monitor measures */
+
+    /* the monitor's rows, allocated at its first use */
+    int64_t           bank_count, query_count;
+    int64_t          *bank_ids, *bank_labels, *query_ids, *query_labels;
+    float            *bank_rows, *query_rows;
+    bool              collapse_told; /* warned in this epoch */
+};
+
+/* Tells the user something. */
+void clvi_trainer_note(clv_trainer *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* monitor.c: kNN on the query encoder's features; -1 when there is nothing to measure. Also writes examples.h5. */
+clv_status clvi_monitor_knn(clv_trainer *t, double *top1) CLV_NODISCARD;
+/* Health of features and scores of a step; warns of a collapse, or ends the run with CLV_ERR_NUMERIC if asked to. */
+clv_status clvi_monitor_step(clv_trainer *t, const clvi_step_result *step, clv_progress *p) CLV_NODISCARD;
+void clvi_monitor_release(clv_trainer *t);
+
+/* save.c: checkpoints of the run directory. */
+clv_status clvi_save_last(clv_trainer *t) CLV_NODISCARD;
+clv_status clvi_save_best(clv_trainer *t) CLV_NODISCARD;
+clv_status clvi_save_numbered(clv_trainer *t) CLV_NODISCARD;
+/* Does what the option `resume` says. */
+clv_status clvi_resume(clv_trainer *t) CLV_NODISCARD;
+
+#endif
