@@ -2,13 +2,11 @@
  * them, and contents are checked before the bank changes.
  *
  * group: attributes format = "cleave-bank-1", kind, every option by name (text), pushes; data sets rows [K,D], valid [K] u8,
- * ids, labels, born [K] i64, cursor [.] i64; all contiguous. */
+ * ids, labels, born [K] i64, cursor [.] i64. */
 #include "memorybank/bank.h"
-#include "core/checked.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define FORMAT "cleave-bank-1"
 #define OWN_GROUP "bank"
@@ -211,30 +209,25 @@ static clv_status describe(clv_context *ctx, clvi_h5 *h5, described *out)
     return CLV_OK;
 }
 
-/* The rows must be in the file, so a small file cannot ask for much memory. */
-static clv_status check_size(const char *path, clvi_h5 *h5, const described *d)
+/* The rows must be in the file, whose reader bounds them by its size: a small file cannot ask for much memory. */
+static clv_status check_size(clvi_h5 *h5, const described *d)
 {
     _Alignas(16) char buffer[1024];
     clvi_h5_info info;
-    struct stat file;
     CLV_CHECK(d->cls->params_size <= sizeof buffer, CLV_ERR_INTERNAL, "bank: options of '%s' are too large", d->cls->name);
     CLV_TRY(clvi_options_parse(d->cls->options, buffer, OWN_GROUP, d->options, d->n));
     const clvi_bank_params *p = (const clvi_bank_params *)(const void *)buffer;
-    size_t bytes = 0;
     CLV_TRY(clvi_h5_stat(h5, OWN_GROUP "/rows", &info));
-    CLV_CHECK(stat(path, &file) == 0, CLV_ERR_IO, "cannot stat the file");
-    const bool fits = clvi_mul_size((size_t)p->capacity, (size_t)p->dim, &bytes) &&
-                      clvi_mul_size(bytes, clv_dtype_size((clv_dtype)p->dtype), &bytes);
-    CLV_CHECK(fits && info.offset >= 0 && info.offset <= file.st_size && bytes <= (size_t)(file.st_size - info.offset),
-              CLV_ERR_FORMAT, OWN_GROUP "/rows: %" PRId64 " rows of %" PRId64 " values are not in the file's %" PRId64
-              " bytes", p->capacity, p->dim, (int64_t)file.st_size);
+    CLV_CHECK(info.ndim == 2 && info.shape[0] == p->capacity && info.shape[1] == p->dim, CLV_ERR_FORMAT,
+              OWN_GROUP "/rows: expected [%" PRId64 ",%" PRId64 "] as the options say, got %d dimensions, the first %" PRId64,
+              p->capacity, p->dim, info.ndim, info.ndim ? info.shape[0] : 0);
     return CLV_OK;
 }
 
-static clv_status load(clv_context *ctx, const char *path, clvi_h5 *h5, described *d, clv_bank **bank)
+static clv_status load(clv_context *ctx, clvi_h5 *h5, described *d, clv_bank **bank)
 {
     CLV_TRY(describe(ctx, h5, d));
-    CLV_TRY(check_size(path, h5, d));
+    CLV_TRY(check_size(h5, d));
     CLV_TRY(clvi_bank_alloc(ctx, d->cls, d->options, d->n, bank));
     CLV_TRY(check_like(*bank, h5, OWN_GROUP));
     return read_contents(*bank, h5, OWN_GROUP);
@@ -248,7 +241,7 @@ clv_status clv_bank_load(clv_context *ctx, const char *path, clv_bank **out)
     clv_bank *bank = NULL;
     described d = { 0 };
     CLV_TRY(clvi_h5_open(ctx, path, &h5));
-    clv_status st = load(ctx, path, h5, &d, &bank);
+    clv_status st = load(ctx, h5, &d, &bank);
     clvi_h5_close(h5);
     for (int i = 0; i < d.n; i++) clvi_free(ctx, d.text[i]);
     if (st != CLV_OK) {
