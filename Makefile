@@ -15,12 +15,11 @@ include mk/sources.mk
 include mk/probe.mk
 
 OPT_release := -O3
-OPT_debug   := -O1
-# Warnings that follow values through the code go wrong where instrumentation cuts the flow.
-OPT_sanitize := -O1 -Wno-maybe-uninitialized -Wno-format-truncation -Wno-stringop-overflow
-OPT_asan    := $(OPT_sanitize) -fsanitize=address -fno-omit-frame-pointer
-OPT_ubsan   := $(OPT_sanitize) -fsanitize=undefined -fno-sanitize-recover=undefined
-OPT_tsan    := $(OPT_sanitize) -fsanitize=thread
+# Warnings that follow values through the code go wrong below -O2 and where instrumentation cuts the flow.
+OPT_debug   := -O1 -Wno-maybe-uninitialized -Wno-format-truncation -Wno-stringop-overflow
+OPT_asan    := $(OPT_debug) -fsanitize=address -fno-omit-frame-pointer
+OPT_ubsan   := $(OPT_debug) -fsanitize=undefined -fno-sanitize-recover=undefined
+OPT_tsan    := $(OPT_debug) -fsanitize=thread
 ifeq ($(filter release debug asan ubsan tsan,$(CONFIG)),)
 $(error CONFIG=$(CONFIG) is none of release, debug, asan, ubsan, tsan)
 endif
