@@ -235,7 +235,7 @@ static clv_status other_direction(moco *m, const clv_batch *batch, const clvi_st
     const clvi_step half = { at->seed + 1, at->total, at->lr, at->key_momentum };     /* its own shuffle */
     CLV_TRY(make_keys(m, &batch->view[0], &half, m->keys[1]));
     CLV_TRY(run_query(m, &batch->view[1], m->keys[1], &second));
-    clvi_flat_axpy(m->base.ctx, g.dtype, clv_view_count(&g), g.data, 1.0, m->sum);
+    clvi_flat_axpy(m->base.ctx, g.dtype, clv_view_count(&g), 1.0, m->sum, g.data);
     *loss += second;
     return CLV_OK;
 }

@@ -7,7 +7,7 @@ static void sgd_step(clvi_optimizer *o, double lr)
 {
     clv_view w, g;
     if (clv_params_flat(o->params, CLV_PARAM_VALUE, &w) || clv_params_flat(o->params, CLV_PARAM_GRADIENT, &g)) return;
-    const clvi_sgd args = {
+    const clvi_flat_sgd_args args = {
         .lr = lr, .momentum = o->momentum, .weight_decay = o->weight_decay, .nesterov = o->nesterov,
         .first = o->steps == 0,
     };

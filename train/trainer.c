@@ -163,7 +163,7 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
 {
     CLV_CHECK(t && line, CLV_ERR_INVALID, "clv_trainer_describe: an argument is NULL");
     const clvi_settings *s = t->settings;
-    char text[1024];
+    char text[8192];                       /* room for a path and a chain */
     snprintf(text, sizeof text, "data: %s '%s'%s%s, %" PRId64 " images, %" PRId64 " channels, %" PRId64 " classes", t->info.kind,
              s->data, t->info.split[0] ? " split " : "", t->info.split, t->info.count, t->info.channels, t->info.classes);
     line(text, user);
