@@ -37,7 +37,6 @@ typedef struct golden_case {
     clv_option      option[MAX_OPTIONS];
     char            option_text[MAX_OPTIONS][MAX_VALUE];
     clv_loss_tensor in[CLVI_LOSS_MAX_IN], grad[CLVI_LOSS_MAX_IN], out[CLVI_LOSS_MAX_OUT];
-    char            name_in[CLVI_LOSS_MAX_IN][MAX_NAME];
     double          value, loss_error, grad_error;   /* errors of a plain float32 evaluation; 0 if not given */
     double          temperature;                     /* the smallest of temperature and tau; 1 if there is none */
     const clvi_loss_variant *variant;
