@@ -219,7 +219,7 @@ static const conv_case conv_cases[] = {
     { 1, 33, 5, 5, 40, 3, 1, 1 },   { 2, 16, 6, 6, 128, 1, 2, 0 },   { 2, 4, 1, 1, 5, 1, 1, 0 },
     { 3, 8, 4, 4, 8, 3, 1, 1 },     { 1, 2, 12, 10, 3, 5, 1, 2 },    { 2, 128, 4, 4, 128, 3, 1, 1 },
     { 2, 40, 16, 16, 40, 3, 1, 1 }, { 2, 32, 6, 19, 32, 3, 1, 2 },   { 9, 36, 21, 17, 52, 3, 1, 1 },
-    { 2, 64, 16, 16, 128, 3, 2, 1 }, { 16, 48, 16, 16, 80, 3, 1, 1 },
+    { 2, 64, 16, 16, 128, 3, 2, 1 }, { 16, 64, 16, 16, 80, 3, 1, 1 },
 };
 
 static int64_t conv_out(int64_t size, const conv_case *c)
@@ -304,7 +304,7 @@ static void result_of(const char *mode, const clvi_op_call *proto, value *in, va
 static void the_switch_changes_the_algorithm(void **state)
 {
     (void)state;
-    const conv_case c = { 16, 48, 16, 16, 80, 3, 1, 1 };
+    const conv_case c = { 16, 64, 16, 16, 80, 3, 1, 1 };
     clvi_conv2d_attr attr;
     clvi_op_call proto[3];
     value v[3];

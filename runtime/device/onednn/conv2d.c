@@ -50,9 +50,12 @@ static bool conv_accepts(const clvi_op_call *call)
 
 /* ---- which algorithm ---- */
 
-#define WINOGRAD_MIN_CHANNELS 32
-#define WINOGRAD_MIN_TILES    64                     /* 4x4 pieces of output; fewer do not repay transforming the weights */
-#define WINOGRAD_MAX_SCRATCH  ((size_t)200 << 20)
+/* Measured on one and two cores with AVX-512: below either number direct is as fast or faster. Tiles are 4x4 pieces of
+ * output; few do not repay transforming the weights. */
+#define WINOGRAD_MIN_CHANNELS 64
+#define WINOGRAD_MIN_TILES    128
+/* Scratch memory beyond this is no bargain, unless the values it works on are that large themselves. */
+#define WINOGRAD_SCRATCH      ((size_t)200 << 20)
 
 static bool winograd_pays(const problem *p)
 {
@@ -109,14 +112,20 @@ static clv_status choose(const clvi_op_call *call, direction dir, dnnl_alg_kind_
     return clvi_onednn_check(st, call, "no kernel");
 }
 
+static bool scratch_is_modest(const_dnnl_primitive_desc_t pd, const problem *p)
+{
+    const size_t values = (size_t)(clvi_desc_count(p->x) + clvi_desc_count(p->y)) * sizeof(float);
+    const size_t scratch = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0));
+    return scratch <= WINOGRAD_SCRATCH || scratch / 3 <= values;
+}
+
 static clv_status choose_winograd(const clvi_op_call *call, direction dir, const problem *p,
                                   const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
 {
     bool forced;
     if (!want_winograd(p, &forced)) return CLV_OK;
     CLV_TRY(choose(call, dir, dnnl_convolution_winograd, p, hint, out));
-    if (!*out || forced) return CLV_OK;
-    if (dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(*out, dnnl_query_scratchpad_md, 0)) > WINOGRAD_MAX_SCRATCH) {
+    if (*out && !forced && !scratch_is_modest(*out, p)) {
         dnnl_primitive_desc_destroy(*out);
         *out = NULL;
     }
