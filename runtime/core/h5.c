@@ -18,6 +18,7 @@
 #define MAX_ENTRIES 1000000
 #define MAX_PACKING 4096                 /* deflate cannot reach this, so a larger promise is a lie */
 #define MAX_CHUNK   ((size_t)1 << 30)
+#define ALIGN_FROM  512                  /* data of this size and more starts at a multiple of CLVI_ALIGN */
 
 struct clvi_h5 {
     clv_context *ctx;
@@ -167,7 +168,7 @@ static hid_t access_list(void)
     const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
     (void)H5Pset_fclose_degree(list, H5F_CLOSE_STRONG);
     (void)H5Pset_file_locking(list, false, true);
-    (void)H5Pset_alignment(list, SEAL_SIZE, CLVI_ALIGN);   /* data that can be used where it is mapped */
+    (void)H5Pset_alignment(list, ALIGN_FROM, CLVI_ALIGN);   /* data that can be used where it is mapped */
     return list;
 }
 
