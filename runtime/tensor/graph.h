@@ -23,6 +23,7 @@ typedef struct clvi_value {
     int32_t         alias;       /* shares the memory of this value; -1: has its own */
     int32_t         conversion;  /* another value with the same elements in another layout, chained; -1: end */
     int32_t         storage;     /* -1: none */
+    const clvi_kernel *by;       /* the kernel that computes it, once chosen */
 } clvi_value;
 
 typedef struct clvi_node {
@@ -60,6 +61,7 @@ typedef struct clvi_storage {
 typedef struct clvi_gradient {
     int64_t param;
     int32_t value;           /* -1: the loss does not depend on the parameter; zeroed at every run */
+    bool    settled;         /* the value has the parameter's layout and memory that nobody else claims */
 } clvi_gradient;
 
 struct clv_graph {
@@ -76,7 +78,7 @@ struct clv_graph {
     clvi_node   *nodes;
     int32_t      n_nodes, cap_nodes;
 
-    bool         fused, differentiated, finished;
+    bool         fused, differentiated, finished, ran;
     int32_t     *grad;                           /* of value i, for the n_grad values there were; -1: none */
     int32_t      n_grad;
 

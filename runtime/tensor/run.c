@@ -1,0 +1,169 @@
+/* run.c: binding inputs, running the steps, reading outputs. */
+#include "tensor/graph.h"
+#include <string.h>
+
+/* ---- memory and pointers ---- */
+
+static clv_status allocate(clv_graph *g)
+{
+    if (!g->arena) g->arena = clvi_arena_alloc(g->ctx, g->arena_size);
+    if (!g->arena) return CLV_ERR_NOMEM;
+    if (!g->scratch) g->scratch = clvi_arena_alloc(g->ctx, g->scratch_size);
+    if (!g->scratch) return CLV_ERR_NOMEM;
+    return g->differentiated ? clvi_params_need_gradients(g->params) : CLV_OK;
+}
+
+static void locate(clv_graph *g, clvi_storage *s)
+{
+    switch (s->kind) {
+    case CLVI_STORAGE_ARENA: s->data = g->arena + s->offset; break;
+    case CLVI_STORAGE_PARAM: s->data = clvi_params_data(g->params, s->param, CLV_PARAM_VALUE); break;
+    case CLVI_STORAGE_GRADIENT: s->data = clvi_params_data(g->params, s->param, CLV_PARAM_GRADIENT); break;
+    case CLVI_STORAGE_INPUT: break;   /* clv_graph_bind */
+    }
+}
+
+/* Writes the addresses of one storage, or (NULL) of all, into the steps. */
+static void set_pointers(clv_graph *g, const clvi_storage *only)
+{
+    for (int32_t s = 0; s < g->n_steps; s++) {
+        clvi_step *step = &g->steps[s];
+        for (int i = 0; i < step->call.n_in; i++) {
+            const clvi_storage *at = clvi_graph_storage(g, step->in[i]);
+            if (at && (!only || at == only)) step->call.in_data[i] = at->data;
+        }
+        for (int i = 0; i < step->call.n_out; i++) {
+            const clvi_storage *at = clvi_graph_storage(g, step->out[i]);
+            if (at && (!only || at == only)) step->call.out_data[i] = at->data;
+        }
+    }
+}
+
+clv_status clvi_graph_make_ready(clv_graph *g)
+{
+    if (g->ready) return CLV_OK;
+    CLV_TRY(allocate(g));
+    for (int32_t i = 0; i < g->n_storages; i++) locate(g, &g->storages[i]);
+    set_pointers(g, NULL);
+    for (int32_t i = 0; i < g->n_steps; i++) g->steps[i].call.scratch = g->scratch;
+    g->ready = true;
+    return CLV_OK;
+}
+
+/* ---- inputs ---- */
+
+static clv_status check_view(const clvi_value *v, const clv_view *view)
+{
+    const clvi_desc *desc = &v->desc;
+    char have[CLVI_SHAPE_TEXT], want[CLVI_SHAPE_TEXT];
+    CLV_CHECK(view->device == 0 && view->data, CLV_ERR_INVALID, "clv_graph_bind: '%s' must be in host memory and not NULL",
+              v->name);
+    CLV_CHECK(view->dtype == desc->dtype, CLV_ERR_SHAPE, "clv_graph_bind: '%s' is %s, want %s", v->name,
+              clv_dtype_name(view->dtype), clv_dtype_name(desc->dtype));
+    CLV_CHECK((uintptr_t)view->data % clv_dtype_size(desc->dtype) == 0, CLV_ERR_INVALID,
+              "clv_graph_bind: '%s' is not aligned to its elements", v->name);
+    clvi_desc bound = *desc;
+    const bool same_ndim = view->ndim == desc->ndim;
+    for (int i = 0; same_ndim && i < desc->ndim; i++) {
+        bound.shape[i] = view->shape[i];
+        bound.stride[i] = view->stride[i];
+    }
+    CLV_CHECK(same_ndim && memcmp(bound.shape, desc->shape, sizeof bound.shape) == 0, CLV_ERR_SHAPE,
+              "clv_graph_bind: '%s' is %s, want %s", v->name,
+              clvi_shape_text(have, view->ndim >= 0 && view->ndim <= CLV_MAX_DIMS ? view->ndim : 0, view->shape),
+              clvi_shape_text(want, desc->ndim, desc->shape));
+    CLV_CHECK(clvi_desc_same_layout(&bound, desc), CLV_ERR_SHAPE, "clv_graph_bind: '%s' must be dense%s", v->name,
+              clvi_desc_is_dense(desc) ? "" : ", its elements in the order N,H,W,C");
+    return CLV_OK;
+}
+
+clv_status clv_graph_bind(clv_graph *g, clv_node input, const clv_view *view)
+{
+    CLV_CHECK(g && view, CLV_ERR_INVALID, "clv_graph_bind: an argument is NULL");
+    CLV_TRY(clvi_graph_status(g));
+    CLV_CHECK(g->finished, CLV_ERR_INVALID, "clv_graph_bind: finish the graph first");
+    const int32_t value = clvi_graph_peek(g, input);
+    CLV_CHECK(value >= 0 && g->values[value].kind == CLVI_VALUE_INPUT, CLV_ERR_INVALID,
+              "clv_graph_bind: %s", value < 0 ? "the value is not of this graph" : "the value is not an input");
+    CLV_TRY(check_view(&g->values[value], view));
+    clvi_storage *s = clvi_graph_storage(g, value);
+    if (!s) return CLV_OK;   /* nothing live reads it */
+    s->data = view->data;
+    if (g->ready) set_pointers(g, s);
+    return CLV_OK;
+}
+
+static clv_status check_bound(const clv_graph *g)
+{
+    for (int32_t s = 0; s < g->n_storages; s++) {
+        if (g->storages[s].kind != CLVI_STORAGE_INPUT || g->storages[s].data) continue;
+        int32_t value = 0;
+        while (g->values[value].storage != s) value++;
+        return clvi_fail(CLV_ERR_INVALID, "clv_graph_run: input '%s' is not bound", g->values[value].name);
+    }
+    return CLV_OK;
+}
+
+/* ---- running ---- */
+
+/* Gradients the loss does not reach. */
+static void zero_gradients(clv_graph *g)
+{
+    for (int32_t i = 0; i < g->n_gradients; i++) {
+        const clvi_gradient *gradient = &g->gradients[i];
+        if (gradient->value >= 0) continue;
+        memset(clvi_params_data(g->params, gradient->param, CLV_PARAM_GRADIENT), 0,
+               clvi_params_at(g->params, gradient->param)->desc.bytes);
+    }
+}
+
+clv_status clvi_graph_run_step(clv_graph *g, int32_t step)
+{
+    const clvi_step *s = &g->steps[step];
+    return s->kernel->run(&s->call);
+}
+
+clv_status clv_graph_run(clv_graph *g)
+{
+    CLV_CHECK(g, CLV_ERR_INVALID, "clv_graph_run: graph is NULL");
+    CLV_TRY(clvi_graph_status(g));
+    CLV_CHECK(g->finished, CLV_ERR_INVALID, "clv_graph_run: finish the graph first");
+    CLV_TRY(check_bound(g));
+    CLV_TRY(clvi_graph_make_ready(g));
+    zero_gradients(g);
+    for (int32_t i = 0; i < g->n_steps; i++) CLV_TRY(clvi_graph_run_step(g, i));
+    g->ran = true;
+    return CLV_OK;
+}
+
+/* ---- outputs ---- */
+
+clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view)
+{
+    CLV_CHECK(g && view, CLV_ERR_INVALID, "clv_graph_read: an argument is NULL");
+    CLV_TRY(clvi_graph_status(g));
+    CLV_CHECK(g->ran, CLV_ERR_INVALID, "clv_graph_read: run the graph first");
+    int32_t value = clvi_graph_peek(g, output);
+    CLV_CHECK(value >= 0, CLV_ERR_INVALID, "clv_graph_read: the value is not of this graph");
+    CLV_CHECK(g->values[value].keep, CLV_ERR_INVALID,
+              "clv_graph_read: the value was not kept; call clv_graph_output before clv_graph_finish");
+    while (value >= 0 && !clvi_desc_is_dense(&g->values[value].desc)) value = g->values[value].conversion;
+    const clvi_storage *s = clvi_graph_storage(g, value);
+    CLV_CHECK(s && s->data, CLV_ERR_INTERNAL, "clv_graph_read: the value has no memory");
+    const clvi_desc *desc = &g->values[value].desc;
+    *view = clv_view_dense(s->data, desc->dtype, desc->ndim, desc->shape);
+    return CLV_OK;
+}
+
+clv_status clv_graph_memory(const clv_graph *g, clv_graph_memory_t *out)
+{
+    CLV_CHECK(g && out, CLV_ERR_INVALID, "clv_graph_memory: an argument is NULL");
+    CLV_TRY(clvi_graph_status(g));
+    CLV_CHECK(g->finished, CLV_ERR_INVALID, "clv_graph_memory: finish the graph first");
+    *out = (clv_graph_memory_t) {
+        .parameters = clvi_params_arena_size(g->params) + clvi_params_buffer_size(g->params),
+        .gradients = g->differentiated ? clvi_params_arena_size(g->params) : 0,
+        .activations = g->arena_size, .scratch = g->scratch_size, .unplanned = g->unplanned,
+    };
+    return CLV_OK;
+}
