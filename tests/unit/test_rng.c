@@ -118,11 +118,11 @@ static void whole_numbers_are_unbiased(void **state)
         const double each = (double)N / (double)sizes[s];
         for (uint64_t i = 0; i < sizes[s]; i++) assert_near(count[i], each, 5 * sqrt(each));
     }
-    /* Two thirds of 2^64 do not divide it: scaling without rejection would hit odd numbers twice as often. */
-    const uint64_t big = UINT64_MAX / 3 * 2;
-    int odd = 0;
-    for (int i = 0; i < N; i++) odd += clvi_rng_below(&rng, big) % 2 == 1;
-    assert_near(odd, N / 2, 5 * sqrt(N / 4.0));
+    /* Three quarters of 2^64: scaling without rejection would hit the multiples of three twice as often. */
+    const uint64_t big = UINT64_C(3) << 62;
+    int threes = 0;
+    for (int i = 0; i < N; i++) threes += clvi_rng_below(&rng, big) % 3 == 0;
+    assert_near(threes, N / 3, 5 * sqrt(N * 2.0 / 9));
 }
 
 static void normals_have_the_moments_of_a_normal(void **state)
