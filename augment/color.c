@@ -1,7 +1,7 @@
 /* color.c: colour arithmetic on planar bytes. The order of operations and the roundings are Pillow's (Image.blend,
  * convert("L"), convert("HSV")), so that the bytes are equal; loops are laid out for the compiler's vectoriser. */
 #include "augment/color.h"
-#include <math.h>
+#include <string.h>
 
 #define BLOCK 64   /* pixels whose intermediate values are held at once */
 
@@ -63,70 +63,92 @@ void clvi_color_blend_with(bool plain, uint8_t *values, const uint8_t *base, int
     blend_each_choose(plain)(values, base, n, alpha);
 }
 
-/* ---- hue ---- */
+/* ---- hue ----
+ *
+ * Pillow stores hue, saturation and value as bytes and computes them partly in double precision. The single-precision
+ * forms below give the same bytes: there are only 2^24 colours either way, and a test goes through all of them. */
 
-/* A block of pixels in HSV, each 0..255. */
+typedef struct colour_block {
+    uint8_t r[BLOCK], g[BLOCK], b[BLOCK];
+} colour_block;
+
+/* Each 0..255. */
 typedef struct hsv_block {
     int32_t hue[BLOCK], saturation[BLOCK], value[BLOCK];
 } hsv_block;
 
-/* The hue in sixths of the circle is base + sign * middle, where middle = (max - mid) / (max - min) and base and sign
- * follow from which channel is largest and which smallest. All terms but one are exact, so that the single-precision
- * sum here rounds once, as the double-precision formula stored to a float does. */
-static inline __attribute__((always_inline)) void to_hsv(const uint8_t *restrict r, const uint8_t *restrict g,
-                                                         const uint8_t *restrict b, int n, hsv_block *restrict out)
+/* chosen ? a : b without a branch, which is what keeps the loops below vectorised; chosen is 0 or 1. */
+static inline __attribute__((always_inline)) int pick(int chosen, int a, int b)
 {
-    float sixths[BLOCK], ratio[BLOCK];
-    for (int i = 0; i < n; i++) {
-        const int red = r[i], green = g[i], blue = b[i];
-        const int max = CLVI_MAX(red, CLVI_MAX(green, blue)), min = CLVI_MIN(red, CLVI_MIN(green, blue));
-        const int range = max - min, mid = red + green + blue - max - min;
-        const float middle = (float)(max - mid) / (float)(range > 0 ? range : 1);
-        const float if_red = blue == min ? 1.0f - middle : middle - 1.0f;
-        const float if_green = blue == min ? 1.0f + middle : 3.0f - middle;
-        const float if_blue = red == min ? 3.0f + middle : 5.0f - middle;
-        sixths[i] = red == max ? if_red : green == max ? if_green : if_blue;
-        ratio[i] = (float)range / (float)(max > 0 ? max : 1);
+    return b ^ ((a ^ b) & -chosen);
+}
+
+/* The hue in sixths of the circle is base + numerator / (max - min), where base and the numerator, the distance of the
+ * middle channel from the largest up to its sign, follow from which channel is largest and which smallest: one rounding,
+ * as in the usual formula with three quotients. */
+static inline __attribute__((always_inline)) void to_hsv(const colour_block *restrict in, hsv_block *restrict out)
+{
+    int32_t base[BLOCK], numerator[BLOCK], range[BLOCK];
+    for (int i = 0; i < BLOCK; i++) {
+        const int r = in->r[i], g = in->g[i], b = in->b[i];
+        const int max_rg = CLVI_MAX(r, g), max = CLVI_MAX(max_rg, b);
+        const int min_rg = CLVI_MIN(r, g), min = CLVI_MIN(min_rg, b);
+        const int distance = 2 * max + min - r - g - b;
+        const int red = r == max, green = g == max, blue_least = b == min, red_least = r == min;
+        const int rising = pick(red, 1 - blue_least, pick(green, blue_least, red_least));
+        base[i] = pick(red, 2 * blue_least - 1, pick(green, 3 - 2 * blue_least, 5 - 2 * red_least));
+        numerator[i] = pick(rising, distance, -distance);
+        range[i] = max - min;
         out->value[i] = max;
     }
-    for (int i = 0; i < n; i++) {
-        const double turn = (double)sixths[i] / 6.0 + 1.0;
-        const float hue = (float)(turn >= 1.0 ? turn - 1.0 : turn);
-        const int saturation = (int)((double)ratio[i] * 255.0);
-        const int h = (int)((double)hue * 255.0);
-        out->hue[i] = ratio[i] > 0.0f ? h : 0;
-        out->saturation[i] = saturation;
+    for (int i = 0; i < BLOCK; i++) {
+        const int grey = range[i] == 0, black = out->value[i] == 0, wraps = base[i] < 0;
+        const float sixths = (float)base[i] + (float)numerator[i] / (float)(range[i] + grey);
+        const float turn = sixths / 6.0f + (float)wraps;
+        const int near = (int)(turn * 255.0f);   /* may be one too large */
+        const int over = 256.0f * turn - (float)near < turn;
+        out->hue[i] = pick(grey, 0, near - over);
+        out->saturation[i] = (int)((float)range[i] / (float)(out->value[i] + black) * 255.0f);
     }
 }
 
-static inline __attribute__((always_inline)) void from_hsv(const hsv_block *restrict in, int n, uint8_t *restrict r,
-                                                           uint8_t *restrict g, uint8_t *restrict b)
+static inline __attribute__((always_inline)) void from_hsv(const hsv_block *restrict in, colour_block *restrict out)
 {
-    for (int i = 0; i < n; i++) {
-        const int h = in->hue[i], v = in->value[i];
-        const double turn = h * 6.0 / 255.0;
-        const int whole = (int)turn, sector = whole == 6 ? 0 : whole;
-        const float part = (float)(turn - whole), s = (float)(in->saturation[i] / 255.0);
-        const int p = (int)(v * (1.0 - (double)s) + 0.5);
-        const int q = (int)(v * (1.0 - (double)(s * part)) + 0.5);
-        const int t = (int)(v * (1.0 - (double)s * (1.0 - (double)part)) + 0.5);
-        const int red = sector == 0 || sector == 5 ? v : sector == 1 ? q : sector == 4 ? t : p;
-        const int green = sector == 1 || sector == 2 ? v : sector == 0 ? t : sector == 3 ? q : p;
-        const int blue = sector == 3 || sector == 4 ? v : sector == 2 ? t : sector == 5 ? q : p;
-        r[i] = (uint8_t)red;
-        g[i] = (uint8_t)green;
-        b[i] = (uint8_t)blue;
+    int32_t sectors[BLOCK], p[BLOCK], q[BLOCK], t[BLOCK];
+    for (int i = 0; i < BLOCK; i++) {
+        const int h = in->hue[i];
+        const int sector = (h >= 43) + (h >= 85) + (h >= 128) + (h >= 170) + (h >= 213) + (h >= 255);
+        const float v = (float)in->value[i], s = (float)in->saturation[i] / 255.0f;
+        const float part = (float)(2 * h - 85 * sector) / 85.0f;
+        sectors[i] = sector;
+        p[i] = (int)(v * (1.0f - s) + 0.5f);
+        q[i] = (int)(v * (1.0f - s * part) + 0.5f);
+        t[i] = (int)(v * (1.0f - s * (1.0f - part)) + 0.5f);
+    }
+    for (int i = 0; i < BLOCK; i++) {
+        const int sector = sectors[i], v = in->value[i];
+        const int is1 = sector == 1, is2 = sector == 2, is3 = sector == 3, is4 = sector == 4, is5 = sector == 5;
+        out->r[i] = (uint8_t)pick(is1, q[i], pick(is2 | is3, p[i], pick(is4, t[i], v)));
+        out->g[i] = (uint8_t)pick(is1 | is2, v, pick(is3, q[i], pick(is4 | is5, p[i], t[i])));
+        out->b[i] = (uint8_t)pick(is2, t[i], pick(is3 | is4, v, pick(is5, q[i], p[i])));
     }
 }
 
 CLVI_BODY turn_hue_body(uint8_t *r, uint8_t *g, uint8_t *b, int64_t n, uint8_t shift)
 {
-    hsv_block block;
+    colour_block colours = { { 0 }, { 0 }, { 0 } };
+    hsv_block hsv;
     for (int64_t i = 0; i < n; i += BLOCK) {
-        const int count = (int)CLVI_MIN(n - i, BLOCK);
-        to_hsv(r + i, g + i, b + i, count, &block);
-        for (int j = 0; j < count; j++) block.hue[j] = (block.hue[j] + shift) & 255;
-        from_hsv(&block, count, r + i, g + i, b + i);
+        const size_t count = (size_t)CLVI_MIN(n - i, BLOCK);
+        memcpy(colours.r, r + i, count);
+        memcpy(colours.g, g + i, count);
+        memcpy(colours.b, b + i, count);
+        to_hsv(&colours, &hsv);
+        for (int j = 0; j < BLOCK; j++) hsv.hue[j] = (hsv.hue[j] + shift) & 255;
+        from_hsv(&hsv, &colours);
+        memcpy(r + i, colours.r, count);
+        memcpy(g + i, colours.g, count);
+        memcpy(b + i, colours.b, count);
     }
 }
 CLVI_TWO_PATHS(turn_hue, (uint8_t *r, uint8_t *g, uint8_t *b, int64_t n, uint8_t shift), (r, g, b, n, shift))
