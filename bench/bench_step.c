@@ -1,0 +1,280 @@
+/* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum) in float32.
+ *
+ *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--threads N] [--steps N]
+ *              [--export FILE] [--serve]
+ *
+ * Prints the median time of a step and the spread. --export writes the weights and the batch it starts from, and what
+ * the first step makes of them, so that another program can check that it computes the same. --serve makes one step for
+ * each line read and answers with its seconds, so that two programs can take turns (bench/compare.sh). */
+#include <cleave/backbone.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TRY(e)                                                                                                         \
+    do {                                                                                                               \
+        const clv_status try_ = (e);                                                                                   \
+        if (try_ != CLV_OK) return try_;                                                                               \
+    } while (0)
+
+enum { CLASSES = 10, WARM_UP = 2, MAX_STEPS = 1000 };
+static const float learning_rate = 0.01f, momentum = 0.9f, weight_decay = 1e-4f;
+
+typedef struct settings {
+    const char *backbone, *stem, *export_to;
+    int64_t size, batch;
+    int threads, steps;
+    bool serve;
+} settings;
+
+typedef struct bench {
+    clv_context *ctx;
+    clv_params  *params;
+    clv_graph   *graph;
+    clv_node     loss;
+    clv_view     values, gradients;
+    float       *velocity, *images;
+    int64_t     *targets;
+} bench;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- the step ---- */
+
+static clv_status build(bench *b, const settings *s, clv_node *images, clv_node *targets)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    const clv_option stem[] = { { "stem", s->stem } };
+    const clv_option dim[] = { { "dim", "10" } };
+    clv_node features, logits;
+    TRY(clv_params_create(b->ctx, CLV_F32, &b->params));
+    desc.params = b->params;
+    desc.training = true;
+    TRY(clv_graph_create(b->ctx, &desc, &b->graph));
+    *images = clv_input_image(b->graph, "images", s->batch, 3, s->size, s->size);
+    *targets = clv_input(b->graph, "targets", CLV_I64, 1, &s->batch);
+    TRY(clv_backbone_node(b->graph, s->backbone, stem, 1, "", *images, &features));
+    TRY(clv_head_node(b->graph, "linear", dim, 1, "", features, &logits));
+    b->loss = clv_reduce(b->graph, clv_softmax_xent(b->graph, logits, *targets, CLV_NONE), -1, true);
+    clv_graph_output(b->graph, b->loss);
+    TRY(clv_graph_backward(b->graph, b->loss));
+    TRY(clv_graph_finish(b->graph));
+    return clv_params_init(b->params, 1);
+}
+
+/* Images of uniform noise in [-1, 1), classes in turn. */
+static clv_status bind_batch(bench *b, const settings *s, clv_node images, clv_node targets)
+{
+    const int64_t count = s->batch * 3 * s->size * s->size;
+    b->images = malloc((size_t)count * sizeof *b->images);
+    b->targets = malloc((size_t)s->batch * sizeof *b->targets);
+    if (!b->images || !b->targets) return CLV_ERR_NOMEM;
+    uint64_t noise = 1;
+    for (int64_t i = 0; i < count; i++) {
+        noise = noise * 6364136223846793005u + 1442695040888963407u;
+        b->images[i] = (float)((double)(noise >> 40) / (double)(1 << 23) - 1.0);
+    }
+    for (int64_t i = 0; i < s->batch; i++) b->targets[i] = i % CLASSES;
+    const clv_view x = clv_view_nhwc(b->images, CLV_F32, s->batch, 3, s->size, s->size);
+    const clv_view y = clv_view_1d(b->targets, CLV_I64, s->batch);
+    TRY(clv_graph_bind(b->graph, images, &x));
+    return clv_graph_bind(b->graph, targets, &y);
+}
+
+/* SGD with momentum and weight decay as torch.optim.SGD has them: one pass over flat memory. */
+static void update(bench *b)
+{
+    float *p = b->values.data, *v = b->velocity;
+    const float *g = b->gradients.data;
+    const int64_t n = clv_view_count(&b->values);
+#pragma omp parallel for simd num_threads(clv_context_threads(b->ctx))
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = momentum * v[i] + (g[i] + weight_decay * p[i]);
+        p[i] -= learning_rate * v[i];
+    }
+}
+
+static clv_status step(bench *b, double *seconds)
+{
+    const double start = now();
+    TRY(clv_graph_run(b->graph));
+    update(b);
+    *seconds = now() - start;
+    return CLV_OK;
+}
+
+static clv_status read_loss(bench *b, float *loss)
+{
+    clv_view view;
+    TRY(clv_graph_read(b->graph, b->loss, &view));
+    *loss = *(const float *)view.data;
+    return CLV_OK;
+}
+
+static clv_status open_bench(bench *b, const settings *s)
+{
+    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+    clv_node images, targets;
+    desc.threads = s->threads;
+    TRY(clv_context_create(&desc, &b->ctx));
+    TRY(build(b, s, &images, &targets));
+    TRY(bind_batch(b, s, images, targets));
+    TRY(clv_params_flat(b->params, CLV_PARAM_VALUE, &b->values));
+    b->velocity = calloc((size_t)clv_view_count(&b->values), sizeof *b->velocity);
+    return b->velocity ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+static void close_bench(bench *b)
+{
+    clv_graph_destroy(b->graph);
+    clv_params_destroy(b->params);
+    clv_context_destroy(b->ctx);
+    free(b->velocity);
+    free(b->images);
+    free(b->targets);
+}
+
+/* ---- what another program starts from and must arrive at ---- */
+
+/* A line "name ndim d0 d1 ...", then the values as float32 of this machine. */
+static bool write_record(FILE *file, const char *prefix, const char *name, int ndim, const int64_t *shape,
+                         const float *data)
+{
+    int64_t count = 1;
+    (void)fprintf(file, "%s%s %d", prefix, name, ndim);
+    for (int i = 0; i < ndim; i++) {
+        (void)fprintf(file, " %" PRId64, shape[i]);
+        count *= shape[i];
+    }
+    (void)fputc('\n', file);
+    return fwrite(data, sizeof *data, (size_t)count, file) == (size_t)count;
+}
+
+static clv_status write_params(bench *b, FILE *file, const char *prefix, clv_param_part part)
+{
+    for (int64_t i = 0; i < clv_params_count(b->params); i++) {
+        clv_param_info info;
+        TRY(clv_params_info(b->params, i, &info));
+        if (part == CLV_PARAM_GRADIENT && info.kind != CLV_PARAM_TRAINABLE) continue;
+        int64_t count = 1;
+        for (int d = 0; d < info.ndim; d++) count *= info.shape[d];
+        float *data = malloc((size_t)count * sizeof *data);
+        if (!data) return CLV_ERR_NOMEM;
+        const clv_view view = clv_view_dense(data, CLV_F32, info.ndim, info.shape);
+        const clv_status st = clv_params_read(b->params, i, part, &view);
+        const bool written = st == CLV_OK && write_record(file, prefix, info.name, info.ndim, info.shape, data);
+        free(data);
+        if (!written) return st == CLV_OK ? CLV_ERR_IO : st;
+    }
+    return CLV_OK;
+}
+
+static clv_status export_step(bench *b, const settings *s, FILE *file)
+{
+    double seconds;
+    float loss, *classes = malloc((size_t)s->batch * sizeof *classes);
+    if (!classes) return CLV_ERR_NOMEM;
+    for (int64_t i = 0; i < s->batch; i++) classes[i] = (float)b->targets[i];
+    bool ok = write_record(file, "", "images", 4, (int64_t[]){ s->batch, s->size, s->size, 3 }, b->images);
+    ok = ok && write_record(file, "", "targets", 1, &s->batch, classes);
+    free(classes);
+    if (!ok) return CLV_ERR_IO;
+    TRY(write_params(b, file, "param:", CLV_PARAM_VALUE));
+    TRY(step(b, &seconds));
+    TRY(read_loss(b, &loss));
+    if (!write_record(file, "", "loss", 0, NULL, &loss)) return CLV_ERR_IO;
+    return write_params(b, file, "grad:", CLV_PARAM_GRADIENT);
+}
+
+static clv_status export_to(bench *b, const settings *s)
+{
+    FILE *file = fopen(s->export_to, "wb");
+    if (!file) return CLV_ERR_IO;
+    const clv_status st = export_step(b, s, file);
+    return fclose(file) == 0 || st != CLV_OK ? st : CLV_ERR_IO;
+}
+
+/* ---- measuring ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static clv_status serve(bench *b)
+{
+    char line[64];
+    double seconds;
+    while (fgets(line, sizeof line, stdin)) {
+        TRY(step(b, &seconds));
+        (void)printf("%.6f\n", seconds);
+        (void)fflush(stdout);
+    }
+    return CLV_OK;
+}
+
+static clv_status measure(bench *b, const settings *s)
+{
+    static double seconds[MAX_STEPS];
+    float loss;
+    clv_graph_memory_t memory;
+    for (int i = 0; i < WARM_UP; i++) TRY(step(b, &seconds[0]));
+    for (int i = 0; i < s->steps; i++) TRY(step(b, &seconds[i]));
+    TRY(read_loss(b, &loss));
+    TRY(clv_graph_memory(b->graph, &memory));
+    qsort(seconds, (size_t)s->steps, sizeof seconds[0], by_value);
+    const double median = seconds[s->steps / 2];
+    (void)printf("step,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,median_s=%.4f,min_s=%.4f,max_s=%.4f,"
+                 "images_per_s=%.1f,arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", s->backbone, s->stem, s->size, s->batch,
+                 clv_context_threads(b->ctx), clv_version(), median, seconds[0], seconds[s->steps - 1],
+                 (double)s->batch / median, memory.activations >> 20, memory.scratch >> 20, (double)loss);
+    return isfinite(loss) ? CLV_OK : CLV_ERR_NUMERIC;
+}
+
+static bool read_settings(settings *s, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--serve") == 0) {
+            s->serve = true;
+            continue;
+        }
+        if (i + 1 == argc) return false;
+        const char *name = argv[i++], *value = argv[i];
+        if (strcmp(name, "--backbone") == 0) s->backbone = value;
+        else if (strcmp(name, "--stem") == 0) s->stem = value;
+        else if (strcmp(name, "--export") == 0) s->export_to = value;
+        else if (strcmp(name, "--size") == 0) s->size = strtoll(value, NULL, 10);
+        else if (strcmp(name, "--batch") == 0) s->batch = strtoll(value, NULL, 10);
+        else if (strcmp(name, "--threads") == 0) s->threads = (int)strtol(value, NULL, 10);
+        else if (strcmp(name, "--steps") == 0) s->steps = (int)strtol(value, NULL, 10);
+        else return false;
+    }
+    return s->size >= 1 && s->batch >= 1 && s->steps >= 1 && s->steps <= MAX_STEPS;
+}
+
+int main(int argc, char **argv)
+{
+    settings s = { .backbone = "resnet18", .stem = "cifar", .size = 32, .batch = 256, .steps = 5 };
+    bench b = { 0 };
+    if (!read_settings(&s, argc, argv)) {
+        (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--threads N]"
+                              " [--steps N] [--export FILE] [--serve]\n");
+        return 2;
+    }
+    clv_status st = open_bench(&b, &s);
+    if (st == CLV_OK) st = clv_params_flat(b.params, CLV_PARAM_GRADIENT, &b.gradients);
+    if (st == CLV_OK && s.export_to) st = export_to(&b, &s);
+    if (st == CLV_OK) st = s.serve ? serve(&b) : s.export_to ? CLV_OK : measure(&b, &s);
+    if (st != CLV_OK) (void)fprintf(stderr, "bench_step: %s: %s\n", clv_status_name(st), clv_error_message());
+    close_bench(&b);
+    return st == CLV_OK ? 0 : 1;
+}
