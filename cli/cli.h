@@ -1,0 +1,77 @@
+/* cli.h: what the subcommands share. Results go to standard output, talk to standard error; exit status 0 done,
+ * 1 failed, 2 wrong usage, 130 stopped by the user. */
+#ifndef CLV_CLI_H
+#define CLV_CLI_H
+
+#include <cleave/cleave.h>
+#include <stdio.h>
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_STOPPED = 130 };
+
+typedef struct cli_flag {
+    const char *name;
+    char        letter;       /* or 0 */
+    const char *value;        /* placeholder of its value in the help; NULL: a switch */
+    const char *help;
+} cli_flag;
+
+#define CLI_MAX_FLAGS 128
+
+/* What a command line says, by index of the command's flags. */
+typedef struct cli_args {
+    const char  *value[CLI_MAX_FLAGS];    /* NULL: not given; a switch: "true" or "false" */
+    char       **positional;
+    int          positional_count;
+} cli_args;
+
+typedef struct cli {
+    clv_context *ctx;
+    bool         terminal;    /* standard error is one */
+} cli;
+
+typedef struct cli_command {
+    const char     *name;
+    const char     *usage;    /* "cleave pack SOURCE... -o OUT.h5" */
+    const char     *summary;  /* one line */
+    const char     *example;  /* lines to type */
+    const cli_flag *flags;    /* ends with a NULL name */
+    int (*run)(cli *c, const cli_args *args);
+    void (*more_help)(FILE *out);   /* after the flags; NULL: nothing */
+} cli_command;
+
+/* args.c: -1 when the command can run, else the exit status (help was printed, or the usage is wrong). `args` must
+ * outlive nothing: values point into argv. threads: value of --threads, 0 if absent. */
+int cli_parse(const cli_command *command, int argc, char **argv, cli_args *args, int *threads);
+void cli_help(const cli_command *command, FILE *out);
+/* True for a whole number in range; else says what is wrong with --NAME. */
+bool cli_integer(const char *name, const char *text, long long min, long long max, long long *out);
+bool cli_number(const char *name, const char *text, double min, double max, double *out);
+
+/* Prints "cleave: MESSAGE" and returns the exit status for it. */
+int cli_fail(clv_status status);
+int cli_usage(const cli_command *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* progress.c: one line that is redrawn on a terminal, a line now and then elsewhere. */
+typedef struct cli_progress {
+    bool        terminal;
+    const char *what;         /* "embed" */
+    double      begin, shown;
+} cli_progress;
+cli_progress cli_progress_begin(const cli *c, const char *what);
+void cli_progress_show(cli_progress *p, long long done, long long total, const char *extra);
+void cli_progress_end(cli_progress *p);
+double cli_now(void);
+/* "1:02:03" */
+void cli_duration(double seconds, char text[32]);
+
+/* Lines of a description, to standard output. */
+void cli_print_line(const char *text, void *user);
+
+/* signal.c: true once SIGINT or SIGTERM came. A second one ends the process. */
+void cli_catch_signals(void);
+bool cli_stop_requested(void);
+
+extern const cli_command cli_command_pack, cli_command_train, cli_command_eval, cli_command_embed, cli_command_augment,
+    cli_command_report, cli_command_inspect, cli_command_loss, cli_command_devices, cli_command_version;
+
+#endif
