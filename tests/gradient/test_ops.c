@@ -1,0 +1,456 @@
+/* test_ops.c: the gradient of every differentiable operation against central differences in float64, and float32 with
+ * the fastest kernels against float64 with the plain ones.
+ *
+ * A new operation needs a builder and a line in `cases`; one without is a failure. */
+#include "tests/support/test.h"
+#include "core/rng.h"
+#include "tensor/graph.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_INPUTS 8
+#define MAX_COUNT  512
+
+/* What a builder puts its graph together from. Inputs are made in the same order each time. */
+typedef struct op_test {
+    clv_graph *g;
+    clv_node   node[MAX_INPUTS];
+    int        n_inputs;
+    bool       real[MAX_INPUTS];                  /* of the graph's type */
+    bool       varies[MAX_INPUTS];                /* its gradient is checked */
+    int64_t    count[MAX_INPUTS];
+    double     value[MAX_INPUTS][MAX_COUNT];      /* of float inputs */
+    double     grad[MAX_INPUTS][MAX_COUNT];
+    _Alignas(16) unsigned char data[MAX_INPUTS][MAX_COUNT * sizeof(double)];   /* what is bound */
+} op_test;
+
+typedef clv_node (*op_builder)(op_test *t);
+
+/* ---- inputs of builders ---- */
+
+static clv_node add_input(op_test *t, clv_dtype dtype, int ndim, const int64_t *shape)
+{
+    static const char *const names[MAX_INPUTS] = { "a", "b", "c", "d", "e", "f", "g", "h" };
+    const int i = t->n_inputs++;
+    assert_true(i < MAX_INPUTS);
+    t->count[i] = 1;
+    for (int k = 0; k < ndim; k++) t->count[i] *= shape[k];
+    assert_true(t->count[i] <= MAX_COUNT);
+    t->node[i] = clv_input(t->g, names[i], dtype, ndim, shape);
+    t->real[i] = t->varies[i] = false;
+    return t->node[i];
+}
+
+/* Distinct values in random order, evenly spaced and none near 0: no difference straddles a kink of relu or a pool. */
+static clv_node values(op_test *t, int ndim, const int64_t *shape)
+{
+    const int i = t->n_inputs;
+    const clv_node x = add_input(t, t->g->dtype, ndim, shape);
+    t->real[i] = t->varies[i] = true;
+    for (int64_t k = 0; k < t->count[i]; k++) {
+        const uint64_t at = clvi_rng_permute(5, CLVI_RNG_TEST, (uint32_t)i, (uint64_t)t->count[i], (uint64_t)k);
+        t->value[i][k] = 3.0 * ((double)at + 0.5 + 0.05 * (i + 1)) / (double)t->count[i] - 1.5;
+    }
+    return x;
+}
+
+/* The same, for an input the operation has no gradient for. */
+__attribute__((unused)) static clv_node constants(op_test *t, int ndim, const int64_t *shape)
+{
+    const clv_node x = values(t, ndim, shape);
+    t->varies[t->n_inputs - 1] = false;
+    return x;
+}
+
+static clv_node integers(op_test *t, int64_t n, const int64_t *data)
+{
+    const int i = t->n_inputs;
+    const clv_node x = add_input(t, CLV_I64, 1, &n);
+    memcpy(t->data[i], data, (size_t)n * sizeof *data);
+    return x;
+}
+
+static clv_node bytes(op_test *t, int ndim, const int64_t *shape, const uint8_t *data)
+{
+    const int i = t->n_inputs;
+    const clv_node x = add_input(t, CLV_U8, ndim, shape);
+    memcpy(t->data[i], data, (size_t)t->count[i]);
+    return x;
+}
+
+static clv_node buffer(op_test *t, const char *name, int64_t n, double value)
+{
+    const clv_init init = { .kind = CLV_INIT_CONSTANT, .value = value };
+    return clv_parameter(t->g, name, CLV_PARAM_BUFFER, 1, &n, init);
+}
+
+#define SHAPE(...) (int)(sizeof((int64_t[]) { __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]) { __VA_ARGS__ }
+
+/* ---- builders ---- */
+
+static clv_node conv(op_test *t)
+{
+    return clv_conv2d(t->g, values(t, SHAPE(2, 3, 5, 4)), values(t, SHAPE(4, 3, 3, 3)), 1, 1);
+}
+
+static clv_node conv_stride(op_test *t)
+{
+    return clv_conv2d(t->g, values(t, SHAPE(2, 2, 6, 5)), values(t, SHAPE(3, 2, 3, 3)), 2, 1);
+}
+
+static clv_node conv_1x1(op_test *t)
+{
+    return clv_conv2d(t->g, values(t, SHAPE(2, 3, 4, 4)), values(t, SHAPE(5, 3, 1, 1)), 2, 0);
+}
+
+static clv_node norm(op_test *t, int64_t groups, bool affine, int ndim, const int64_t *shape)
+{
+    clv_batch_norm_desc desc = { CLV_NONE, CLV_NONE, buffer(t, "mean", shape[1], 0.3), buffer(t, "var", shape[1], 2.0),
+                                 groups, 1e-3, 0.1 };
+    const clv_node x = values(t, ndim, shape);
+    if (affine) {
+        desc.gamma = values(t, 1, &shape[1]);
+        desc.beta = values(t, 1, &shape[1]);
+    }
+    return clv_batch_norm(t->g, x, &desc);
+}
+
+static clv_node norm_4d(op_test *t) { return norm(t, 1, true, SHAPE(4, 3, 3, 2)); }
+static clv_node norm_2d(op_test *t) { return norm(t, 1, true, SHAPE(6, 4)); }
+static clv_node norm_plain(op_test *t) { return norm(t, 1, false, SHAPE(4, 3, 2, 2)); }
+static clv_node norm_groups(op_test *t) { return norm(t, 2, true, SHAPE(4, 3, 3, 2)); }
+static clv_node norm_relu(op_test *t) { return clv_relu(t->g, norm(t, 1, true, SHAPE(4, 3, 3, 2))); }
+static clv_node norm_groups_relu(op_test *t) { return clv_relu(t->g, norm(t, 2, true, SHAPE(6, 5))); }
+
+static clv_node relu(op_test *t) { return clv_relu(t->g, values(t, SHAPE(4, 7))); }
+static clv_node max_pool(op_test *t) { return clv_max_pool2d(t->g, values(t, SHAPE(2, 3, 6, 5)), 3, 2, 1); }
+static clv_node avg_pool(op_test *t) { return clv_avg_pool2d(t->g, values(t, SHAPE(2, 3, 6, 5)), 3, 2, 1); }
+static clv_node global_pool(op_test *t) { return clv_global_avg_pool(t->g, values(t, SHAPE(2, 3, 4, 3))); }
+
+static clv_node add(op_test *t) { return clv_add(t->g, values(t, SHAPE(3, 5)), values(t, SHAPE(3, 5))); }
+static clv_node add_relu(op_test *t) { return clv_relu(t->g, add(t)); }
+static clv_node sub(op_test *t) { return clv_sub(t->g, values(t, SHAPE(3, 5)), values(t, SHAPE(3, 5))); }
+static clv_node mul(op_test *t) { return clv_mul(t->g, values(t, SHAPE(3, 5)), values(t, SHAPE(3, 5))); }
+static clv_node square(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(3, 5));
+    return clv_mul(t->g, x, x);
+}
+static clv_node add_row(op_test *t) { return clv_add_row(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(3))); }
+static clv_node scale(op_test *t) { return clv_scale(t->g, values(t, SHAPE(7)), -1.7, 0.4); }
+static clv_node scale_rows(op_test *t) { return clv_scale_rows(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(4))); }
+static clv_node row_dot(op_test *t) { return clv_row_dot(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(4, 3))); }
+static clv_node batched_row_dot(op_test *t)
+{
+    return clv_batched_row_dot(t->g, values(t, SHAPE(3, 4)), values(t, SHAPE(3, 5, 4)));
+}
+
+static clv_node matmul_nn(op_test *t)
+{
+    return clv_matmul(t->g, values(t, SHAPE(3, 4)), false, values(t, SHAPE(4, 5)), false);
+}
+static clv_node matmul_nt(op_test *t)
+{
+    return clv_matmul(t->g, values(t, SHAPE(3, 4)), false, values(t, SHAPE(5, 4)), true);
+}
+static clv_node matmul_tn(op_test *t)
+{
+    return clv_matmul(t->g, values(t, SHAPE(4, 3)), true, values(t, SHAPE(4, 5)), false);
+}
+static clv_node matmul_tt(op_test *t)
+{
+    return clv_matmul(t->g, values(t, SHAPE(4, 3)), true, values(t, SHAPE(5, 4)), true);
+}
+static clv_node linear(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(3, 4)), w = values(t, SHAPE(5, 4)), bias = values(t, SHAPE(5));
+    return clv_linear(t->g, x, w, bias);
+}
+
+static clv_node l2norm_rows(op_test *t) { return clv_l2norm_rows(t->g, values(t, SHAPE(4, 5)), 1e-12); }
+
+static clv_node reduce_all(op_test *t) { return clv_reduce(t->g, values(t, SHAPE(3, 4)), -1, true); }
+static clv_node reduce_first(op_test *t) { return clv_reduce(t->g, values(t, SHAPE(3, 4, 2)), 0, false); }
+static clv_node reduce_middle(op_test *t) { return clv_reduce(t->g, values(t, SHAPE(3, 4, 2)), 1, true); }
+static clv_node reduce_last(op_test *t) { return clv_reduce(t->g, values(t, SHAPE(3, 4, 2)), 2, true); }
+
+static clv_node concat(op_test *t)
+{
+    const clv_node x[] = { values(t, SHAPE(2, 3)), values(t, SHAPE(2, 1)), values(t, SHAPE(2, 4)) };
+    return clv_concat(t->g, x, 3, 1);
+}
+static clv_node concat_rows(op_test *t)
+{
+    const clv_node x[] = { values(t, SHAPE(2, 3)), values(t, SHAPE(4, 3)) };
+    return clv_concat(t->g, x, 2, 0);
+}
+static clv_node slice(op_test *t) { return clv_slice(t->g, values(t, SHAPE(3, 5, 2)), 1, 1, 3); }
+static clv_node slice_rows(op_test *t) { return clv_slice(t->g, values(t, SHAPE(5, 3)), 0, 2, 2); }
+static clv_node reshape(op_test *t) { return clv_reshape(t->g, values(t, SHAPE(3, 4)), SHAPE(2, 6)); }
+
+static clv_node xent(op_test *t)
+{
+    const clv_node logits = values(t, SHAPE(4, 5));
+    return clv_softmax_xent(t->g, logits, integers(t, 4, (int64_t[]) { 1, 4, -1, 0 }), CLV_NONE);
+}
+static clv_node xent_mask(op_test *t)
+{
+    static const uint8_t mask[20] = { 1, 1, 0, 1, 0,  0, 0, 0, 0, 1,  1, 1, 1, 1, 1,  1, 0, 1, 0, 0 };
+    const clv_node logits = values(t, SHAPE(4, 5)), targets = integers(t, 4, (int64_t[]) { 1, 4, 2, 0 });
+    return clv_softmax_xent(t->g, logits, targets, bytes(t, SHAPE(4, 5), mask));
+}
+static clv_node mask(op_test *t)
+{
+    static const uint8_t keep[12] = { 1, 0, 0, 1,  0, 1, 1, 1,  0, 0, 1, 0 };
+    const clv_node x = values(t, SHAPE(3, 4));
+    return clv_mask(t->g, x, bytes(t, SHAPE(3, 4), keep));
+}
+
+/* A residual block: several uses of a value, fusion, all layouts. */
+static clv_node block(op_test *t)
+{
+    clv_graph *g = t->g;
+    const clv_node x = values(t, SHAPE(2, 4, 4, 4)), w1 = values(t, SHAPE(4, 4, 3, 3)), w2 = values(t, SHAPE(4, 4, 3, 3));
+    const clv_batch_norm_desc n1 = { values(t, SHAPE(4)), values(t, SHAPE(4)), buffer(t, "mean1", 4, 0),
+                                     buffer(t, "var1", 4, 1), 1, 1e-3, 0.1 };
+    const clv_batch_norm_desc n2 = { CLV_NONE, CLV_NONE, buffer(t, "mean2", 4, 0), buffer(t, "var2", 4, 1), 2, 1e-3, 0.1 };
+    const clv_node h = clv_relu(g, clv_batch_norm(g, clv_conv2d(g, x, w1, 1, 1), &n1));
+    const clv_node y = clv_batch_norm(g, clv_conv2d(g, h, w2, 1, 1), &n2);
+    return clv_global_avg_pool(g, clv_relu(g, clv_add(g, y, x)));
+}
+
+typedef struct op_case {
+    const char *op;
+    op_builder  build;
+    bool        inference;   /* a graph that does not train */
+} op_case;
+
+static const op_case cases[] = {
+    { "conv2d", conv, false }, { "conv2d", conv_stride, false }, { "conv2d", conv_1x1, false },
+    { "batch_norm", norm_4d, false }, { "batch_norm", norm_2d, false }, { "batch_norm", norm_plain, false },
+    { "batch_norm", norm_groups, false }, { "batch_norm", norm_relu, false }, { "batch_norm", norm_groups_relu, false },
+    { "batch_norm", norm_4d, true }, { "batch_norm", norm_2d, true }, { "batch_norm", norm_relu, true },
+    { "relu", relu, false },
+    { "max_pool2d", max_pool, false }, { "avg_pool2d", avg_pool, false }, { "avg_pool2d", global_pool, false },
+    { "add", add, false }, { "add", add_relu, false }, { "sub", sub, false }, { "mul", mul, false },
+    { "mul", square, false }, { "add_row", add_row, false }, { "scale", scale, false },
+    { "scale_rows", scale_rows, false }, { "row_dot", row_dot, false }, { "batched_row_dot", batched_row_dot, false },
+    { "matmul", matmul_nn, false }, { "matmul", matmul_nt, false }, { "matmul", matmul_tn, false },
+    { "matmul", matmul_tt, false }, { "matmul", linear, false },
+    { "l2norm_rows", l2norm_rows, false },
+    { "reduce", reduce_all, false }, { "reduce", reduce_first, false }, { "reduce", reduce_middle, false },
+    { "reduce", reduce_last, false },
+    { "concat", concat, false }, { "concat", concat_rows, false }, { "slice", slice, false },
+    { "slice", slice_rows, false }, { "reshape", reshape, false },
+    { "softmax_xent", xent, false }, { "softmax_xent", xent_mask, false },
+    { "mask", mask, false },
+    { "conv2d", block, false },
+};
+#define N_CASES (sizeof cases / sizeof cases[0])
+
+/* ---- the check ---- */
+
+static bool has_op(const clv_graph *g, const char *op)
+{
+    for (int32_t i = 0; i < g->n_nodes; i++)
+        if (strcmp(g->nodes[i].cls->name, op) == 0) return true;
+    return false;
+}
+
+/* Writes the float inputs where they are bound, in the graph's type. */
+static void put_values(op_test *t)
+{
+    for (int i = 0; i < t->n_inputs; i++) {
+        for (int64_t k = 0; t->real[i] && k < t->count[i]; k++) {
+            if (t->g->dtype == CLV_F64) ((double *)t->data[i])[k] = t->value[i][k];
+            else ((float *)t->data[i])[k] = (float)t->value[i][k];
+        }
+    }
+}
+
+/* A weighted sum of the operation's output (fixed weights that no two entries share) and its gradients. */
+static clv_node finish_graph(op_test *t, clv_node y)
+{
+    clv_graph *g = t->g;
+    int64_t shape[CLV_MAX_DIMS];
+    const int ndim = clv_node_shape(g, y, shape);
+    assert_ok(clvi_graph_status(g));
+    const clv_node r = values(t, ndim, shape);
+    const clv_node loss = clv_reduce(g, clv_mul(g, y, r), -1, false);
+    clv_graph_output(g, loss);
+    assert_ok(clv_graph_backward(g, loss));
+    for (int i = 0; i < t->n_inputs; i++)
+        if (t->varies[i]) clv_graph_output(g, clv_graph_gradient(g, t->node[i]));
+    assert_ok(clv_graph_finish(g));
+    for (int i = 0; i < t->n_inputs; i++) {
+        const int32_t value = clvi_graph_peek(g, t->node[i]);
+        const clvi_desc *desc = &g->values[value].desc;
+        const clv_view view = clv_view_dense(t->data[i], desc->dtype, desc->ndim, desc->shape);
+        assert_ok(clv_graph_bind(g, t->node[i], &view));
+    }
+    assert_ok(clv_params_init(g->params, 0));
+    return loss;
+}
+
+static void build_case(clv_context *ctx, op_test *t, const op_case *c, clv_dtype dtype, bool reference, clv_node *loss)
+{
+    memset(t, 0, sizeof *t);
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    desc.dtype = dtype;
+    desc.training = !c->inference;
+    desc.reference = reference;
+    assert_ok(clv_graph_create(ctx, &desc, &t->g));
+    const clv_node y = c->build(t);
+    assert_true(has_op(t->g, c->op));
+    *loss = finish_graph(t, y);
+}
+
+static double run_loss(op_test *t, clv_node loss)
+{
+    clv_view view;
+    put_values(t);
+    assert_ok(clv_graph_run(t->g));
+    assert_ok(clv_graph_read(t->g, loss, &view));
+    return t->g->dtype == CLV_F64 ? *(const double *)view.data : *(const float *)view.data;
+}
+
+static void read_gradients(op_test *t)
+{
+    for (int i = 0; i < t->n_inputs; i++) {
+        if (!t->varies[i]) continue;
+        clv_view view;
+        assert_ok(clv_graph_read(t->g, clv_graph_gradient(t->g, t->node[i]), &view));
+        for (int64_t k = 0; k < t->count[i]; k++)
+            t->grad[i][k] = t->g->dtype == CLV_F64 ? ((const double *)view.data)[k] : ((const float *)view.data)[k];
+    }
+}
+
+static double largest(const double *x, int64_t n)
+{
+    double m = 0;
+    for (int64_t i = 0; i < n; i++) m = fmax(m, fabs(x[i]));
+    return m;
+}
+
+static void check_differences(op_test *t, clv_node loss, const char *name)
+{
+    const double h = 1e-5;
+    for (int i = 0; i < t->n_inputs; i++) {
+        if (!t->varies[i]) continue;
+        const double tolerance = 1e-8 + 1e-6 * fmax(1.0, largest(t->grad[i], t->count[i]));
+        for (int64_t k = 0; k < t->count[i]; k++) {
+            const double at = t->value[i][k];
+            t->value[i][k] = at + h;
+            const double up = run_loss(t, loss);
+            t->value[i][k] = at - h;
+            const double down = run_loss(t, loss);
+            t->value[i][k] = at;
+            const double want = (up - down) / (2 * h);
+            if (!(fabs(want - t->grad[i][k]) <= tolerance))
+                fail_msg("%s: input %d, element %d: gradient %.12g, differences give %.12g", name, i, (int)k,
+                         t->grad[i][k], want);
+        }
+    }
+}
+
+static void gradients_are_those_of_central_differences(void **state)
+{
+    clv_context *ctx = test_context(*state, 1);   /* a run is too short for threads */
+    static op_test t;
+    for (size_t i = 0; i < N_CASES; i++) {
+        for (int reference = 0; reference < 2; reference++) {
+            clv_node loss;
+            build_case(ctx, &t, &cases[i], CLV_F64, reference, &loss);
+            (void)run_loss(&t, loss);
+            read_gradients(&t);
+            char name[64];
+            snprintf(name, sizeof name, "case %d, %s%s", (int)i, cases[i].op, reference ? " (reference)" : "");
+            check_differences(&t, loss, name);
+            clv_graph_destroy(t.g);
+        }
+    }
+    clv_context_destroy(ctx);
+}
+
+static void float32_with_any_kernel_agrees_with_plain_float64(void **state)
+{
+    test_env *env = *state;
+    static op_test exact, fast;
+    for (size_t c = 0; c < N_CASES; c++) {
+        clv_node exact_loss, fast_loss;
+        build_case(env->ctx, &exact, &cases[c], CLV_F64, true, &exact_loss);
+        build_case(env->ctx, &fast, &cases[c], CLV_F32, false, &fast_loss);
+        assert_near(run_loss(&fast, fast_loss), run_loss(&exact, exact_loss), 1e-3);
+        read_gradients(&exact);
+        read_gradients(&fast);
+        for (int i = 0; i < exact.n_inputs; i++) {
+            const double tolerance = 1e-4 * fmax(largest(exact.grad[i], exact.count[i]), 0.1);
+            for (int64_t k = 0; exact.varies[i] && k < exact.count[i]; k++)
+                if (!(fabs(exact.grad[i][k] - fast.grad[i][k]) <= tolerance))
+                    fail_msg("case %d, %s: input %d, element %d: %.9g, float64 gives %.9g", (int)c, cases[c].op, i,
+                             (int)k, fast.grad[i][k], exact.grad[i][k]);
+        }
+        clv_graph_destroy(exact.g);
+        clv_graph_destroy(fast.g);
+    }
+}
+
+static void rows_no_longer_than_eps_pass_no_gradient(void **state)
+{
+    test_env *env = *state;
+    for (int reference = 0; reference < 2; reference++) {
+        clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+        desc.reference = reference;
+        clv_graph *g = NULL;
+        assert_ok(clv_graph_create(env->ctx, &desc, &g));
+        const clv_node x = clv_input(g, "x", CLV_F32, SHAPE(3, 2)), y = clv_l2norm_rows(g, x, 0.1);
+        assert_ok(clv_graph_backward(g, clv_reduce(g, y, -1, false)));
+        const clv_node dx = clv_graph_gradient(g, x);
+        clv_graph_output(g, y);
+        clv_graph_output(g, dx);
+        assert_ok(clv_graph_finish(g));
+        float data[6] = { 0, 0, 0.03f, 0.04f, 3, 4 };
+        clv_view view = clv_view_2d(data, CLV_F32, 3, 2);
+        assert_ok(clv_graph_bind(g, x, &view));
+        assert_ok(clv_graph_run(g));
+        const float want_y[6] = { 0, 0, 0.3f, 0.4f, 0.6f, 0.8f };
+        const float want_dx[6] = { 0, 0, 0, 0, 0.2f - 0.6f * 1.4f / 5, 0.2f - 0.8f * 1.4f / 5 };
+        assert_ok(clv_graph_read(g, y, &view));
+        for (int i = 0; i < 6; i++) assert_near(((const float *)view.data)[i], want_y[i], 1e-6);
+        assert_ok(clv_graph_read(g, dx, &view));
+        for (int i = 0; i < 6; i++) assert_near(((const float *)view.data)[i], want_dx[i], 1e-6);
+        clv_graph_destroy(g);
+    }
+}
+
+static void every_differentiable_operation_has_a_case(void **state)
+{
+    (void)state;
+    for (int i = 0; clvi_op_class_at(i); i++) {
+        const clvi_op_class *cls = clvi_op_class_at(i);
+        bool found = !cls->backward;
+        for (size_t c = 0; c < N_CASES && !found; c++) found = strcmp(cases[c].op, cls->name) == 0;
+        if (!found) fail_msg("operation '%s' is differentiable, but no case checks its gradient", cls->name);
+    }
+}
+
+static void every_operation_has_a_plain_kernel_unless_it_shares_memory(void **state)
+{
+    (void)state;
+    for (int i = 0; clvi_op_class_at(i); i++) {
+        const clvi_op_class *cls = clvi_op_class_at(i);
+        bool found = cls->alias;
+        for (int k = 0; clvi_kernel_at(k) && !found; k++)
+            found = strcmp(clvi_kernel_at(k)->op, cls->name) == 0 && strcmp(clvi_kernel_at(k)->name, "reference") == 0;
+        if (!found) fail_msg("operation '%s' has no reference kernel", cls->name);
+    }
+}
+
+TEST_MAIN(
+    TEST(every_differentiable_operation_has_a_case),
+    TEST(every_operation_has_a_plain_kernel_unless_it_shares_memory),
+    TEST(gradients_are_those_of_central_differences),
+    TEST(rows_no_longer_than_eps_pass_no_gradient),
+    TEST(float32_with_any_kernel_agrees_with_plain_float64),
+)
