@@ -116,7 +116,7 @@ static clv_status check_view(const clv_loss *loss, const clvi_loss_port *port, c
     CLV_CHECK(view->device == 0, CLV_ERR_UNSUPPORTED, "%s: %s'%s' must be in host memory, not on device %d", name, what,
               port->name, (int)view->device);
     CLV_CHECK(view->data || count == 0 || !needs_data, CLV_ERR_INVALID, "%s: %s'%s' is NULL", name, what, port->name);
-    return clvi_loss_shape_match(loss->cls, port, view->ndim, view->shape, letters);
+    return clvi_loss_shape_match(loss->cls, port, what, view->ndim, view->shape, letters);
 }
 
 static clv_status check_call(const clv_loss *loss, const call *c, bool needs_data)

@@ -75,9 +75,10 @@ typedef struct clvi_loss_letters {
 } clvi_loss_letters;
 
 void clvi_loss_letters_init(clvi_loss_letters *letters);
-/* Compares a shape with a port's text, learning letters that are new. Errors: CLV_ERR_SHAPE naming loss and port. */
-clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_port *port, int ndim, const int64_t *shape,
-                                 clvi_loss_letters *letters) CLV_NODISCARD;
+/* Compares a shape with a port's text, learning letters that are new. Errors: CLV_ERR_SHAPE naming loss and port; `what`
+ * stands before the port's name ("gradient of "). */
+clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_port *port, const char *what, int ndim,
+                                 const int64_t *shape, clvi_loss_letters *letters) CLV_NODISCARD;
 
 /* ---- node.c ---- */
 

@@ -56,7 +56,7 @@ static clv_status take_inputs(const clv_graph *g, const clvi_loss_class *cls, co
         const bool right = clvi_loss_port_is_float(port) ? dtype == CLV_F32 || dtype == CLV_F64 : dtype == want;
         CLV_CHECK(right, CLV_ERR_SHAPE, "%s: input '%s' must be %s, is %s", cls->name, port->name,
                   clvi_loss_port_is_float(port) ? "floating point" : clv_dtype_name(want), clv_dtype_name(dtype));
-        CLV_TRY(clvi_loss_shape_match(cls, port, ndim, shape, &letters));
+        CLV_TRY(clvi_loss_shape_match(cls, port, "", ndim, shape, &letters));
     }
     return CLV_OK;
 }

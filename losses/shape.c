@@ -41,8 +41,8 @@ static void print_shape(char *text, size_t size, int ndim, const int64_t *shape)
     }
 }
 
-clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_port *port, int ndim, const int64_t *shape,
-                                 clvi_loss_letters *letters)
+clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_port *port, const char *what, int ndim,
+                                 const int64_t *shape, clvi_loss_letters *letters)
 {
     const char *text = port->shape;
     bool same = true;
@@ -57,7 +57,8 @@ clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_por
     if (same && !*text && dim == ndim) return CLV_OK;
     print_shape(found, sizeof found, ndim, shape);
     if (!same && unknown < 0)
-        return clvi_fail(CLV_ERR_SHAPE, "%s: '%s' must be [%s], got [%s]: dimension %d should be %" PRId64, cls->name,
-                         port->name, port->shape, found, dim - 1, sum);
-    return clvi_fail(CLV_ERR_SHAPE, "%s: '%s' must be [%s], got [%s]", cls->name, port->name, port->shape, found);
+        return clvi_fail(CLV_ERR_SHAPE, "%s: %s'%s' must be [%s], got [%s]: dimension %d should be %" PRId64,
+                         cls->name, what, port->name, port->shape, found, dim - 1, sum);
+    return clvi_fail(CLV_ERR_SHAPE, "%s: %s'%s' must be [%s], got [%s]", cls->name, what, port->name, port->shape,
+                     found);
 }

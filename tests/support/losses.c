@@ -1,0 +1,118 @@
+/* losses.c: every loss with random inputs of any size. */
+#include "tests/support/losses.h"
+#include "core/rng.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void test_losses_each(void (*fn)(const char *name, const char *variant, void *user), void *user)
+{
+    clv_class_info info;
+    clv_loss_port port;
+    for (int i = 0; clv_loss_info_at(i, &info); i++) {
+        const char *last = "";
+        for (int j = 0; clv_loss_input_at(i, j, &port); j++) {
+            const bool same = port.variant == last || (port.variant && last && strcmp(port.variant, last) == 0);
+            if (!same || (j == 0 && !port.variant)) fn(info.name, port.variant, user);
+            last = port.variant;
+        }
+    }
+}
+
+/* "B,1+K" with the lengths put in. */
+static clv_view view_of(const clv_loss_port *port, clv_dtype dtype, test_length_fn length, void *user)
+{
+    int64_t shape[CLV_MAX_DIMS] = { 0 };
+    int ndim = port->shape[0] != 0;
+    for (const char *c = port->shape; *c; c++) {
+        if (*c == ',') ndim++;
+        else if (*c >= '0' && *c <= '9') shape[ndim - 1] += *c - '0';
+        else if (*c != '+') shape[ndim - 1] += length(*c, user);
+    }
+    clv_view view = clv_view_dense(NULL, dtype, ndim, shape);
+    view.data = calloc((size_t)clv_view_count(&view) + 1, clv_dtype_size(dtype));
+    return view;
+}
+
+static void fill(const clv_view *view, clvi_rng *rng)
+{
+    const int64_t n = clv_view_count(view);
+    for (int64_t i = 0; i < n; i++) {
+        if (view->dtype == CLV_F64) ((double *)view->data)[i] = clvi_rng_normal(rng);
+        else if (view->dtype == CLV_U8) ((uint8_t *)view->data)[i] = clvi_rng_below(rng, 4) > 0;
+        else ((int64_t *)view->data)[i] = (int64_t)clvi_rng_below(rng, 5);
+    }
+}
+
+static bool belongs(const clv_loss_port *port, const char *variant)
+{
+    return !variant || (port->variant && strcmp(port->variant, variant) == 0);
+}
+
+static clv_dtype dtype_of(const clv_loss_port *port)
+{
+    return port->dtype == CLV_F32 ? CLV_F64 : port->dtype;
+}
+
+test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature, bool optional,
+                          uint64_t seed, test_length_fn length, void *user)
+{
+    test_loss *l = calloc(1, sizeof *l);
+    const clv_option options[] = { { "temperature", temperature }, { "variant", variant } };
+    const int index = clv_loss_find(name);
+    clv_loss_port port;
+    clvi_rng rng = clvi_rng_make(seed, CLVI_RNG_TEST, 0, 0, 0);
+    l->name = name;
+    l->variant = variant;
+    assert_ok(clv_loss_create(ctx, name, options, variant ? 2 : 1, &l->loss));
+    for (int i = 0; clv_loss_input_at(index, i, &port); i++) {
+        if (!belongs(&port, variant) || (port.optional && !optional)) continue;
+        l->in[l->n_in] = (clv_loss_tensor) { port.name, view_of(&port, dtype_of(&port), length, user) };
+        fill(&l->in[l->n_in++].view, &rng);
+        if (port.differentiable)
+            l->grad[l->n_grad++] = (clv_loss_tensor) { port.name, view_of(&port, CLV_F64, length, user) };
+    }
+    for (int i = 0; clv_loss_output_at(index, i, &port); i++)
+        if (belongs(&port, variant))
+            l->out[l->n_out++] = (clv_loss_tensor) { port.name, view_of(&port, dtype_of(&port), length, user) };
+    return l;
+}
+
+void test_loss_free(test_loss *l)
+{
+    if (!l) return;
+    clv_loss_destroy(l->loss);
+    for (int i = 0; i < TEST_LOSS_PORTS; i++) {
+        free(l->in[i].view.data);
+        free(l->grad[i].view.data);
+        free(l->out[i].view.data);
+    }
+    free(l);
+}
+
+clv_status test_loss_eval(test_loss *l)
+{
+    return clv_loss_eval(l->loss, l->in, l->n_in, l->grad, l->n_grad, l->out, l->n_out, &l->value);
+}
+
+static clv_view *find(clv_loss_tensor *tensors, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(tensors[i].name, name) == 0) return &tensors[i].view;
+    return NULL;
+}
+
+clv_view *test_loss_input(test_loss *l, const char *name)
+{
+    return find(l->in, l->n_in, name);
+}
+
+clv_view *test_loss_grad(test_loss *l, const char *name)
+{
+    return find(l->grad, l->n_grad, name);
+}
+
+clv_view *test_loss_output(test_loss *l, const char *name)
+{
+    return find(l->out, l->n_out, name);
+}
