@@ -9,11 +9,12 @@ ALL_TESTS   = $(TESTS) $(EXTRA_TESTS) $(META_TESTS) $(CLI_TESTS)
 
 # Compute threads sleep, not spin, between loops: tests run side by side and share the cores.
 TEST_ENV := BUILD=$(BUILD) CLEAVE=$(CURDIR)/$(BUILD)/cleave CC='$(CC)' OMP_WAIT_POLICY=passive
+# An absurd size must be refused with a NULL, as without a sanitizer: tests ask for one.
 # mk/tsan_openmp.c tells the thread sanitizer how OpenMP orders memory; what other libraries do inside is left out.
-TEST_ENV_asan  := ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+TEST_ENV_asan  := ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1 \
                   LSAN_OPTIONS=suppressions=$(CURDIR)/mk/lsan.supp:print_suppressions=0
 TEST_ENV_ubsan := UBSAN_OPTIONS=print_stacktrace=1
-TEST_ENV_tsan  := TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1
+TEST_ENV_tsan  := TSAN_OPTIONS=halt_on_error=1:allocator_may_return_null=1:ignore_noninstrumented_modules=1
 RUN_TESTS = env $(TEST_ENV) $(TEST_ENV_$(CONFIG)) bash tests/run.sh -t $(TEST_LIMIT)
 
 .PHONY: test test-run asan ubsan tsan valgrind torture
