@@ -2,8 +2,10 @@
  * child is an error message in the parent.
  *
  * Forking a threaded process is safe only if no lock the child needs is held by another thread. The child uses libc's
- * allocator, which glibc keeps usable across fork, and libhdf5, whose one global lock is held by the forking thread
- * itself: the fork happens inside a callback of libhdf5. */
+ * allocator, which glibc keeps usable across fork, and libhdf5, whose global lock is held by the forking thread itself:
+ * the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a counter guarded by a mutex
+ * which a thread that wants in holds for some instructions; a child forked just then hangs at its first call. It is
+ * therefore asked for a sign of life, and when none comes it is replaced by another. */
 #include "data/isolate.h"
 #include "data/dataset.h"
 #include <errno.h>
@@ -21,6 +23,7 @@
 
 #define CHILD_CPU_SECONDS  60
 #define CHILD_WALL_SECONDS 120
+#define CHILD_TRIES        6      /* waiting 1, 2, 4, ... seconds for a sign of life */
 #define CHILD_EXTRA_MEMORY ((rlim_t)1 << 30)   /* beyond what the process had and the data it may load */
 
 typedef struct verdict {
@@ -47,26 +50,34 @@ static rlim_t address_space(void)
     return pages ? (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) : RLIM_INFINITY;
 }
 
-static void confine_child(void)
+static void confine_child(rlim_t space)
 {
     static const int deadly[] = { SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGXCPU, SIGXFSZ, SIGTERM };
     for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++) signal(deadly[i], SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    const rlim_t space = address_space();
     if (space != RLIM_INFINITY) limit(RLIMIT_AS, space + CLVI_DATA_MAX_LOADED + CHILD_EXTRA_MEMORY);
     limit(RLIMIT_FSIZE, CLVI_DATA_MAX_LOADED + CHILD_EXTRA_MEMORY);
     limit(RLIMIT_CPU, CHILD_CPU_SECONDS);
     limit(RLIMIT_CORE, 0);
 }
 
-static _Noreturn void run_child(clvi_isolated_fn fn, void *arg, int fd, int pipe_end)
+typedef struct job {
+    const char      *path;
+    clvi_isolated_fn fn;
+    void            *arg;
+    int              fd;        /* the result */
+    rlim_t           space;     /* what the process already uses */
+} job;
+
+static _Noreturn void run_child(const job *j, int pipe_end)
 {
-    confine_child();
+    if (write(pipe_end, "", 1) != 1) _exit(1);   /* the sign of life */
+    confine_child(j->space);
     clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
     desc.threads = 1;
     clv_context *ctx = NULL;
     verdict v = { .status = clv_context_create(&desc, &ctx) };
-    if (v.status == CLV_OK) v.status = fn(ctx, arg, fd);
+    if (v.status == CLV_OK) v.status = j->fn(ctx, j->arg, j->fd);
     if (v.status != CLV_OK) snprintf(v.message, sizeof v.message, "%s", clv_error_message());
     const ssize_t n = write(pipe_end, &v, sizeof v);   /* shorter than PIPE_BUF: whole or not at all */
     _exit(n == (ssize_t)sizeof v ? 0 : 1);             /* no exit handlers: they belong to the parent */
@@ -79,10 +90,10 @@ static double now_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* True when the child's whole verdict arrived in time. */
-static bool wait_for_verdict(int pipe_end, verdict *v)
+/* True when the child wrote `size` bytes, which it does in one go, within the time. */
+static bool wait_for(int pipe_end, double seconds, void *bytes, size_t size)
 {
-    const double deadline = now_seconds() + CHILD_WALL_SECONDS;
+    const double deadline = now_seconds() + seconds;
     for (;;) {
         const double left = deadline - now_seconds();
         struct pollfd p = { .fd = pipe_end, .events = POLLIN };
@@ -90,10 +101,9 @@ static bool wait_for_verdict(int pipe_end, verdict *v)
         const int ready = poll(&p, 1, (int)(left * 1000) + 1);
         if (ready < 0 && errno == EINTR) continue;
         if (ready <= 0) return false;
-        const ssize_t n = read(pipe_end, v, sizeof *v);
+        const ssize_t n = read(pipe_end, bytes, size);
         if (n < 0 && errno == EINTR) continue;
-        v->message[sizeof v->message - 1] = 0;
-        return n == (ssize_t)sizeof *v;
+        return n == (ssize_t)size;
     }
 }
 
@@ -120,41 +130,62 @@ static pid_t fork_from_hdf5(void)
     return pid;
 }
 
-static clv_status supervise(const char *path, clvi_isolated_fn fn, void *arg, int fd, int ends[2])
+/* The caller's own handler may have reaped the child already; nothing depends on how it ended. */
+static void reap(pid_t pid, bool stop)
 {
-    const pid_t pid = fork_from_hdf5();
-    if (pid == 0) run_child(fn, arg, fd, ends[1]);
-    CLV_CHECK(pid > 0, CLV_ERR_IO, "cannot start a process to read '%s': %s", path, strerror(errno));
-    close(ends[1]);   /* so that the child's death ends the wait */
-    ends[1] = -1;
-
-    verdict v = { 0 };
-    const bool finished = wait_for_verdict(ends[0], &v);
-    if (!finished) kill(pid, SIGKILL);
-    /* The caller's own handler may have reaped the child already; the verdict does not depend on it. */
+    if (stop) kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+}
+
+/* A child that lives and has begun to work, or -1 with errno. *pipe_end is where it reports. */
+static pid_t start_child(const job *j, int *pipe_end)
+{
+    int ends[2];
+    char sign;
+    for (int try = 0; try < CHILD_TRIES; try++) {
+        if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+        const pid_t pid = fork_from_hdf5();
+        if (pid == 0) run_child(j, ends[1]);
+        const int error = errno;
+        close(ends[1]);   /* so that the child's death ends the wait */
+        *pipe_end = ends[0];
+        if (pid > 0 && wait_for(ends[0], 1 << try, &sign, 1)) return pid;
+        close(ends[0]);
+        errno = error;
+        if (pid < 0) return -1;
+        reap(pid, true);
+    }
+    errno = EDEADLK;
+    return -1;
+}
+
+static clv_status supervise(const job *j)
+{
+    verdict v = { 0 };
+    int pipe_end = -1;
+    const pid_t pid = start_child(j, &pipe_end);
+    CLV_CHECK(pid > 0, CLV_ERR_IO, "cannot start a process to read '%s': %s", j->path, strerror(errno));
+    const bool finished = wait_for(pipe_end, CHILD_WALL_SECONDS, &v, sizeof v);
+    close(pipe_end);
+    reap(pid, !finished);
     CLV_CHECK(finished, CLV_ERR_FORMAT,
               "'%s' cannot be read: the HDF5 library crashed on it or exceeded %d seconds; the file is damaged, hostile "
-              "or very large and compressed", path, CHILD_CPU_SECONDS);
+              "or very large and compressed", j->path, CHILD_CPU_SECONDS);
+    v.message[sizeof v.message - 1] = 0;
     return v.status == CLV_OK ? CLV_OK : clvi_fail(v.status, "%s", v.message);
 }
 
 clv_status clvi_isolate(const char *path, clvi_isolated_fn fn, void *arg, clvi_map *result)
 {
-    clv_status st = CLV_OK;
-    int ends[2] = { -1, -1 };
     char name[64];
     const int fd = memfd_create("cleave-data", MFD_CLOEXEC);
     CLV_CHECK(fd >= 0, CLV_ERR_IO, "cannot make a memory file to read '%s': %s", path, strerror(errno));
-    CLV_CHECK_OR_DONE(pipe2(ends, O_CLOEXEC) == 0, CLV_ERR_IO, "cannot make a pipe to read '%s': %s", path,
-                      strerror(errno));
-    st = supervise(path, fn, arg, fd, ends);
-    if (st != CLV_OK) goto done;
-    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    st = clvi_map_open(name, result);
-done:
-    for (int i = 0; i < 2; i++)
-        if (ends[i] >= 0) close(ends[i]);
+    const job j = { path, fn, arg, fd, address_space() };
+    clv_status st = supervise(&j);
+    if (st == CLV_OK) {
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        st = clvi_map_open(name, result);
+    }
     close(fd);
     return st;
 }

@@ -83,12 +83,13 @@ static bool probe(const char *path)
     clv_dataset_splits have = { 0 };
     if (is_folder(path)) return splits(NULL, path, &have) == CLV_OK && have.count > 0;
     uint8_t head[4];
-    gzFile file = gzopen(path, "rb");   /* reads plain files as they are */
+    FILE *file = fopen(path, "rb");
     if (!file) return false;
-    const bool idx = gzread(file, head, 4) == 4 && head[0] == 0 && head[1] == 0 && head[2] == 8 &&
-                     head[3] >= 1 && head[3] <= CLVI_IDX_MAX_DIMS;
-    gzclose(file);
-    return idx;
+    const bool whole = fread(head, 1, 4, file) == 4;
+    fclose(file);
+    const bool gzip = whole && head[0] == 0x1f && head[1] == 0x8b;   /* no other kind is read from .gz */
+    return gzip || (whole && head[0] == 0 && head[1] == 0 && head[2] == 8 && head[3] >= 1 &&
+                    head[3] <= CLVI_IDX_MAX_DIMS);
 }
 
 /* Inflates exactly what the header promises. */
