@@ -1,0 +1,282 @@
+/* test_pack.c: joining, resizing, skipping and refusing in clv_pack. */
+#include "tests/support/pictures.h"
+#include "core/file.h"
+#include "core/h5.h"
+#include "data/resize.h"
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct pack_log {
+    int  bad, calls, stop_after;
+    char last_bad[512];
+    int64_t done, total;
+} pack_log;
+
+static bool record(const clv_pack_progress *p, void *user)
+{
+    pack_log *l = user;
+    l->calls++;
+    l->done = p->done;
+    l->total = p->total;
+    if (p->bad_message) {
+        l->bad++;
+        snprintf(l->last_bad, sizeof l->last_bad, "%s", p->bad_message);
+    }
+    return l->stop_after == 0 || l->calls < l->stop_after;
+}
+
+static clv_pack_desc desc_for(const char *const *sources, int64_t count, const char *output, clv_pack_format format)
+{
+    clv_pack_desc d = CLV_PACK_DESC_INIT;
+    d.sources = sources;
+    d.source_count = count;
+    d.output = output;
+    d.format = format;
+    d.jobs = 2;
+    return d;
+}
+
+static void raw_and_encoded_sources_are_joined_split_by_split(void **state)
+{
+    test_env *t = *state;
+    const char *sources[2] = { test_path(t, "a.h5"), test_path(t, "folder") }, *out = test_path(t, "out.h5");
+    clvi_h5 *h5 = NULL;
+    clv_dataset *ds = NULL;
+    clv_decoder *decoder = NULL;
+    clv_dataset_info info;
+    clv_image image;
+    pack_log l = { 0 };
+    /* The first has train and test, the second nothing but pictures. */
+    uint8_t pixels[5 * 12 * 10 * 3];
+    for (int i = 0; i < 5; i++) picture_fill(pixels + i * 360, i, 12, 10, 3);
+    const clv_view train = clv_view_dense(pixels, CLV_U8, 4, (int64_t[]){ 5, 12, 10, 3 });
+    const clv_view test = clv_view_dense(pixels, CLV_U8, 4, (int64_t[]){ 2, 12, 10, 3 });
+    const clv_view labels = clv_view_1d((int64_t[]){ 1, 0, 1, 0, 1 }, CLV_I64, 5);
+    assert_ok(clvi_h5_create(t->ctx, sources[0], false, &h5));
+    assert_ok(clvi_h5_write(h5, "train/images", &train));
+    assert_ok(clvi_h5_write(h5, "train/labels", &labels));
+    assert_ok(clvi_h5_write(h5, "test/images", &test));
+    assert_ok(clvi_h5_commit(h5));
+    assert_ok(clvi_mkdirs(test_path(t, "folder/x")));
+    assert_ok(clvi_mkdirs(test_path(t, "folder/y")));
+    picture_write_png(test_path(t, "folder/x/a.png"), 5, 12, 10);
+    picture_write_png(test_path(t, "folder/y/a.png"), 6, 12, 10);
+
+    const clv_pack_desc d = desc_for(sources, 2, out, CLV_PACK_RAW);
+    assert_ok(clv_pack(t->ctx, &d, record, &l));
+    assert_int_equal(l.done, 9);
+    assert_int_equal(l.total, 9);
+    assert_ok(clv_dataset_open(t->ctx, out, NULL, &ds));
+    clv_dataset_describe(ds, &info);
+    assert_int_equal(info.count, 7);
+    assert_true(info.raw && info.has_stats);
+    assert_string_equal(clv_dataset_class_name(ds, 1), "y");
+    assert_ok(clv_decoder_create(t->ctx, NULL, &decoder));
+    double sum[3] = { 0 };
+    for (int64_t i = 0; i < 7; i++) {
+        uint8_t expected[360];
+        picture_fill(expected, i, 12, 10, 3);
+        assert_ok(clv_dataset_image(ds, i, decoder, &image));
+        assert_memory_equal(image.pixels, expected, sizeof expected);
+        assert_int_equal(clv_dataset_label(ds, i), i < 5 ? (i + 1) % 2 : i - 5);
+        for (int k = 0; k < 360; k++) sum[k % 3] += expected[k];
+    }
+    for (int c = 0; c < 3; c++) assert_near(info.mean[c], sum[c] / (7 * 120) / 255, 1e-12);
+    clv_decoder_destroy(decoder);
+    clv_dataset_destroy(ds);
+    assert_ok(clv_dataset_open(t->ctx, out, "test", &ds));
+    clv_dataset_describe(ds, &info);
+    assert_int_equal(info.count, 2);
+    assert_false(info.has_labels);
+    clv_dataset_destroy(ds);
+}
+
+/* Four pictures, of which b.jpg is cut short. */
+static const char *write_folder(test_env *t, bool damaged)
+{
+    uint8_t jpeg[20000];
+    assert_ok(clvi_mkdirs(test_path(t, "pictures")));
+    picture_write_jpeg(test_path(t, "pictures/a.jpg"), 0, 40, 20);
+    picture_write_png(test_path(t, "pictures/c.png"), 1, 24, 48);
+    picture_write_jpeg(test_path(t, "pictures/d.jpg"), 2, 16, 16);
+    const size_t size = picture_jpeg(3, 30, 30, jpeg, sizeof jpeg);
+    assert_ok(clvi_file_write(test_path(t, "pictures/b.jpg"), jpeg, damaged ? size - 60 : size));
+    return test_path(t, "pictures");
+}
+
+static int count_files(const char *folder)
+{
+    int n = 0;
+    DIR *dir = opendir(folder);
+    for (const struct dirent *e = readdir(dir); e; e = readdir(dir)) n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+static void a_bad_picture_fails_the_pack_by_name_and_leaves_nothing(void **state)
+{
+    test_env *t = *state;
+    const char *source = write_folder(t, true), *out = test_path(t, "out.h5");
+    pack_log l = { 0 };
+    clv_pack_desc d = desc_for(&source, 1, out, CLV_PACK_ORIGINAL);
+    assert_fails(clv_pack(t->ctx, &d, record, &l), CLV_ERR_FORMAT, "1 of 4 images cannot be decoded, the first is '");
+    assert_non_null(strstr(clv_error_message(), "pictures/b.jpg"));
+    assert_int_equal(l.bad, 1);
+    assert_non_null(strstr(l.last_bad, "pictures/b.jpg: JPEG: Premature end"));
+    assert_int_equal(count_files(t->folder), 1);
+}
+
+static void skipping_must_be_asked_for_and_is_written_down(void **state)
+{
+    test_env *t = *state;
+    const char *source = write_folder(t, true), *out = test_path(t, "out.h5");
+    clv_dataset *ds = NULL;
+    clv_dataset_info info;
+    clvi_h5 *h5 = NULL;
+    int64_t count = 0;
+    char **names = NULL;
+    clv_pack_desc d = desc_for(&source, 1, out, CLV_PACK_ORIGINAL);
+    d.skip_bad = true;
+    assert_ok(clv_pack(t->ctx, &d, NULL, NULL));
+    assert_ok(clv_dataset_open(t->ctx, out, NULL, &ds));
+    clv_dataset_describe(ds, &info);
+    assert_int_equal(info.count, 3);
+    assert_true(info.has_stats);
+    clv_dataset_destroy(ds);
+    assert_ok(clvi_h5_open(t->ctx, out, &h5));
+    assert_ok(clvi_h5_attr_texts(h5, "/", "skipped", &count, &names));
+    assert_int_equal(count, 1);
+    assert_non_null(strstr(names[0], "pictures/b.jpg"));
+    clvi_free(t->ctx, names);
+    clvi_h5_close(h5);
+}
+
+static void raw_output_is_square_and_jpeg_output_has_a_shorter_side(void **state)
+{
+    test_env *t = *state;
+    const char *source = write_folder(t, false), *out = test_path(t, "out.h5");
+    clv_dataset *ds = NULL;
+    clv_dataset_info info;
+    clv_decoder *decoder = NULL;
+    clv_image image;
+    clv_pack_desc d = desc_for(&source, 1, out, CLV_PACK_RAW);
+    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_SHAPE, "give a size");
+    d.size = 18;
+    assert_ok(clv_pack(t->ctx, &d, NULL, NULL));
+    assert_ok(clv_dataset_open(t->ctx, out, NULL, &ds));
+    clv_dataset_describe(ds, &info);
+    assert_int_equal(info.height, 18);
+    assert_int_equal(info.width, 18);
+    clv_dataset_destroy(ds);
+
+    d = desc_for(&source, 1, out, CLV_PACK_JPEG);
+    d.size = 18;
+    assert_ok(clv_pack(t->ctx, &d, NULL, NULL));
+    assert_ok(clv_dataset_open(t->ctx, out, NULL, &ds));
+    assert_ok(clv_decoder_create(t->ctx, NULL, &decoder));
+    assert_ok(clv_dataset_image(ds, 0, decoder, &image));   /* a.jpg, 20 wide and 40 high */
+    assert_int_equal(image.width, 18);
+    assert_int_equal(image.height, 36);
+    assert_ok(clv_dataset_image(ds, 3, decoder, &image));   /* d.jpg is smaller already */
+    assert_int_equal(image.height, 16);
+    clv_decoder_destroy(decoder);
+    clv_dataset_destroy(ds);
+}
+
+static void resizing_keeps_a_constant_and_averages_when_halving(void **state)
+{
+    test_env *t = *state;
+    clvi_resizer r = { 0 };
+    clv_image out;
+    uint8_t flat[9 * 7 * 3], ramp[8];
+    memset(flat, 77, sizeof flat);
+    const clv_image even = { flat, 9, 7, 3, 21 };
+    assert_ok(clvi_resize(t->ctx, &r, &even, 4, 15, &out));
+    for (int i = 0; i < 4 * 15 * 3; i++) assert_int_equal(out.pixels[i], 77);
+    for (int i = 0; i < 8; i++) ramp[i] = (uint8_t)(10 * i);
+    const clv_image line = { ramp, 1, 8, 1, 8 };
+    assert_ok(clvi_resize(t->ctx, &r, &line, 1, 4, &out));
+    /* Triangle of half width 2 around 1, 3, 5, 7: inside, weights 1/8, 3/8, 3/8, 1/8; at the border 3/7, 3/7, 1/7. */
+    assert_near(out.pixels[0], (3 * 0 + 3 * 10 + 20) / 7.0, 0.51);
+    assert_near(out.pixels[1], 25, 0.51);
+    assert_near(out.pixels[2], 45, 0.51);
+    assert_near(out.pixels[3], (50 + 3 * 60 + 3 * 70) / 7.0, 0.51);
+    clvi_resizer_free(t->ctx, &r);
+}
+
+static void jobs_do_not_change_the_file(void **state)
+{
+    test_env *t = *state;
+    const char *source = write_folder(t, false), *out[2] = { test_path(t, "1.h5"), test_path(t, "2.h5") };
+    uint8_t *bytes[2] = { NULL };
+    size_t size[2] = { 0 };
+    for (int i = 0; i < 2; i++) {
+        clv_pack_desc d = desc_for(&source, 1, out[i], CLV_PACK_RAW);
+        d.size = 20;
+        d.jobs = 1 + 3 * i;
+        assert_ok(clv_pack(t->ctx, &d, NULL, NULL));
+        assert_ok(clvi_file_read(t->ctx, out[i], 1 << 24, &bytes[i], &size[i]));
+    }
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(bytes[0], bytes[1], size[0]);
+    for (int i = 0; i < 2; i++) clvi_free(t->ctx, bytes[i]);
+}
+
+static void stopping_leaves_no_file(void **state)
+{
+    test_env *t = *state;
+    const char *source = test_path(t, "a.h5"), *out = test_path(t, "out.h5");
+    pack_log l = { .stop_after = 1 };
+    picture_write_h5(t, source, "train", 200, 4, 4, 3, true);
+    const clv_pack_desc d = desc_for(&source, 1, out, CLV_PACK_RAW);
+    assert_int_equal(clv_pack(t->ctx, &d, record, &l), CLV_STOPPED);
+    assert_int_equal(count_files(t->folder), 1);
+}
+
+static void sources_that_do_not_fit_are_refused(void **state)
+{
+    test_env *t = *state;
+    const char *sources[2] = { test_path(t, "a.h5"), test_path(t, "b.h5") }, *out = test_path(t, "out.h5");
+    picture_write_h5(t, sources[0], "train", 4, 4, 4, 3, true);
+    picture_write_h5(t, sources[1], "train", 4, 4, 4, 1, true);
+    clv_pack_desc d = desc_for(sources, 2, out, CLV_PACK_RAW);
+    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_SHAPE, "b.h5' has 1");
+    picture_write_h5(t, sources[1], "train", 4, 5, 4, 3, true);
+    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_SHAPE, "b.h5/train [0]' has 4x5 pixels, images before it 4x4");
+    d.format = CLV_PACK_ORIGINAL;
+    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_INVALID, "holds pixels, not encoded files");
+    d = desc_for(sources, 2, out, CLV_PACK_RAW);
+    d.jobs = 0;
+    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_INVALID, "jobs is 0");
+    d = desc_for(sources, 0, out, CLV_PACK_RAW);
+    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_INVALID, "at least one source");
+}
+
+static clv_status pack_small(clv_context *ctx, void *desc)
+{
+    return clv_pack(ctx, desc, NULL, NULL);
+}
+
+static void running_out_of_memory_is_an_error_not_a_leak(void **state)
+{
+    test_env *t = *state;
+    const char *source = write_folder(t, true), *out = test_path(t, "out.h5");
+    clv_pack_desc d = desc_for(&source, 1, out, CLV_PACK_RAW);
+    d.size = 12;
+    d.jobs = 1;
+    d.skip_bad = true;
+    test_each_allocation_fails(t, pack_small, &d);
+}
+
+TEST_MAIN(
+    TEST(raw_and_encoded_sources_are_joined_split_by_split),
+    TEST(a_bad_picture_fails_the_pack_by_name_and_leaves_nothing),
+    TEST(skipping_must_be_asked_for_and_is_written_down),
+    TEST(raw_output_is_square_and_jpeg_output_has_a_shorter_side),
+    TEST(resizing_keeps_a_constant_and_averages_when_halving),
+    TEST(jobs_do_not_change_the_file),
+    TEST(stopping_leaves_no_file),
+    TEST(sources_that_do_not_fit_are_refused),
+    TEST(running_out_of_memory_is_an_error_not_a_leak),
+)
