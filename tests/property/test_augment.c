@@ -1,0 +1,91 @@
+/* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, what scratch held before, and
+ * whether the processor's vector instructions are used. */
+#include "tests/support/augment.h"
+#include "augment/augment.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLES = 24, VIEWS = 2, SIDE = 32, FLOATS = SIDE * SIDE * 3, THREADS = 4 };
+
+static const char chain[] = "random-affine p=0.5; random-resized-crop size=32; flip; color-jitter hue=0.4; grayscale; "
+                            "gaussian-blur; gaussian-blur mode=kernel; solarize";
+
+typedef struct run {
+    const clv_transform *transform;
+    const clv_image     *images;
+    size_t               scratch_size;
+    int                  first, step;   /* which views: first, first + step, ... modulo all */
+    int                  status;
+    float               *out;           /* [SAMPLES * VIEWS][FLOATS] */
+} run;
+
+static void *run_views(void *arg)
+{
+    run *r = arg;
+    void *scratch = aligned_alloc(64, (r->scratch_size + 63) / 64 * 64);
+    memset(scratch, r->first * 37 + 1, r->scratch_size);
+    r->status = CLV_OK;
+    for (int k = r->first; k < SAMPLES * VIEWS && r->status == CLV_OK; k += r->step) {
+        const int i = r->step == 1 ? SAMPLES * VIEWS - 1 - k : k;   /* a single thread goes backwards */
+        r->status = r->transform->apply(r->transform->user, &r->images[i / VIEWS], 77, 3, (uint64_t)(i / VIEWS),
+                                        (uint32_t)(i % VIEWS), scratch, r->scratch_size, r->out + (size_t)i * FLOATS);
+    }
+    free(scratch);
+    return NULL;
+}
+
+static void views_do_not_depend_on_threads_order_scratch_or_processor(void **state)
+{
+    test_chain c = test_chain_make(*state, chain, 60, 80, 3);
+    uint8_t *pixels[SAMPLES];
+    clv_image images[SAMPLES];
+    float *alone = calloc(SAMPLES * VIEWS * FLOATS, sizeof *alone), *shared = calloc(SAMPLES * VIEWS * FLOATS, sizeof *shared);
+    pthread_t threads[THREADS];
+    run runs[THREADS];
+    for (int i = 0; i < SAMPLES; i++) {
+        const int64_t h = 20 + i, w = 80 - 2 * i;
+        pixels[i] = test_noise((uint32_t)i + 1, h, w, 3);
+        images[i] = clv_image_dense(pixels[i], h, w, 3);
+    }
+    run one = { &c.transform, images, c.scratch_size, 0, 1, 0, alone };
+    run_views(&one);
+    assert_int_equal(one.status, CLV_OK);
+    for (int i = 0; i < THREADS; i++) {
+        runs[i] = (run) { &c.transform, images, c.scratch_size, i, THREADS, 0, shared };
+        assert_int_equal(pthread_create(&threads[i], NULL, run_views, &runs[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(runs[i].status, CLV_OK);
+    }
+    assert_memory_equal(alone, shared, SAMPLES * VIEWS * FLOATS * sizeof *alone);
+
+    clvi_augment_set_plain(c.augment, true);
+    memset(shared, 0, SAMPLES * VIEWS * FLOATS * sizeof *shared);
+    one.out = shared;
+    run_views(&one);
+    assert_memory_equal(alone, shared, SAMPLES * VIEWS * FLOATS * sizeof *alone);
+    for (int i = 0; i + 1 < SAMPLES * VIEWS; i++)   /* and they are not all the same */
+        assert_memory_not_equal(alone + i * FLOATS, alone + (i + 1) * FLOATS, FLOATS * sizeof *alone);
+    for (int i = 0; i < SAMPLES; i++) free(pixels[i]);
+    free(alone);
+    free(shared);
+    test_chain_free(&c);
+}
+
+static void applying_allocates_nothing(void **state)
+{
+    test_chain c = test_chain_make(*state, chain, 60, 80, 3);
+    uint8_t *pixels = test_noise(4, 60, 80, 3);
+    static float out[FLOATS];
+    const clv_image image = clv_image_dense(pixels, 60, 80, 3);
+    const uint64_t before = clvi_alloc_count();
+    for (uint64_t i = 0; i < 50; i++)
+        assert_ok(c.transform.apply(c.transform.user, &image, 1, 0, i, 0, c.scratch, c.scratch_size, out));
+    assert_true(clvi_alloc_count() == before);
+    free(pixels);
+    test_chain_free(&c);
+}
+
+TEST_MAIN(TEST(views_do_not_depend_on_threads_order_scratch_or_processor), TEST(applying_allocates_nothing))
