@@ -2,6 +2,7 @@
 #include "core/h5.h"
 #include "core/checked.h"
 #include "core/file.h"
+#include "core/h5_heap.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
@@ -24,6 +25,7 @@ struct clvi_h5 {
     clv_context *ctx;
     hid_t        file;
     size_t       size;                   /* of the file being read; no limit while writing */
+    clvi_map     map;                    /* of a file on disk being read */
     bool         writing, sealed;
     char        *path, *temp;
 };
@@ -175,6 +177,7 @@ static hid_t access_list(void)
 static void free_handle(clvi_h5 *h5)
 {
     close_id(h5->file);
+    clvi_map_close(&h5->map);
     clvi_free(h5->ctx, h5->temp);
     clvi_free(h5->ctx, h5->path);
     clvi_free(h5->ctx, h5);
@@ -203,14 +206,16 @@ clv_status clvi_h5_open(clv_context *ctx, const char *path, clvi_h5 **out)
     clvi_h5 *h5 = NULL;
     clv_status st = verify_bytes(path, map.data, map.size, &sealed);
     if (st == CLV_OK) st = make_handle(ctx, path, &h5);
-    if (st == CLV_OK) {
-        h5->sealed = sealed;
-        h5->size = map.size;
+    if (st != CLV_OK) {
+        clvi_map_close(&map);
+        return st;
     }
-    clvi_map_close(&map);
-    if (st == CLV_OK) st = open_file(h5, NULL);
+    h5->sealed = sealed;
+    h5->size = map.size;
+    h5->map = map;
+    st = open_file(h5, NULL);
     if (st == CLV_OK) *out = h5;
-    else if (h5) free_handle(h5);
+    else free_handle(h5);
     return st;
 }
 
@@ -762,21 +767,41 @@ static clv_status add_fixed(const clvi_h5 *h5, const char *attr, const attribute
     return st;
 }
 
+/* The file's bytes, where they are mapped or where HDF5 keeps its copy of an image, and its user block's size. */
+static clv_status file_bytes(const clvi_h5 *h5, const uint8_t **bytes, uint64_t *base)
+{
+    void *image = NULL;
+    hsize_t block = 0;   /* the user block's size */
+    size_t address_size = 0, length_size = 0;
+    const hid_t plan = H5Fget_create_plist(h5->file);
+    const bool known = H5Pget_userblock(plan, &block) >= 0 && H5Pget_sizes(plan, &address_size, &length_size) >= 0;
+    close_id(plan);
+    CLV_CHECK(known && address_size == 8 && length_size == 8 && !h5->writing, CLV_ERR_UNSUPPORTED,
+              "%s: texts of variable length are read only from finished files with 8-byte addresses", h5->path);
+    if (!h5->map.data && H5Fget_vfd_handle(h5->file, H5P_DEFAULT, &image) < 0)
+        return fail_hdf5(h5, CLV_ERR_FORMAT, "find the bytes of", h5->path);
+    *bytes = h5->map.data ? h5->map.data : *(const uint8_t **)image;
+    *base = block;
+    return CLV_OK;
+}
+
 static clv_status add_variable(const clvi_h5 *h5, const char *attr, const attribute *a, text_list *list)
 {
-    char **texts = clvi_calloc(h5->ctx, (size_t)a->count, sizeof *texts);
-    if (!texts) return CLV_ERR_NOMEM;
-    const hid_t type = H5Tget_native_type(a->type, H5T_DIR_ASCEND);
+    const uint8_t *bytes = NULL;
+    uint64_t base = 0;
+    CLV_TRY(file_bytes(h5, &bytes, &base));
+    uint8_t *refs = clvi_calloc(h5->ctx, (size_t)a->count, CLVI_H5_REF_SIZE);
+    if (!refs) return CLV_ERR_NOMEM;
     clv_status st = CLV_OK;
-    if (a->count > 0 && H5Aread(a->id, type, texts) < 0) {
-        st = fail_hdf5(h5, CLV_ERR_FORMAT, "read attribute", attr);
-    } else if (a->count > 0) {
-        for (int64_t i = 0; i < a->count && st == CLV_OK; i++)
-            if (!list_add(list, texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) : 0)) st = list->st;
-        (void)H5Dvlen_reclaim(type, a->space, H5P_DEFAULT, texts);
+    if (clvi_h5_heap_refs(a->id, a->count, refs) != CLV_OK) st = fail_hdf5(h5, CLV_ERR_FORMAT, "read attribute", attr);
+    for (int64_t i = 0; i < a->count && st == CLV_OK; i++) {
+        const char *text;
+        size_t length;
+        st = clvi_h5_heap_text(bytes, h5->size, base, refs + i * CLVI_H5_REF_SIZE, &text, &length);
+        if (st != CLV_OK) st = clvi_fail(st, "%s: attribute '%.200s': %s", h5->path, attr, clv_error_message());
+        else if (!list_add(list, text, length)) st = list->st;
     }
-    close_id(type);
-    clvi_free(h5->ctx, texts);
+    clvi_free(h5->ctx, refs);
     return st;
 }
 
