@@ -1,0 +1,15 @@
+/* rows.h: feature rows made ready to compare. */
+#ifndef CLVI_EVAL_ROWS_H
+#define CLVI_EVAL_ROWS_H
+
+#include <cleave/view.h>
+#include "core/context.h"
+
+/* Checks that a view is float32 [n,D] with dense rows and finite numbers. `what` opens messages. */
+clv_status clvi_rows_check(const clv_view *rows, const char *what) CLV_NODISCARD;
+
+/* A dense copy (clvi_free it) with rows centred (their own mean taken off) and scaled to unit length as asked; a zero row
+ * stays zero. */
+clv_status clvi_rows_copy(clv_context *ctx, const clv_view *rows, bool centre, bool unit, float **out) CLV_NODISCARD;
+
+#endif

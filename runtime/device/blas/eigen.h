@@ -1,0 +1,10 @@
+/* eigen.h: eigenvalues of a symmetric matrix, through LAPACK. */
+#ifndef CLVI_DEVICE_BLAS_EIGEN_H
+#define CLVI_DEVICE_BLAS_EIGEN_H
+
+#include "core/context.h"
+
+/* Eigenvalues, ascending, into values [n]; a [n,n] is destroyed; work [3n] is scratch. Errors: CLV_ERR_NUMERIC. */
+clv_status clvi_symmetric_eigenvalues(int64_t n, double *a, double *values, double *work) CLV_NODISCARD;
+
+#endif
