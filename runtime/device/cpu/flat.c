@@ -30,7 +30,8 @@ static void sweep(clv_context *ctx, clv_dtype dtype, int64_t n, pass *p, const c
 
 #define SWEEP(body) sweep(ctx, dtype, n, &p, body##_f32_table, body##_f64_table)
 
-void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v, const clvi_sgd *sgd)
+void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                   const clvi_flat_sgd_args *sgd)
 {
     pass p = { .y = w, .v = v, .x = g, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay,
                .nesterov = sgd->nesterov, .first = sgd->first };
@@ -44,7 +45,7 @@ void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const 
     SWEEP(ema_body);
 }
 
-void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, void *y, double a, const void *x)
+void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y)
 {
     pass p = { .y = y, .x = x, .a = a };
     SWEEP(axpy_body);

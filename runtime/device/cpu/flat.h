@@ -9,17 +9,18 @@
 /* Stochastic gradient descent with momentum as PyTorch defines it (Sutskever et al. 2013, with lr outside of v):
  *   d = g + weight_decay w;   v = momentum v + d;   w -= lr (nesterov ? d + momentum v : v)
  * At the first step v = d, and v need not be set. With momentum 0, v may be NULL. */
-typedef struct clvi_sgd {
+typedef struct clvi_flat_sgd_args {
     double lr, momentum, weight_decay;
     bool   nesterov, first;
-} clvi_sgd;
-void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v, const clvi_sgd *sgd);
+} clvi_flat_sgd_args;
+void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                   const clvi_flat_sgd_args *sgd);
 
 /* k = m k + (1 - m) q */
 void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m);
 
 /* y += a x */
-void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, void *y, double a, const void *x);
+void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y);
 
 /* The sum of squares, summed in double. */
 double clvi_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x);

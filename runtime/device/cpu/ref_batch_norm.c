@@ -4,32 +4,26 @@
  * Training: `groups` equal runs of samples are normalised apart, each with its own mean and biased variance, and
  * running = (1 - momentum) running + momentum * (mean over groups of the group's statistic), where the variance is
  * the unbiased one, n / (n - 1) times the biased one; with n = 1 value a channel it is 0, the biased one.
- * Otherwise the running statistics take the place of the batch's, and they are what mean and var return.
+ * Otherwise the running statistics take the place of the batch's, here and in the gradient, where they are constant.
  * The workspace is, with the ReLU, one byte an element: did it get through. */
 #ifndef REAL
 
 #include "device/cpu/ref.h"
 #include <math.h>
 
-/* x [N,C,H,W] or [N,C] cut into groups: channel c of group g is `samples` runs of `pixels` elements. */
+/* x [N,C,H,W] or [N,C] cut into groups: channel c of group g is `samples` runs of `pixels` elements. Without training
+ * there is one group, all of x. */
 typedef struct bn_sizes {
     int64_t groups, samples, channels, pixels;
 } bn_sizes;
 
 static bn_sizes sizes_of(const clvi_batch_norm_attr *attr, const clvi_desc *x)
 {
+    const int64_t groups = attr->training ? attr->groups : 1;
     return (bn_sizes){
-        .groups = attr->groups, .samples = x->shape[0] / attr->groups,
+        .groups = groups, .samples = x->shape[0] / groups,
         .channels = x->shape[1], .pixels = clvi_ref_extent(x, 2, x->ndim),
     };
-}
-
-/* Without training the groups do not exist: N need not be a multiple. */
-static bn_sizes sizes_of_call(const clvi_batch_norm_attr *attr, const clvi_desc *x)
-{
-    clvi_batch_norm_attr whole = *attr;
-    if (!attr->training) whole.groups = 1;
-    return sizes_of(&whole, x);
 }
 
 static int64_t run_start(const bn_sizes *s, int64_t group, int64_t sample, int64_t channel)
@@ -115,7 +109,7 @@ static void FN(batch_norm_range)(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const clvi_batch_norm_attr *attr = call->attr;
-    const bn_sizes s = sizes_of_call(attr, &call->in[0]);
+    const bn_sizes s = sizes_of(attr, &call->in[0]);
     const double n = (double)(s.samples * s.pixels), unbias = n > 1 ? n / (n - 1) : 1;
     REAL *running_mean = call->in_data[3], *running_var = call->in_data[4];
     REAL *mean_out = clvi_ref_output(call, 1), *var_out = clvi_ref_output(call, 2);
@@ -130,13 +124,7 @@ static void FN(batch_norm_range)(void *arg, int64_t begin, int64_t end)
             mean_sum += mean;
             var_sum += var * unbias;
         }
-        if (!attr->training || n == 0) {
-            for (int64_t g = s.groups; g < attr->groups; g++) {
-                if (mean_out) mean_out[g * s.channels + c] = running_mean[c];
-                if (var_out) var_out[g * s.channels + c] = running_var[c];
-            }
-            continue;
-        }
+        if (!attr->training || n == 0) continue;
         const double m = attr->momentum, groups = (double)s.groups;
         running_mean[c] = (REAL)((1 - m) * running_mean[c] + m * mean_sum / groups);
         running_var[c] = (REAL)((1 - m) * running_var[c] + m * var_sum / groups);
@@ -183,7 +171,7 @@ static void FN(group_bwd)(const clvi_op_call *call, const bn_sizes *s, int64_t g
 static void FN(batch_norm_bwd_range)(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
-    const bn_sizes s = sizes_of_call(call->attr, &call->in[1]);
+    const bn_sizes s = sizes_of(call->attr, &call->in[1]);
     REAL *dgamma_out = clvi_ref_output(call, 1), *dbeta_out = clvi_ref_output(call, 2);
     for (int64_t c = begin; c < end; c++) {
         double dgamma = 0, dbeta = 0;

@@ -1,4 +1,4 @@
-/* ref_shape.c: concat, slice, slice_bwd, reshape, fill, reorder: operations that only move elements, of any type. */
+/* ref_shape.c: concat, slice, slice_bwd, reorder: operations that only move elements, of any type. */
 #include "device/cpu/ref.h"
 #include <string.h>
 
@@ -51,29 +51,6 @@ static clv_status slice_bwd(const clvi_op_call *call)
     return CLV_OK;
 }
 CLVI_REF_KERNEL(slice_bwd);
-
-static clv_status reshape(const clvi_op_call *call)
-{
-    const size_t bytes = (size_t)clvi_desc_count(&call->in[0]) * clv_dtype_size(call->in[0].dtype);
-    if (bytes > 0) memmove(call->out_data[0], call->in_data[0], bytes);
-    return CLV_OK;
-}
-const clvi_kernel clvi_kernel_ref_reshape = { .op = "reshape", .name = "reference", .run = reshape, .in_place = { 1 } };
-
-static clv_status fill(const clvi_op_call *call)
-{
-    const clvi_shape_attr *attr = call->attr;
-    const int64_t n = clvi_desc_count(&call->out[0]);
-    float *y32 = call->out_data[0];
-    double *y64 = call->out_data[0];
-    const bool f64 = call->out[0].dtype == CLV_F64;
-    for (int64_t i = 0; i < n; i++) {
-        if (f64) y64[i] = attr->value;
-        else y32[i] = (float)attr->value;
-    }
-    return CLV_OK;
-}
-CLVI_REF_KERNEL(fill);
 
 /* ---- reorder: between any two strided layouts of one type ---- */
 
