@@ -172,8 +172,8 @@ clv_status clvi_mkdirs(const char *path)
 {
     char part[PATH_MAX];
     const size_t length = strlen(path);
-    CLV_CHECK(length > 0 && length < sizeof part, CLV_ERR_INVALID, "a directory's path has %zu characters, want 1 to %zu",
-              length, sizeof part - 1);
+    CLV_CHECK(length > 0 && length < sizeof part, CLV_ERR_INVALID, "a directory's path has %zu characters, want 1 to"
+              " %zu", length, sizeof part - 1);
     memcpy(part, path, length + 1);
     for (size_t i = 1; i < length; i++) {
         if (part[i] != '/') continue;

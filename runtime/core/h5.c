@@ -105,8 +105,8 @@ static clv_status verify_bytes(const char *path, const uint8_t *bytes, size_t si
     /* A length that fits behind other first bytes is a seal whose magic is damaged, not a foreign file. */
     if (!magic && (size <= SEAL_SIZE || get_le(bytes + 8, 8) != size - SEAL_SIZE)) return CLV_OK;
     *sealed = true;
-    CLV_CHECK(size > SEAL_SIZE, CLV_ERR_FORMAT, "%s: damaged: the seal takes %d bytes, the file has %zu", path, SEAL_SIZE,
-              size);
+    CLV_CHECK(size > SEAL_SIZE, CLV_ERR_FORMAT, "%s: damaged: the seal takes %d bytes, the file has %zu", path,
+              SEAL_SIZE, size);
     const uint64_t promised = get_le(bytes + 8, 8);
     CLV_CHECK(promised == size - SEAL_SIZE, CLV_ERR_FORMAT,
               "%s: damaged: the seal promises %" PRIu64 " bytes, %zu follow", path, promised, size - SEAL_SIZE);
@@ -413,8 +413,8 @@ static clv_status check_layout(const clvi_h5 *h5, const char *name, dataset *d, 
 static clv_status examine(const clvi_h5 *h5, const char *name, dataset *d)
 {
     hsize_t shape[H5S_MAX_RANK] = { 0 };
-    CLV_CHECK(dtype_of(d->type, &d->info.dtype), CLV_ERR_FORMAT, "%s: data set '%.200s' does not hold numbers", h5->path,
-              name);
+    CLV_CHECK(dtype_of(d->type, &d->info.dtype), CLV_ERR_FORMAT, "%s: data set '%.200s' does not hold numbers",
+              h5->path, name);
     d->item = H5Tget_size(d->type);
     d->info.offset = -1;
     d->info.ndim = H5Sget_simple_extent_dims(d->space, shape, NULL);
@@ -472,8 +472,8 @@ static clv_status check_host(const clvi_h5 *h5, const char *name, const clv_view
 {
     CLV_CHECK(v->device == 0 && clv_dtype_size(v->dtype) > 0 && clv_view_is_dense(v), CLV_ERR_INVALID,
               "%s: data set '%.200s' wants a dense view on host memory", h5->path, name);
-    CLV_CHECK(clv_view_count(v) == count, CLV_ERR_SHAPE, "%s: data set '%.200s': %" PRId64 " values in the file, %" PRId64
-              " in the view", h5->path, name, count, clv_view_count(v));
+    CLV_CHECK(clv_view_count(v) == count, CLV_ERR_SHAPE, "%s: data set '%.200s': %" PRId64 " values in the file, %"
+              PRId64 " in the view", h5->path, name, count, clv_view_count(v));
     CLV_CHECK(v->data || count == 0, CLV_ERR_INVALID, "%s: data set '%.200s': the view has no data", h5->path, name);
     return CLV_OK;
 }
@@ -527,8 +527,8 @@ static clv_status transfer_rows(const clvi_h5 *h5, const char *name, const datas
     CLV_CHECK(ndim >= 1, CLV_ERR_SHAPE, "%s: data set '%.200s' is a single value and has no rows", h5->path, name);
     const int64_t rows = (int64_t)shape[0];
     CLV_CHECK(first >= 0 && count >= 0 && first <= rows && count <= rows - first, CLV_ERR_INVALID,
-              "%s: data set '%.200s' has %" PRId64 " rows, no %" PRId64 " from row %" PRId64, h5->path, name, rows, count,
-              first);
+              "%s: data set '%.200s' has %" PRId64 " rows, no %" PRId64 " from row %" PRId64, h5->path, name, rows,
+              count, first);
     int64_t values = count;
     for (int i = 1; i < ndim; i++) values *= (int64_t)shape[i];
     CLV_TRY(check_host(h5, name, v, values));
@@ -676,7 +676,8 @@ static clv_status open_attr(const clvi_h5 *h5, const char *object, const char *n
     a.id = there ? H5Aopen(owner, name, H5P_DEFAULT) : H5I_INVALID_HID;
     clv_status st = CLV_OK;
     if (!there)
-        st = clvi_fail(CLV_ERR_FORMAT, "%s: '%.200s' has no attribute '%.200s'", h5->path, *object ? object : "/", name);
+        st = clvi_fail(CLV_ERR_FORMAT, "%s: '%.200s' has no attribute '%.200s'", h5->path, *object ? object : "/",
+                       name);
     else if (a.id < 0) st = fail_hdf5(h5, CLV_ERR_FORMAT, "open attribute", name);
     close_id(owner);
     if (st == CLV_OK) st = examine_attr(h5, object, name, &a);
@@ -722,8 +723,8 @@ static clv_status read_numbers(const clvi_h5 *h5, const char *object, const char
                       "%s: attribute '%.200s' of '%.200s' is not %s", h5->path, attr, object,
                       integers ? "a whole number" : "a number");
     CLV_CHECK_OR_DONE(a.count == n, CLV_ERR_FORMAT,
-                      "%s: attribute '%.200s' of '%.200s' has %" PRId64 " entries, want %" PRId64, h5->path, attr, object,
-                      a.count, n);
+                      "%s: attribute '%.200s' of '%.200s' has %" PRId64 " entries, want %" PRId64, h5->path, attr,
+                      object, a.count, n);
     if (n > 0 && H5Aread(a.id, integers ? H5T_NATIVE_INT64 : H5T_NATIVE_DOUBLE, out) < 0)
         st = fail_hdf5(h5, CLV_ERR_FORMAT, "read attribute", attr);
 done:
@@ -982,7 +983,8 @@ static clv_status set_attr(const clvi_h5 *h5, const char *object, const char *at
     if (H5Aexists(owner, attr) > 0) (void)H5Adelete(owner, attr);
     const hid_t id = H5Acreate2(owner, attr, type, space, H5P_DEFAULT, H5P_DEFAULT);
     clv_status st = CLV_OK;
-    if (id < 0 || (count > 0 && H5Awrite(id, type, values) < 0)) st = fail_hdf5(h5, CLV_ERR_IO, "write attribute", attr);
+    if (id < 0 || (count > 0 && H5Awrite(id, type, values) < 0))
+        st = fail_hdf5(h5, CLV_ERR_IO, "write attribute", attr);
     close_id(id);
     close_id(space);
     close_id(owner);

@@ -190,10 +190,11 @@ static clv_status parse_value(const clvi_option *o, const char *what, const char
                   "%s: option '%s' must be from %.6g to %.6g, got %.64s", what, info->name, info->min, info->max, text);
         return CLV_OK;
     case CLV_OPTION_I64:
-        CLV_CHECK(parse_i64(text, &out->i64), CLV_ERR_INVALID, "%s: option '%s' wants a whole number, got '%.64s'", what,
-                  info->name, text);
+        CLV_CHECK(parse_i64(text, &out->i64), CLV_ERR_INVALID, "%s: option '%s' wants a whole number, got '%.64s'",
+                  what, info->name, text);
         CLV_CHECK((double)out->i64 >= info->min && (double)out->i64 <= info->max, CLV_ERR_INVALID,
-                  "%s: option '%s' must be from %.19g to %.19g, got %.64s", what, info->name, info->min, info->max, text);
+                  "%s: option '%s' must be from %.19g to %.19g, got %.64s", what, info->name, info->min, info->max,
+                  text);
         return CLV_OK;
     case CLV_OPTION_BOOL:
         CLV_CHECK(parse_bool(text, &out->boolean), CLV_ERR_INVALID, "%s: option '%s' wants true or false, got '%.64s'",
@@ -219,7 +220,8 @@ static void store(const clvi_option *o, void *params, const option_value *value)
     else memcpy(field, value, o->size);
 }
 
-clv_status clvi_option_set(const clvi_option *table, void *params, const char *what, const char *name, const char *value)
+clv_status clvi_option_set(const clvi_option *table, void *params, const char *what, const char *name,
+                           const char *value)
 {
     CLV_CHECK(name && value, CLV_ERR_INVALID, "%s: an option's name or value is NULL", what);
     const clvi_option *o = clvi_option_find(table, name);

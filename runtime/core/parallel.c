@@ -3,8 +3,8 @@
 #include "core/checked.h"
 #include <omp.h>
 
-/* 0 outside of any loop, else 1 + the index of this compute thread. Kept here, not asked of OpenMP: the caller may be in
- * a parallel region of the application, whose thread numbers mean nothing to the library. */
+/* 0 outside of any loop, else 1 + the index of this compute thread. Kept here, not asked of OpenMP: the caller may be
+ * in a parallel region of the application, whose thread numbers mean nothing to the library. */
 static _Thread_local int inside;
 
 static void run_serially(int64_t n, int64_t chunk, clvi_range_fn fn, void *arg)

@@ -129,8 +129,8 @@ static void foreign_tensors_that_do_not_fit_are_refused(void **state)
     t = &make_foreign(&f)->plain.dl_tensor;
     t->dtype.lanes = 4;
     assert_fails(clv_view_from_dlpack(&f.plain, &v), CLV_ERR_UNSUPPORTED, "4 lanes, want 1");
-    const DLDataType unknown[] = { { CLVI_DL_FLOAT, 16, 1 }, { CLVI_DL_UINT, 16, 1 }, { CLVI_DL_INT, 8, 1 }, { 5, 64, 1 },
-                                   { CLVI_DL_BFLOAT, 32, 1 } };
+    const DLDataType unknown[] = { { CLVI_DL_FLOAT, 16, 1 }, { CLVI_DL_UINT, 16, 1 }, { CLVI_DL_INT, 8, 1 },
+                                   { 5, 64, 1 }, { CLVI_DL_BFLOAT, 32, 1 } };
     for (size_t i = 0; i < CLVI_COUNT(unknown); i++) {
         t = &make_foreign(&f)->plain.dl_tensor;
         t->dtype = unknown[i];

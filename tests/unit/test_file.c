@@ -32,7 +32,8 @@ static void reads_are_bounded(void **state)
     uint8_t *bytes;
     size_t size;
     assert_ok(clvi_file_write(path, "12345", 5));
-    assert_fails(clvi_file_read(t->ctx, path, 4, &bytes, &size), CLV_ERR_FORMAT, "has 5 bytes, more than the 4 allowed");
+    assert_fails(clvi_file_read(t->ctx, path, 4, &bytes, &size), CLV_ERR_FORMAT,
+                 "has 5 bytes, more than the 4 allowed");
 }
 
 static void what_is_no_regular_file_is_refused(void **state)
@@ -156,6 +157,6 @@ static void crc32c_can_be_taken_in_pieces(void **state)
 }
 
 TEST_MAIN(TEST(what_is_written_is_read_back), TEST(reads_are_bounded), TEST(what_is_no_regular_file_is_refused),
-          TEST(maps_show_the_file), TEST(a_failed_write_leaves_nothing_behind), TEST(committing_what_is_not_there_fails),
-          TEST(temporary_names_are_beside_the_file_and_differ), TEST(directories_come_with_their_parents),
+          TEST(maps_show_the_file), TEST(a_failed_write_leaves_nothing_behind),
+          TEST(committing_what_is_not_there_fails), TEST(temporary_names_are_beside_the_file_and_differ), TEST(directories_come_with_their_parents),
           TEST(crc32c_gives_the_known_answers), TEST(crc32c_can_be_taken_in_pieces))

@@ -1,4 +1,4 @@
-/* test_h5.c: HDF5 files: what is written comes back, the same content gives the same bytes, damage and lies are found. */
+/* test_h5.c: HDF5 files: what is written comes back, the same content gives the same bytes, damage is found. */
 #include "tests/support/test.h"
 #include "core/checked.h"
 #include "core/file.h"

@@ -49,7 +49,8 @@ static void any_coordinate_changes_the_stream(void **state)
         clvi_rng_make(UINT64_C(1) << 40, CLVI_RNG_TEST, 0, 0, 0),
         clvi_rng_make(1, CLVI_RNG_CROP, 0, 0, 0), clvi_rng_make(1, CLVI_RNG_TEST, 1, 0, 0),
         clvi_rng_make(1, CLVI_RNG_TEST, 0, 1, 0), clvi_rng_make(1, CLVI_RNG_TEST, 0, UINT64_C(1) << 32, 0),
-        clvi_rng_make(1, CLVI_RNG_TEST, 0, UINT64_C(1) << 56, 0), clvi_rng_make(1, CLVI_RNG_TEST, 0, UINT64_C(1) << 63, 0),
+        clvi_rng_make(1, CLVI_RNG_TEST, 0, UINT64_C(1) << 56, 0),
+        clvi_rng_make(1, CLVI_RNG_TEST, 0, UINT64_C(1) << 63, 0),
         clvi_rng_make(1, CLVI_RNG_TEST, 0, 0, 1), clvi_rng_make(1, CLVI_RNG_TEST, 0, 0, 256),
         clvi_rng_make(1, CLVI_RNG_TEST, 0, 0, UINT32_MAX),
     };

@@ -100,6 +100,6 @@ static void there_is_one_way_out(void **state)
     assert_int_equal(steps, 2);
 }
 
-TEST_MAIN(TEST(version_is_that_of_the_header), TEST(each_status_has_a_name_of_its_own), TEST(failing_records_the_message),
-          TEST(a_caller_can_put_its_name_before_the_message), TEST(a_message_may_quote_the_one_before),
+TEST_MAIN(TEST(version_is_that_of_the_header), TEST(each_status_has_a_name_of_its_own),
+          TEST(failing_records_the_message), TEST(a_caller_can_put_its_name_before_the_message), TEST(a_message_may_quote_the_one_before),
           TEST(a_long_message_is_cut_off), TEST(each_thread_has_its_own_message), TEST(there_is_one_way_out))
