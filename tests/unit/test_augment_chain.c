@@ -1,6 +1,7 @@
 /* test_augment_chain.c: texts, presets, overrides, errors and the limits of the transform. */
 #include "tests/support/augment.h"
 #include "augment/augment.h"
+#include "core/file.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,47 @@ static void every_step_says_what_it_is_and_where_it_comes_from(void **state)
         assert_null(clv_augment_option_at(i, info->option_count));
     }
     assert_null(clv_augment_info_at(clv_augment_count()));
+}
+
+/* The section of a step in the manual ends where the next heading starts. */
+static void check_section(const char *manual, int i)
+{
+    char heading[64], part[64];
+    snprintf(heading, sizeof heading, "\n### %s\n", clv_augment_info_at(i)->name);
+    const char *section = strstr(manual, heading);
+    if (!section) fail_msg("docs/augment.md has no section '%s'", clv_augment_info_at(i)->name);
+    section++;
+    const char *end = strstr(section, "\n#");
+    const char *source = strstr(section, "\nSource: ");
+    assert_true(end && source && source < end);
+    for (int k = 0; k < clv_augment_info_at(i)->option_count; k++) {
+        snprintf(part, sizeof part, "`%s`", clv_augment_option_at(i, k)->name);
+        const char *at = strstr(section, part);
+        const size_t length = strlen(part);
+        if (at && at < end) continue;
+        part[length - 1] = '=';   /* `mode=pil` is fine, too */
+        at = strstr(section, part);
+        if (!at || at > end) fail_msg("docs/augment.md: '%s' does not tell of %s", clv_augment_info_at(i)->name, part);
+    }
+}
+
+static void the_manual_tells_of_every_step_option_and_preset(void **state)
+{
+    test_env *t = *state;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    assert_ok(clvi_file_read(t->ctx, "docs/augment.md", 1 << 20, &bytes, &size));
+    char *manual = malloc(size + 1);
+    memcpy(manual, bytes, size);
+    manual[size] = '\0';
+    for (int i = 0; i < clv_augment_count(); i++) check_section(manual, i);
+    for (int i = 0; i < clv_augment_preset_count(); i++) {
+        char row[64];
+        snprintf(row, sizeof row, "\n| `%s` | ", clv_augment_preset_at(i)->name);
+        if (!strstr(manual, row)) fail_msg("docs/augment.md has no row for preset '%s'", clv_augment_preset_at(i)->name);
+    }
+    free(manual);
+    clvi_free(t->ctx, bytes);
 }
 
 static void the_description_gives_the_same_chain_back(void **state)
@@ -300,7 +342,8 @@ static void a_picture_of_the_output_size_passes_the_evaluation_chain_unchanged(v
 
 TEST_MAIN(TEST(presets_have_the_published_order_of_steps), TEST(presets_have_the_published_numbers),
           TEST(every_preset_can_be_made_and_names_its_evaluation_preset),
-          TEST(every_step_says_what_it_is_and_where_it_comes_from), TEST(the_description_gives_the_same_chain_back),
+          TEST(every_step_says_what_it_is_and_where_it_comes_from),
+          TEST(the_manual_tells_of_every_step_option_and_preset), TEST(the_description_gives_the_same_chain_back),
           TEST(overrides_reach_the_step_that_has_the_option), TEST(a_wrong_text_is_refused_with_a_useful_message),
           TEST(a_text_too_long_or_with_too_many_steps_is_refused), TEST(a_refused_allocation_leaves_nothing_behind),
           TEST(pictures_that_cannot_be_taken_are_refused), TEST(any_size_works_within_the_scratch_it_was_promised),
