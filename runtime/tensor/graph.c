@@ -159,15 +159,21 @@ int32_t clvi_graph_add_value(clv_graph *g, const clvi_desc *desc)
 }
 
 /* Number of dimensions and every length in range, and the size of the value does not overflow. */
-static clv_status check_shape(const char *what, int ndim, const int64_t *shape)
+static clv_status check_shape(const char *what, int ndim, const int64_t *shape, int64_t least)
 {
     CLV_CHECK(ndim >= 0 && ndim <= CLV_MAX_DIMS && (shape || ndim == 0), CLV_ERR_SHAPE,
               "%s: %d dimensions, want 0 to %d", what, ndim, CLV_MAX_DIMS);
     int64_t bytes = 8;
     for (int i = 0; i < ndim; i++)
-        CLV_CHECK(shape[i] >= 1 && clvi_mul_i64(bytes, shape[i], &bytes), CLV_ERR_SHAPE,
-                  "%s: dimension %d is %" PRId64 ", want at least 1 and a size that fits memory", what, i, shape[i]);
+        CLV_CHECK(shape[i] >= least && clvi_mul_i64(bytes, shape[i], &bytes), CLV_ERR_SHAPE, "%s: dimension %d is %" PRId64
+                  ", want at least %" PRId64 " and a size that fits memory", what, i, shape[i], least);
     return CLV_OK;
+}
+
+/* Features may be empty (no batch, no bank); images may not. */
+static int64_t least_length(int ndim)
+{
+    return ndim == 4 ? 1 : 0;
 }
 
 static bool may_build(clv_graph *g, const char *what)
@@ -202,7 +208,7 @@ static bool input_desc(clv_graph *g, const char *name, clv_dtype dtype, int ndim
         clvi_graph_fail(g, CLV_ERR_INVALID, "clv_input: an input needs a name");
         return false;
     }
-    const clv_status st = check_shape("clv_input", ndim, shape);
+    const clv_status st = check_shape("clv_input", ndim, shape, least_length(ndim));
     if (st != CLV_OK) {
         clvi_graph_fail(g, st, "%s ('%s')", clv_error_message(), name);
         return false;
@@ -250,7 +256,7 @@ clv_node clv_parameter(clv_graph *g, const char *name, clv_param_kind kind, int 
 {
     if (!may_build(g, "clv_parameter")) return CLV_NONE;
     int64_t index = -1;
-    clv_status st = check_shape("clv_parameter", ndim, shape);
+    clv_status st = check_shape("clv_parameter", ndim, shape, 1);
     if (st == CLV_OK) st = clvi_params_add(g->params, name, kind, ndim, shape, init, &index);
     if (st != CLV_OK) {
         fail_with_last(g, st);
@@ -322,7 +328,7 @@ static bool add_outputs(clv_graph *g, const clvi_op_class *cls, clvi_op_call *ca
     node->n_out = call->n_out;
     for (int i = 0; i < call->n_out; i++) {
         clvi_desc *desc = &call->out[i];
-        const clv_status st = check_shape(cls->name, desc->ndim, desc->shape);
+        const clv_status st = check_shape(cls->name, desc->ndim, desc->shape, least_length(desc->ndim));
         if (st != CLV_OK) {
             fail_with_last(g, st);
             return false;
