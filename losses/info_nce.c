@@ -111,7 +111,7 @@ static const clvi_loss_variant info_nce_variants[] = {
                { "positive", "B,D", CLVI_PORT_GRAD, "the positive of each query" },
                { "negatives", "B,M,D", CLVI_PORT_GRAD, "the negatives of each query" },
                { "negative_mask", "B,M", CLVI_PORT_MASK | CLVI_PORT_OPTIONAL, "1: counts; 0: left out" } },
-      .out = { { "logits", "B,1+M", CLVI_PORT_FLOAT, "[positive | negatives]/t, 0 where left out" },
+      .out = { { "logits", "B,1+M", CLVI_PORT_FLOAT, "[positive, negatives]/t, 0 where left out" },
                { "per_row", "B", CLVI_PORT_FLOAT, "loss of each query; 0 when all its negatives are left out" } },
       .build = explicit_negatives },
     { .build = NULL }

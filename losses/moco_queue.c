@@ -57,7 +57,7 @@ static const clvi_loss_variant moco_queue_variants[] = {
                { "ids", "B", CLVI_PORT_INDEX | CLVI_PORT_OPTIONAL, "sample of each query; < 0: none" },
                { "queue_ids", "K", CLVI_PORT_INDEX | CLVI_PORT_OPTIONAL,
                  "sample of each queue row: rows of a query's own sample are left out" } },
-      .out = { { "logits", "B,1+K", CLVI_PORT_FLOAT, "[positive | queue]/t, 0 where left out" },
+      .out = { { "logits", "B,1+K", CLVI_PORT_FLOAT, "[positive, queue]/t, 0 where left out" },
                { "per_row", "B", CLVI_PORT_FLOAT, "loss of each query" },
                { "prob_pos", "B", CLVI_PORT_FLOAT, "probability of the positive, exp(-per_row)" } },
       .build = moco_queue },
