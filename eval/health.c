@@ -1,6 +1,6 @@
 /* health.c: spread, rank, uniformity and alignment of features. At most 256 rows, evenly spaced, enter the quantities that
  * look at pairs, so that a look at every logged step costs next to nothing. */
-#include <cleave/eval.h>
+#include "eval/meter.h"
 #include "core/checked.h"
 #include "device/blas/eigen.h"
 #include "eval/rows.h"
@@ -71,30 +71,58 @@ static double alignment(const float *z, const float *pair, int64_t n, int64_t di
     return sum / (double)n;
 }
 
+clv_status clvi_health_meter_create(clv_context *ctx, int64_t rows, int64_t dim, clvi_health_meter *out)
+{
+    CLV_CHECK(rows >= 2 && dim >= 1, CLV_ERR_SHAPE, "health: needs at least 2 rows of 1 value, got %" PRId64 " of %" PRId64, rows,
+              dim);
+    const int64_t m = CLVI_MIN(rows, PAIR_ROWS);
+    *out = (clvi_health_meter){ .ctx = ctx, .rows = rows, .dim = dim, .pair_rows = m };
+    out->z = clvi_calloc(ctx, (size_t)rows * (size_t)dim, sizeof *out->z);
+    out->other = clvi_calloc(ctx, (size_t)rows * (size_t)dim, sizeof *out->other);
+    out->memory = clvi_calloc(ctx, (size_t)(m * m + 4 * m), sizeof *out->memory);
+    if (out->z && out->other && out->memory) return CLV_OK;
+    clvi_health_meter_destroy(out);
+    return CLV_ERR_NOMEM;
+}
+
+void clvi_health_meter_destroy(clvi_health_meter *m)
+{
+    if (!m->ctx) return;
+    clvi_free(m->ctx, m->z);
+    clvi_free(m->ctx, m->other);
+    clvi_free(m->ctx, m->memory);
+    *m = (clvi_health_meter){ .ctx = NULL };
+}
+
+static clv_status take(const clvi_health_meter *m, const clv_view *rows, const char *what, float *out)
+{
+    CLV_TRY(clvi_rows_check(rows, what));
+    CLV_CHECK(rows->shape[0] == m->rows && rows->shape[1] == m->dim, CLV_ERR_SHAPE,
+              "%s: expected [%" PRId64 ", %" PRId64 "], got [%" PRId64 ", %" PRId64 "]", what, m->rows, m->dim, rows->shape[0],
+              rows->shape[1]);
+    clvi_rows_ready(rows, false, true, out);
+    return CLV_OK;
+}
+
+clv_status clvi_health_meter_look(clvi_health_meter *m, const clv_view *features, const clv_view *pairs, clv_health *out)
+{
+    *out = (clv_health){ 0 };
+    CLV_TRY(take(m, features, "health", m->z));
+    if (pairs) {
+        CLV_TRY(take(m, pairs, "health, pairs", m->other));
+        out->alignment = alignment(m->z, m->other, m->rows, m->dim);
+    }
+    out->std = spread(m->z, m->rows, m->dim);
+    return pair_figures(m->z, m->rows, m->dim, m->pair_rows, m->memory, out);
+}
+
 clv_status clv_health_measure(clv_context *ctx, const clv_view *features, const clv_view *pairs, clv_health *out)
 {
     CLV_CHECK(ctx && features && out, CLV_ERR_INVALID, "clv_health_measure: an argument is NULL");
-    CLV_TRY(clvi_rows_check(features, "health"));
-    const int64_t n = features->shape[0], dim = features->shape[1], m = CLVI_MIN(n, PAIR_ROWS);
-    CLV_CHECK(n >= 2 && dim >= 1, CLV_ERR_SHAPE, "health: needs at least 2 rows of 1 value, got %" PRId64 " of %" PRId64, n, dim);
-    float *z = NULL, *other = NULL;
-    double *memory = NULL;
-    clv_status st = CLV_OK;
-    *out = (clv_health){ 0 };
-    CLV_TRY_OR_DONE(clvi_rows_copy(ctx, features, false, true, &z));
-    if (pairs) {
-        CLV_TRY_OR_DONE(clvi_rows_check(pairs, "health, pairs"));
-        CLV_CHECK_OR_DONE(pairs->shape[0] == n && pairs->shape[1] == dim, CLV_ERR_SHAPE, "health: pairs have another shape");
-        CLV_TRY_OR_DONE(clvi_rows_copy(ctx, pairs, false, true, &other));
-        out->alignment = alignment(z, other, n, dim);
-    }
-    out->std = spread(z, n, dim);
-    memory = clvi_calloc(ctx, (size_t)(m * m + 4 * m), sizeof *memory);
-    CLV_CHECK_OR_DONE(memory, CLV_ERR_NOMEM, "health: no memory");
-    st = pair_figures(z, n, dim, m, memory, out);
-done:
-    clvi_free(ctx, memory);
-    clvi_free(ctx, other);
-    clvi_free(ctx, z);
+    CLV_CHECK(features->ndim == 2, CLV_ERR_SHAPE, "health: expected [n, D], got %d dimensions", features->ndim);
+    clvi_health_meter meter;
+    CLV_TRY(clvi_health_meter_create(ctx, features->shape[0], features->shape[1], &meter));
+    const clv_status st = clvi_health_meter_look(&meter, features, pairs, out);
+    clvi_health_meter_destroy(&meter);
     return st;
 }

@@ -32,15 +32,19 @@ static void ready_row(float *x, int64_t dim, bool centre, bool unit)
     for (int64_t j = 0; j < dim; j++) x[j] = (float)(x[j] * scale);
 }
 
+void clvi_rows_ready(const clv_view *rows, bool centre, bool unit, float *out)
+{
+    const int64_t dim = rows->shape[1];
+    for (int64_t i = 0; i < rows->shape[0]; i++) {
+        memcpy(out + i * dim, (const float *)rows->data + i * rows->stride[0], (size_t)dim * sizeof *out);
+        ready_row(out + i * dim, dim, centre, unit);
+    }
+}
+
 clv_status clvi_rows_copy(clv_context *ctx, const clv_view *rows, bool centre, bool unit, float **out)
 {
-    const int64_t n = rows->shape[0], dim = rows->shape[1];
-    float *copy = clvi_calloc(ctx, (size_t)n * (size_t)dim, sizeof *copy);
-    if (!copy) return CLV_ERR_NOMEM;
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(copy + i * dim, (const float *)rows->data + i * rows->stride[0], (size_t)dim * sizeof *copy);
-        ready_row(copy + i * dim, dim, centre, unit);
-    }
-    *out = copy;
+    *out = clvi_calloc(ctx, (size_t)rows->shape[0] * (size_t)rows->shape[1], sizeof **out);
+    if (!*out) return CLV_ERR_NOMEM;
+    clvi_rows_ready(rows, centre, unit, *out);
     return CLV_OK;
 }

@@ -8,8 +8,11 @@
 /* Checks that a view is float32 [n,D] with dense rows and finite numbers. `what` opens messages. */
 clv_status clvi_rows_check(const clv_view *rows, const char *what) CLV_NODISCARD;
 
-/* A dense copy (clvi_free it) with rows centred (their own mean taken off) and scaled to unit length as asked; a zero row
- * stays zero. */
+/* Rows [n,D] into dense memory, centred (their own mean taken off) and scaled to unit length as asked; a zero row stays
+ * zero. */
+void clvi_rows_ready(const clv_view *rows, bool centre, bool unit, float *out);
+
+/* The same into new memory (clvi_free it). */
 clv_status clvi_rows_copy(clv_context *ctx, const clv_view *rows, bool centre, bool unit, float **out) CLV_NODISCARD;
 
 #endif

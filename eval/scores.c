@@ -1,8 +1,6 @@
 /* scores.c: how positives and negatives score: mean, variance, histogram, and how often the positive wins. */
-#include <cleave/eval.h>
+#include "eval/meter.h"
 #include "core/checked.h"
-#include "eval/gemm_tile.h"
-#include "eval/rows.h"
 
 #include <math.h>
 
@@ -48,6 +46,45 @@ static clv_status walk_bank(clvi_gemm_tile *tile, const clv_view *query, const c
     return CLV_OK;
 }
 
+clv_status clvi_score_meter_create(clv_context *ctx, int64_t queries, int64_t dim, clvi_score_meter *out)
+{
+    *out = (clvi_score_meter){ .highest = NULL };
+    CLV_TRY(clvi_gemm_tile_create(ctx, queries, TILE_BANK, dim, &out->tile));
+    out->highest = clvi_calloc(ctx, (size_t)queries, sizeof *out->highest);
+    if (out->highest) return CLV_OK;
+    clvi_score_meter_destroy(out);
+    return CLV_ERR_NOMEM;
+}
+
+void clvi_score_meter_destroy(clvi_score_meter *m)
+{
+    if (m->tile.ctx) clvi_free(m->tile.ctx, m->highest);
+    m->highest = NULL;
+    clvi_gemm_tile_destroy(&m->tile);
+}
+
+clv_status clvi_score_meter_look(clvi_score_meter *m, const clv_view *query, const clv_view *key, const clv_view *bank,
+                                 const uint8_t *valid, clv_scores *out)
+{
+    const int64_t n = query->shape[0], dim = query->shape[1];
+    int64_t wins = 0;
+    *out = (clv_scores){ 0 };
+    moments positive = { .histogram = out->positive_histogram }, negative = { .histogram = out->negative_histogram };
+    for (int64_t i = 0; i < n; i++) m->highest[i] = -INFINITY;
+    CLV_TRY(walk_bank(&m->tile, query, bank, valid, &negative, m->highest));
+    for (int64_t i = 0; i < n; i++) {
+        const float *q = (const float *)query->data + i * dim, *k = (const float *)key->data + i * dim;
+        double score = 0.0;
+        for (int64_t j = 0; j < dim; j++) score += (double)q[j] * k[j];
+        add(&positive, score);
+        wins += score > m->highest[i];
+    }
+    finish(&positive, &out->positive_mean, &out->positive_variance);
+    finish(&negative, &out->negative_mean, &out->negative_variance);
+    out->pretext_top1 = 100.0 * (double)wins / (double)n;
+    return CLV_OK;
+}
+
 clv_status clv_scores_measure(clv_context *ctx, const clv_view *query, const clv_view *key, const clv_view *bank,
                               const uint8_t *valid, clv_scores *out)
 {
@@ -57,30 +94,11 @@ clv_status clv_scores_measure(clv_context *ctx, const clv_view *query, const clv
         CLV_CHECK(views[i]->ndim == 2 && views[i]->dtype == CLV_F32 && clv_view_is_dense(views[i])
                       && views[i]->shape[1] == query->shape[1] && (i != 1 || key->shape[0] == query->shape[0]),
                   CLV_ERR_SHAPE, "clv_scores_measure: query, key [n,D] and bank [K,D] must be dense float32");
-    const int64_t n = query->shape[0], dim = query->shape[1];
     *out = (clv_scores){ 0 };
-    if (n == 0 || dim == 0) return CLV_OK;
-    moments positive = { .histogram = out->positive_histogram }, negative = { .histogram = out->negative_histogram };
-    clvi_gemm_tile tile = { .ctx = NULL };
-    clv_status st = CLV_OK;
-    int64_t wins = 0;
-    float *highest = clvi_calloc(ctx, (size_t)n, sizeof *highest);
-    if (!highest) return CLV_ERR_NOMEM;
-    for (int64_t i = 0; i < n; i++) highest[i] = -INFINITY;
-    CLV_TRY_OR_DONE(clvi_gemm_tile_create(ctx, n, TILE_BANK, dim, &tile));
-    CLV_TRY_OR_DONE(walk_bank(&tile, query, bank, valid, &negative, highest));
-    for (int64_t i = 0; i < n; i++) {
-        const float *q = (const float *)query->data + i * dim, *k = (const float *)key->data + i * dim;
-        double score = 0.0;
-        for (int64_t j = 0; j < dim; j++) score += (double)q[j] * k[j];
-        add(&positive, score);
-        wins += score > highest[i];
-    }
-    finish(&positive, &out->positive_mean, &out->positive_variance);
-    finish(&negative, &out->negative_mean, &out->negative_variance);
-    out->pretext_top1 = 100.0 * (double)wins / (double)n;
-done:
-    clvi_gemm_tile_destroy(&tile);
-    clvi_free(ctx, highest);
+    if (query->shape[0] == 0 || query->shape[1] == 0) return CLV_OK;
+    clvi_score_meter meter;
+    CLV_TRY(clvi_score_meter_create(ctx, query->shape[0], query->shape[1], &meter));
+    const clv_status st = clvi_score_meter_look(&meter, query, key, bank, valid, out);
+    clvi_score_meter_destroy(&meter);
     return st;
 }

@@ -28,13 +28,16 @@ static clv_status check_collapse(clv_trainer *t, const clv_health *h)
 
 clv_status clvi_monitor_step(clv_trainer *t, const clvi_step_result *step, clv_progress *p)
 {
-    if (step->query.shape[0] < 2) return CLV_OK;
-    CLV_TRY(clv_health_measure(t->ctx, &step->query, &step->key, &p->health));
+    const int64_t batch = step->query.shape[0], dim = step->query.shape[1];
+    if (batch < 2) return CLV_OK;
+    if (!t->health.ctx) CLV_TRY(clvi_health_meter_create(t->ctx, batch, dim, &t->health));
+    CLV_TRY(clvi_health_meter_look(&t->health, &step->query, &step->key, &p->health));
     if (step->bank) {
         clv_view query = step->query, key = step->key;
-        query.shape[0] = key.shape[0] = CLVI_MIN(query.shape[0], SCORE_QUERIES);
+        query.shape[0] = key.shape[0] = CLVI_MIN(batch, SCORE_QUERIES);
         const clv_view rows = clv_bank_rows(step->bank), valid = clv_bank_valid(step->bank);
-        CLV_TRY(clv_scores_measure(t->ctx, &query, &key, &rows, valid.data, &p->scores));
+        if (!t->scores.highest) CLV_TRY(clvi_score_meter_create(t->ctx, query.shape[0], dim, &t->scores));
+        CLV_TRY(clvi_score_meter_look(&t->scores, &query, &key, &rows, valid.data, &p->scores));
     }
     return check_collapse(t, &p->health);
 }
@@ -91,6 +94,8 @@ static clv_status prepare(clv_trainer *t)
 
 void clvi_monitor_release(clv_trainer *t)
 {
+    clvi_health_meter_destroy(&t->health);
+    clvi_score_meter_destroy(&t->scores);
     clv_encoder_destroy(t->encoder);
     clvi_free(t->ctx, t->bank_ids);
     clvi_free(t->ctx, t->bank_labels);

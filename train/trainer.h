@@ -4,6 +4,7 @@
 #define CLVI_TRAIN_TRAINER_H
 
 #include <cleave/augment.h>
+#include "eval/meter.h"
 #include "train/checkpoint.h"
 #include "train/encoder.h"
 #include "train/method.h"
@@ -38,6 +39,8 @@ struct clv_trainer {
     int64_t          *bank_ids, *bank_labels, *query_ids, *query_labels;
     float            *bank_rows, *query_rows;
     bool              collapse_told; /* warned in this epoch */
+    clvi_health_meter health;        /* made at the first logged step, as the other */
+    clvi_score_meter  scores;
 };
 
 /* Tells the user something. */
