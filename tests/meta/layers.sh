@@ -13,10 +13,10 @@ find include/cleave runtime losses memorybank augment backbones data train eval 
         for (i in five) { knows[five[i]] = base " " five[i]; middle = middle " " five[i] }
         knows["eval"] = base middle " eval"
         knows["train"] = base middle " train eval"
-        knows["program"] = "public"     # cli, examples, bench, recipes/tools
+        knows["program"] = ""           # public headers and its own folder only: cli, examples, bench, recipes/tools
 
-        split("base core|option core|view core|image core|transform core|graph tensor|loss losses|bank memorybank|" \
-              "augment augment|backbone backbones|data data|train train|eval eval", lines, "|")
+        split("base core|option core|view core|image core|transform core|device device|graph tensor|" \
+              "loss losses|bank memorybank|augment augment|backbone backbones|data data|train train|eval eval", lines, "|")
         for (i in lines) { split(lines[i], pair, " "); header[pair[1]] = pair[2] }
     }
     function area_of(path,   part) {
@@ -29,6 +29,7 @@ find include/cleave runtime losses memorybank augment backbones data train eval 
         split(path, dir, "/")
         return dir[1] == "runtime" ? dir[2] : dir[1]
     }
+    function top(path) { sub(/\/.*/, "", path); return path }
     function exists(path,   found, line) { found = (getline line < path) >= 0; close(path); return found }
     function complain(text) { printf "%s:%d: %s\n", FILENAME, FNR, text; bad = 1 }
     FNR == 1 {
@@ -42,12 +43,12 @@ find include/cleave runtime losses memorybank augment backbones data train eval 
         name = substr($0, RSTART + 1, RLENGTH - 2)
         quoted = substr($0, RSTART, 1) == "\""
         here = FILENAME; sub(/[^\/]*$/, "", here)
-        to = ""
-        if (name ~ /^cleave\//) to = from == "program" ? "public" : area_of("include/" name)
-        else if (quoted && exists(here name)) to = from == "program" ? "public" : area_of(here name)
-        else if (quoted && exists("runtime/" name)) to = area_of("runtime/" name)
-        else if (quoted && exists(name)) to = area_of(name)
-        else if (quoted) complain("cannot find \"" name "\"")
+        if (name ~ /\.\./) { complain("write \"" name "\" from the root of the sources"); next }
+        path = name ~ /^cleave\// ? "include/" name : quoted && exists(here name) ? here name : \
+               exists("runtime/" name) ? "runtime/" name : exists(name) ? name : quoted ? "nowhere" : ""
+        if (path == "nowhere") { complain("cannot find \"" name "\""); next }
+        to = path == "" ? "" : area_of(path)
+        if (from == "program") to = path ~ /^include\// || top(path) == top(FILENAME) ? "" : to
         if (to != "" && index(" " knows[from] " ", " " to " ") == 0) complain(from " must not know " to " (" name ")")
         if (name ~ /(^|\/)dnnl[a-z_]*\.h$/ && FILENAME !~ /^runtime\/device\/onednn\//)
             complain("only runtime/device/onednn may include " name)
