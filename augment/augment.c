@@ -128,7 +128,8 @@ static chain_room room_for(const clv_augment *a, clvi_geometry g)
         const size_t temp = class->temp_size ? class->temp_size(params, &g) : 0;
         room.temp = CLVI_MAX(room.temp, temp);
         if (class->out_size) g.height = g.width = class->out_size(params);
-        if (!class->emit) room.picture = CLVI_MAX(room.picture, (size_t)g.height * (size_t)g.width * (size_t)g.channels);
+        const size_t picture = (size_t)g.height * (size_t)g.width * (size_t)g.channels;
+        if (!class->emit) room.picture = CLVI_MAX(room.picture, picture);
     }
     room.picture = clvi_round_up(room.picture + CLVI_FRAME_SLACK, CLVI_ALIGN);
     return room;

@@ -21,7 +21,7 @@ typedef struct clvi_geometry {
  * planes of height * width bytes without gaps, which is what makes the colour loops simple for the compiler. */
 typedef struct clvi_frame {
     int            height, width, channels;
-    const uint8_t *pixels;          /* pixel (y, x) of channel c: y * row_stride + x * pixel_stride + c * plane_stride */
+    const uint8_t *pixels;          /* of row, pixel and channel 0; the strides lead to the next ones */
     int64_t        row_stride, pixel_stride, plane_stride;
     uint8_t       *planes;          /* pixels, when they are planar and may be written; else NULL */
     uint8_t       *buffers[2];
@@ -29,8 +29,8 @@ typedef struct clvi_frame {
     bool           plain;           /* do not use what the processor has beyond the baseline */
 } clvi_frame;
 
-/* One step of a chain. Drawing the random parameters and changing pixels are apart, so that another device can apply the
- * same draws. */
+/* One step of a chain. Drawing the random parameters and changing pixels are apart, so that another device can apply
+ * the same draws. */
 typedef struct clvi_augment_class {
     clv_class_info     info;
     size_t             params_size;
@@ -90,8 +90,8 @@ int clvi_parse_channels(const char *text, float values[CLVI_AUGMENT_CHANNELS]);
 /* A step's probability option. */
 #define CLVI_OPTION_PROBABILITY(T, DEF) CLVI_OPTION_F64(T, p, "p", DEF, 0, 1, "probability that the step acts", NULL)
 
-/* An inner loop compiled twice, for the baseline and for AVX2, from one body; NAME(plain, ...) chooses. The bits are the
- * same: integers, or floats without contraction. */
+/* An inner loop compiled twice, for the baseline and for AVX2, from the body NAME_body; NAME_choose(plain) gives one of
+ * the two. The bits are the same: integers, or floats without contraction. */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define CLVI_TWO_PATHS(NAME, PARAMS, ARGS)                                                                             \
     __attribute__((target("avx2"))) static void NAME##_avx2 PARAMS { NAME##_body ARGS; }                              \

@@ -38,7 +38,8 @@ static clv_status fail_unknown_step(const char *name)
 {
     const char *names[64] = { NULL };
     size_t n = 0;
-    for (int i = 0; i < clv_augment_count() && n + 1 < CLVI_COUNT(names); i++) names[n++] = clv_augment_info_at(i)->name;
+    for (int i = 0; i < clv_augment_count() && n + 1 < CLVI_COUNT(names); i++)
+        names[n++] = clv_augment_info_at(i)->name;
     for (int i = 0; i < clv_augment_preset_count() && n + 1 < CLVI_COUNT(names); i++)
         names[n++] = clv_augment_preset_at(i)->name;
     const char *near = clvi_nearest(name, names);
@@ -89,7 +90,8 @@ static clv_status parse_step(clv_augment *a, const char **at)
         if (length == 0) return CLV_OK;
         char *equals = strchr(word, '=');
         CLV_CHECK(equals && equals > word, CLV_ERR_INVALID,
-                  "augmentation '%s': '%.64s' is not option=value (steps are separated by ';')", class->info.name, word);
+                  "augmentation '%s': '%.64s' is not option=value (steps are separated by ';')", class->info.name,
+                  word);
         *equals = '\0';
         CLV_TRY(set_option(&a->step[a->count - 1], word, equals + 1));
     }

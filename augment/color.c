@@ -84,8 +84,8 @@ static inline __attribute__((always_inline)) int pick(int chosen, int a, int b)
 }
 
 /* The hue in sixths of the circle is base + numerator / (max - min), where base and the numerator, the distance of the
- * middle channel from the largest up to its sign, follow from which channel is largest and which smallest: one rounding,
- * as in the usual formula with three quotients. */
+ * middle channel from the largest up to its sign, follow from which channel is largest and which smallest: one
+ * rounding, as in the usual formula with three quotients. */
 static inline __attribute__((always_inline)) void to_hsv(const colour_block *restrict in, hsv_block *restrict out)
 {
     int32_t base[BLOCK], numerator[BLOCK], range[BLOCK];

@@ -19,8 +19,8 @@ typedef struct blur_params {
 } blur_params;
 
 static const clvi_option blur_options[] = {
-    CLVI_OPTION_F64(blur_params, sigma_min, "sigma-min", "0.1", 0.01, 16, "least standard deviation in pixels", "sigma"),
-    CLVI_OPTION_F64(blur_params, sigma_max, "sigma-max", "2", 0.01, 16, "greatest standard deviation in pixels", "sigma"),
+    CLVI_OPTION_F64(blur_params, sigma_min, "sigma-min", "0.1", 0.01, 16, "least standard deviation, pixels", "sigma"),
+    CLVI_OPTION_F64(blur_params, sigma_max, "sigma-max", "2", 0.01, 16, "greatest standard deviation, pixels", "sigma"),
     CLVI_OPTION_CHOICE(blur_params, mode, "mode", "pil", "pil|kernel",
                        "pil: Pillow's three box filters; kernel: a sampled Gaussian"),
     CLVI_OPTION_I64(blur_params, kernel_size, "kernel-size", "0", 0, 255,

@@ -1,5 +1,5 @@
-/* random_affine.c: the picture turned, shifted, scaled and sheared about its middle by random amounts (the draws and the
- * matrix are torchvision's RandomAffine), sampled bilinearly; places outside the picture get a constant. */
+/* random_affine.c: the picture turned, shifted, scaled and sheared about its middle by random amounts (the draws and
+ * the matrix are torchvision's RandomAffine), sampled bilinearly; places outside the picture get a constant. */
 #include "augment/augment.h"
 #include "augment/draws.h"
 #include <math.h>

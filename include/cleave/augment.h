@@ -49,10 +49,7 @@ CLV_API const char *clv_augment_describe(const clv_augment *augment);
  * so that a caller can show a view as a picture; 0 and 1 without such a step. Thread-safe. */
 CLV_API void clv_augment_normalization(const clv_augment *augment, int64_t channel, float *mean, float *std);
 
-/* `views` views of each picture, undone to bytes and tiled into one sheet: the first column shows the picture itself,
- * reduced to the view's size by the centre crop of the evaluation chain, each further column a view. Sample i of
- * `images` is drawn as (seed, epoch, first_sample + i, view). *pixels is [*height, *width, *channels] dense and is
- * released with clv_augment_preview_free. Errors: as the transform's, CLV_ERR_INVALID, CLV_ERR_NOMEM. */
+/* What a preview shows. Picture i is drawn as (seed, epoch, first_sample + i, view). */
 typedef struct clv_augment_preview_desc {
     size_t   struct_size;    /* set by CLV_AUGMENT_PREVIEW_DESC_INIT */
     int64_t  views;          /* per picture */
@@ -65,17 +62,25 @@ typedef struct clv_augment_preview_desc {
 #define CLV_AUGMENT_PREVIEW_DESC_INIT                                                                                  \
     { .struct_size = sizeof(clv_augment_preview_desc), .views = 8, .zoom = 1, .padding = 2 }
 
+/* `views` views of each picture, turned back to bytes and tiled into one sheet: a row per picture, whose first column
+ * shows the picture itself, resized and cropped to the view's size. desc may be NULL for the defaults.
+ * *pixels is [*height, *width, *channels] dense; release it with clv_augment_preview_free.
+ * Errors: as the transform's, CLV_ERR_INVALID, CLV_ERR_NOMEM; CLV_ERR_UNSUPPORTED for a sheet above 2^30 bytes.
+ * *pixels is NULL on error. Thread-safe. */
 CLV_API clv_status clv_augment_preview(const clv_augment *augment, const clv_augment_preview_desc *desc,
                                        const clv_image *images, int64_t count, uint8_t **pixels, int64_t *height,
                                        int64_t *width, int64_t *channels) CLV_NODISCARD;
+/* Releases a preview's pixels; NULL is accepted. */
 CLV_API void clv_augment_preview_free(const clv_augment *augment, uint8_t *pixels);
 
-/* ---- what there is: static storage, thread-safe; NULL past the end ---- */
+/* ---- what there is: static storage, thread-safe ---- */
 
+/* The kinds of steps and their options, by number; NULL past the end. */
 CLV_API int clv_augment_count(void);
 CLV_API const clv_class_info *clv_augment_info_at(int i);
 CLV_API const clv_option_info *clv_augment_option_at(int i, int option);
 
+/* A published chain under its name. */
 typedef struct clv_augment_preset {
     const char *name;
     const char *summary;   /* one line */
@@ -84,6 +89,7 @@ typedef struct clv_augment_preset {
     const char *eval;      /* the preset that prepares pictures for evaluation after training with this one */
 } clv_augment_preset;
 
+/* The presets, by number; NULL past the end. */
 CLV_API int clv_augment_preset_count(void);
 CLV_API const clv_augment_preset *clv_augment_preset_at(int i);
 /* By name ('-' and '_' are the same), or NULL. */

@@ -1,5 +1,5 @@
-/* test_augment.c (golden): each step gives the bytes that Pillow gives for the same numbers (augment/make.py wrote them).
- * The tolerance is 0 grey levels, and 1 for the sampled Gaussian, which Pillow does not have. */
+/* test_augment.c (golden): each step gives the bytes that Pillow gives for the same numbers (augment/make.py wrote
+ * them). The tolerance is 0 grey levels, and 1 for the sampled Gaussian, which Pillow does not have. */
 #include "tests/support/test.h"
 #include "augment/augment.h"
 #include "core/h5.h"

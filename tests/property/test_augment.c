@@ -1,5 +1,5 @@
-/* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, what scratch held before, and
- * whether the processor's vector instructions are used. */
+/* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, what scratch held before,
+ * and whether the processor's vector instructions are used. */
 #include "tests/support/augment.h"
 #include "augment/augment.h"
 #include <pthread.h>
@@ -40,7 +40,8 @@ static void views_do_not_depend_on_threads_order_scratch_or_processor(void **sta
     test_chain c = test_chain_make(*state, chain, 60, 80, 3);
     uint8_t *pixels[SAMPLES];
     clv_image images[SAMPLES];
-    float *alone = calloc(SAMPLES * VIEWS * FLOATS, sizeof *alone), *shared = calloc(SAMPLES * VIEWS * FLOATS, sizeof *shared);
+    float *alone = calloc(SAMPLES * VIEWS * FLOATS, sizeof *alone);
+    float *shared = calloc(SAMPLES * VIEWS * FLOATS, sizeof *shared);
     pthread_t threads[THREADS];
     run runs[THREADS];
     for (int i = 0; i < SAMPLES; i++) {

@@ -33,7 +33,8 @@ static void presets_have_the_published_order_of_steps(void **state)
     static const char *const v1[] = { "random-resized-crop", "grayscale", "color-jitter", "flip", "normalize", NULL };
     static const char *const v2[] = { "random-resized-crop", "color-jitter", "grayscale", "gaussian-blur", "flip",
                                       "normalize", NULL };
-    static const char *const cifar[] = { "random-resized-crop", "flip", "color-jitter", "grayscale", "normalize", NULL };
+    static const char *const cifar[] = { "random-resized-crop", "flip", "color-jitter", "grayscale", "normalize",
+                                         NULL };
     static const char *const glyphs[] = { "random-affine", "random-resized-crop", "normalize", NULL };
     static const char *const eval[] = { "center-crop", "normalize", NULL };
     check_order(t, "moco-v1", v1);
@@ -135,7 +136,7 @@ static void the_manual_tells_of_every_step_option_and_preset(void **state)
     for (int i = 0; i < clv_augment_preset_count(); i++) {
         char row[64];
         snprintf(row, sizeof row, "\n| `%s` | ", clv_augment_preset_at(i)->name);
-        if (!strstr(manual, row)) fail_msg("docs/augment.md has no row for preset '%s'", clv_augment_preset_at(i)->name);
+        if (!strstr(manual, row)) fail_msg("docs/augment.md: no preset '%s'", clv_augment_preset_at(i)->name);
     }
     free(manual);
     clvi_free(t->ctx, bytes);
@@ -160,8 +161,8 @@ static void overrides_reach_the_step_that_has_the_option(void **state)
     clv_augment *a = NULL;
     clv_transform f;
     float mean = 0, std = 0;
-    const clv_option options[] = { { "size", "24" }, { "crop-min", "0.3" }, { "flip.p", "0" }, { "mean", "0.1,0.2,0.3" },
-                                   { "std", "0.5" } };
+    const clv_option options[] = { { "size", "24" }, { "crop-min", "0.3" }, { "flip.p", "0" },
+                                   { "mean", "0.1,0.2,0.3" }, { "std", "0.5" } };
     assert_ok(clv_augment_create(t->ctx, "moco-cifar", options, 5, &a));
     assert_ok(clv_augment_transform(a, &f));
     assert_int_equal(f.height, 24);
@@ -290,8 +291,9 @@ static void run_guarded(test_env *t, const char *text, int64_t height, int64_t w
 
 static void any_size_works_within_the_scratch_it_was_promised(void **state)
 {
-    static const char everything[] = "random-affine; flip; gaussian-blur p=1; gaussian-blur mode=kernel p=1; solarize p=1; "
-                                     "random-resized-crop size=17; color-jitter p=1; grayscale p=0.5; center-crop size=9";
+    static const char everything[] = "random-affine; flip; gaussian-blur p=1; gaussian-blur mode=kernel p=1; "
+                                     "solarize p=1; random-resized-crop size=17; color-jitter p=1; grayscale p=0.5; "
+                                     "center-crop size=9";
     static const int64_t sizes[][2] = { { 1, 1 }, { 1, 2 }, { 2, 1 }, { 1, 300 }, { 300, 1 }, { 31, 33 }, { 16, 16 },
                                         { 47, 19 }, { 5, 97 } };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)

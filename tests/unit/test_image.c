@@ -63,7 +63,8 @@ static void a_contact_sheet_places_and_enlarges_its_tiles(void **state)
 {
     (void)state;
     const uint8_t a[4] = { 1, 2, 3, 4 }, b[3] = { 10, 20, 30 };
-    const clv_image images[3] = { clv_image_dense(a, 2, 2, 1), clv_image_dense(b, 1, 1, 3), clv_image_dense(a, 2, 2, 1) };
+    const clv_image images[3] = { clv_image_dense(a, 2, 2, 1), clv_image_dense(b, 1, 1, 3),
+                                  clv_image_dense(a, 2, 2, 1) };
     clv_contact_sheet_desc desc = CLV_CONTACT_SHEET_DESC_INIT;
     int64_t h = 0, w = 0, c = 0;
     uint8_t sheet[11 * 11 * 3];
