@@ -1,0 +1,29 @@
+# Fuzzing. The replay programs are part of `make test`; hunting for new inputs needs clang.
+FUZZ_BIN    := $(FUZZ_SRC:%.c=$(BUILD)/%)
+EXTRA_TESTS += $(FUZZ_BIN)
+TARGET      ?= jpeg
+TIME        ?= 60
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libcleave.a
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -o $@
+
+.PHONY: fuzz-replay fuzz
+fuzz-replay: $(FUZZ_BIN) ## run every fuzz target on its corpus and on fixed mutations of it
+	@for f in $(FUZZ_BIN); do echo "$$f"; $$f || exit 1; done
+
+# The same sources once more, with clang's instruments.
+FUZZ_OBJ := $(LIB_SRC:%.c=build/fuzz/%.o)
+build/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)clang $(ALL_CPPFLAGS) -std=c11 -D_GNU_SOURCE -O1 -g -fopenmp -ffp-contract=off \
+	    -fsanitize=fuzzer-no-link,address -MMD -MP -c $< -o $@
+
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
+	$(Q)clang -fopenmp -fsanitize=fuzzer,address $^ $(DEP_LIBS) -o $@
+
+fuzz: build/fuzz/fuzz_$(TARGET) ## hunt for TIME seconds with libFuzzer in TARGET (idx, cifar, h5data, jpeg, png, ...)
+	@mkdir -p build/fuzz/found/$(TARGET)
+	build/fuzz/fuzz_$(TARGET) -max_total_time=$(TIME) -artifact_prefix=build/fuzz/found/ -rss_limit_mb=4096 \
+	    build/fuzz/found/$(TARGET) tests/fuzz/corpus/$(TARGET)
+
+-include $(FUZZ_BIN:=.d) $(BUILD)/tests/fuzz/replay.d $(FUZZ_OBJ:.o=.d)

@@ -1,0 +1,25 @@
+/* fuzz.h: what the fuzz targets share. Each defines LLVMFuzzerTestOneInput: libFuzzer calls it (make fuzz), and so does
+ * replay.c with the files of a corpus and mutations of them (make fuzz-replay). */
+#ifndef CLEAVE_TESTS_FUZZ_H
+#define CLEAVE_TESTS_FUZZ_H
+
+#include <cleave/base.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* One context for the whole process, kept reachable. */
+static inline clv_context *fuzz_context(void)
+{
+    static clv_context *ctx;
+    if (!ctx && clv_context_create(&(clv_context_desc){ .struct_size = sizeof(clv_context_desc), .threads = 1 }, &ctx)) abort();
+    return ctx;
+}
+
+/* What must hold whatever the bytes are. */
+static inline void fuzz_require(bool held)
+{
+    if (!held) abort();
+}
+
+#endif
