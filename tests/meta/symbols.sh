@@ -27,8 +27,8 @@ absent=$(comm -23 <(echo "$declared") <(sort -u <<<"$exported"))
 banned='exit _exit _Exit quick_exit abort __assert_fail printf vprintf puts putchar perror stdout stderr stdin
     __printf_chk __vprintf_chk rand srand random srandom rand_r drand48 srand48 lrand48 strcpy stpcpy strcat sprintf
     vsprintf gets strtok atoi atol atof signal sigaction sigprocmask raise kill system popen fork alloca setlocale'
-# Exceptions, as "file:symbol". A hostile HDF5 file is parsed in a child process, which has to be started, must end without
-# the parent's exit handlers and must die of its crash, and which is killed when it takes too long.
+# Exceptions, as "file:symbol". A hostile HDF5 file is parsed in a child process, which has to be started, must end
+# without the parent's exit handlers and must die of its crash, and which is killed when it takes too long.
 allowed='isolate:fork isolate:_exit isolate:signal isolate:kill'
 
 pattern=$(echo $banned | tr ' ' '|')
@@ -43,7 +43,8 @@ report $(nm -A -u --format=posix "$build/libcleave.a" | sed 's/.*\[\(.*\)\.o\]: 
 # The compiler replaces some calls, such as strcpy of a constant: the sources are read, too, without their comments.
 for source in $(find runtime losses memorybank augment backbones data train eval -name '*.[ch]'); do
     stem=${source##*/}
-    report $("${CC:-gcc}" -w -x c -fpreprocessed -dD -E -P "$source" | grep -oE "(^|[^A-Za-z0-9_.>])($pattern|assert) *\(" |
+    report $("${CC:-gcc}" -w -x c -fpreprocessed -dD -E -P "$source" |
+        grep -oE "(^|[^A-Za-z0-9_.>])($pattern|assert) *\(" |
         sed "s/^[^A-Za-z_]//; s/ *(\$//; s/^/${stem%.*}:/" | sort -u)
 done
 exit $status
