@@ -1,7 +1,8 @@
 /* check.c: compares a loss with a file of golden vectors (format "cleave-golden-1", see docs/losses/README.md).
  *
- * A case is a group with the options of the loss as attributes, inputs/<name>, and outputs/<name>. Everything in outputs is
- * either compared or reported as not compared; an attribute that is neither an option nor about the numbers is a failure. */
+ * A case is a group with the options of the loss as attributes, inputs/<name>, and outputs/<name>. Everything in
+ * outputs is either compared or reported as not compared; an attribute that is neither an option nor about the numbers
+ * is a failure. */
 #include "losses/loss.h"
 #include "core/checked.h"
 #include "core/h5.h"

@@ -131,7 +131,8 @@ static clv_status check_call(const clv_loss *loss, const call *c, bool needs_dat
     }
     for (int i = 0; i < clvi_loss_port_count(v->in, CLVI_LOSS_MAX_IN); i++) {
         if (!c->grad[i]) continue;
-        CLV_CHECK(clvi_loss_port_has_grad(&v->in[i]), CLV_ERR_INVALID, "%s: '%s' is a constant of this loss: no gradient",
+        CLV_CHECK(clvi_loss_port_has_grad(&v->in[i]), CLV_ERR_INVALID,
+                  "%s: '%s' is a constant of this loss: no gradient",
                   loss->cls->name, v->in[i].name);
         CLV_CHECK(c->in[i], CLV_ERR_INVALID, "%s: gradient of '%s' asked for, but no such input given", loss->cls->name,
                   v->in[i].name);
@@ -208,7 +209,8 @@ static clv_status plan_create(const clv_loss *loss, const signature *sig, plan *
     if (st == CLV_OK) st = plan_graph(loss, p);
     for (int i = 0; i < CLVI_LOSS_MAX_IN; i++)
         if (sig->staged[i])
-            p->stage[i] = clv_view_dense(NULL, graph_dtype(&loss->variant->in[i], sig->dtype), sig->ndim[i], sig->shape[i]);
+            p->stage[i] = clv_view_dense(NULL, graph_dtype(&loss->variant->in[i], sig->dtype), sig->ndim[i],
+                                         sig->shape[i]);
     if (st != CLV_OK) {
         plan_destroy(loss->ctx, p);
         return st;

@@ -22,7 +22,8 @@ static const clvi_option info_nce_options[] = {
     CLVI_OPTION_F64(info_nce_params, temperature, "temperature", "0.07", 1e-4, 1e4, "divides the similarities", "t"),
     CLVI_OPTION_BOOL(info_nce_params, normalize, "normalize", "true",
                      "scale rows to unit length first (moco_v3 always does)"),
-    CLVI_OPTION_F64(info_nce_params, norm_eps, "norm-eps", "1e-12", 1e-30, 1, "rows are divided by max(norm, this)", NULL),
+    CLVI_OPTION_F64(info_nce_params, norm_eps, "norm-eps", "1e-12", 1e-30, 1, "rows are divided by max(norm, this)",
+                    NULL),
     CLVI_OPTION_BOOL(info_nce_params, symmetric, "symmetric", "false",
                      "in_batch: average with the loss of keys choosing queries"),
     CLVI_OPTION_I64(info_nce_params, rank, "rank", "0", 0, 1048576, "moco_v3: which N of the M keys are this rank's",
@@ -72,7 +73,8 @@ static clv_node moco_v3(clv_graph *g, const clv_node *in, const void *params, cl
 static clv_node explicit_negatives(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
 {
     const info_nce_params *p = params;
-    const int64_t B = clvi_node_length(g, in[2], 0), M = clvi_node_length(g, in[2], 1), D = clvi_node_length(g, in[2], 2);
+    const int64_t B = clvi_node_length(g, in[2], 0), M = clvi_node_length(g, in[2], 1);
+    const int64_t D = clvi_node_length(g, in[2], 2);
     const clv_node q = clvi_unit_rows(g, in[0], p->normalize, p->norm_eps);
     const clv_node k = clvi_unit_rows(g, in[1], p->normalize, p->norm_eps);
     const clv_node flat = clv_reshape(g, in[2], 2, (int64_t[]) { B * M, D });

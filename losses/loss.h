@@ -30,8 +30,8 @@ typedef struct clvi_loss_port {
     const char *help;
 } clvi_loss_port;
 
-/* Appends the formula and returns the scalar. in[] and out[] are in table order; optional inputs that were not given are
- * CLV_NONE, shapes and types are checked. */
+/* Appends the formula and returns the scalar. in[] and out[] are in table order; optional inputs that were not given
+ * are CLV_NONE, shapes and types are checked. */
 typedef clv_node (*clvi_loss_build_fn)(clv_graph *g, const clv_node *in, const void *params, clv_node *out);
 
 typedef struct clvi_loss_variant {
@@ -75,8 +75,8 @@ typedef struct clvi_loss_letters {
 } clvi_loss_letters;
 
 void clvi_loss_letters_init(clvi_loss_letters *letters);
-/* Compares a shape with a port's text, learning letters that are new. Errors: CLV_ERR_SHAPE naming loss and port; `what`
- * stands before the port's name ("gradient of "). */
+/* Compares a shape with a port's text, learning letters that are new. Errors: CLV_ERR_SHAPE naming loss and port;
+ * `what` stands before the port's name ("gradient of "). */
 clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_port *port, const char *what, int ndim,
                                  const int64_t *shape, clvi_loss_letters *letters) CLV_NODISCARD;
 

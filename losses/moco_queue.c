@@ -2,8 +2,8 @@
  *
  *   L = mean_b ( LSE([<q_b,k_b>, <q_b,queue_j>]/t) - <q_b,k_b>/t ),   q = n(query), k = sg(n(key))
  *
- * The queue is the one before this batch is pushed; key and queue are constants. The queue is walked in tiles: memory does
- * not grow with B K unless `logits` is asked for. */
+ * The queue is the one before this batch is pushed; key and queue are constants. The queue is walked in tiles: memory
+ * does not grow with B K unless `logits` is asked for. */
 #include "losses/loss.h"
 
 typedef struct moco_queue_params {

@@ -26,7 +26,8 @@ clv_status clvi_loss_unknown_port(const clvi_loss_class *cls, const clvi_loss_po
     const char *near = name ? clvi_nearest(name, names) : NULL;
     if (near)
         return clvi_fail(CLV_ERR_INVALID, "%s: no %s '%.64s'; did you mean '%s'?", cls->name, what, name, near);
-    return clvi_fail(CLV_ERR_INVALID, "%s: no %s '%.64s'; there are %s", cls->name, what, name ? name : "(null)", known);
+    return clvi_fail(CLV_ERR_INVALID, "%s: no %s '%.64s'; there are %s", cls->name, what, name ? name : "(null)",
+                     known);
 }
 
 /* Fills in[] by name and checks shapes and types. */
@@ -40,14 +41,16 @@ static clv_status take_inputs(const clv_graph *g, const clvi_loss_class *cls, co
         const int port = clvi_loss_port_find(variant->in, CLVI_LOSS_MAX_IN, inputs[i].name);
         if (port < 0)
             return clvi_loss_unknown_port(cls, variant->in, CLVI_LOSS_MAX_IN, "input", inputs[i].name);
-        CLV_CHECK(clvi_node_none(in[port]), CLV_ERR_INVALID, "%s: input '%s' is given twice", cls->name, inputs[i].name);
+        CLV_CHECK(clvi_node_none(in[port]), CLV_ERR_INVALID, "%s: input '%s' is given twice", cls->name,
+                  inputs[i].name);
         in[port] = inputs[i].node;
     }
     for (int i = 0; i < clvi_loss_port_count(variant->in, CLVI_LOSS_MAX_IN); i++) {
         const clvi_loss_port *port = &variant->in[i];
         int64_t shape[CLV_MAX_DIMS];
         if (clvi_node_none(in[i])) {
-            CLV_CHECK(clvi_loss_port_is_optional(port), CLV_ERR_INVALID, "%s: input '%s' is missing", cls->name, port->name);
+            CLV_CHECK(clvi_loss_port_is_optional(port), CLV_ERR_INVALID, "%s: input '%s' is missing", cls->name,
+                      port->name);
             continue;
         }
         const int ndim = clv_node_shape(g, in[i], shape);

@@ -78,7 +78,8 @@ static clv_status alloc_rows(clv_bank *bank)
     bank->labels = clvi_calloc(bank->ctx, K, sizeof *bank->labels);
     bank->born = clvi_calloc(bank->ctx, K, sizeof *bank->born);
     bank->cursor = clvi_calloc(bank->ctx, (size_t)bank->cursors, sizeof *bank->cursor);
-    return bank->rows && bank->valid && bank->ids && bank->labels && bank->born && bank->cursor ? CLV_OK : CLV_ERR_NOMEM;
+    const bool all = bank->rows && bank->valid && bank->ids && bank->labels && bank->born && bank->cursor;
+    return all ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 clv_status clvi_bank_alloc(clv_context *ctx, const clvi_bank_class *cls, const clv_option *options, int n_options,

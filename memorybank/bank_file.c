@@ -1,8 +1,8 @@
-/* bank_file.c: a bank in HDF5. Every byte of a file may be hostile: shapes are compared before anything is allocated for
- * them, and contents are checked before the bank changes.
+/* bank_file.c: a bank in HDF5. Every byte of a file may be hostile: shapes are compared before anything is allocated
+ * for them, and contents are checked before the bank changes.
  *
- * group: attributes format = "cleave-bank-1", kind, every option by name (text), pushes; data sets rows [K,D], valid [K] u8,
- * ids, labels, born [K] i64, cursor [.] i64. */
+ * group: attributes format = "cleave-bank-1", kind, every option by name (text), pushes; data sets rows [K,D], valid
+ * [K] u8, ids, labels, born [K] i64, cursor [.] i64. */
 #include "memorybank/bank.h"
 #include <math.h>
 #include <stdio.h>
@@ -78,9 +78,9 @@ static clv_status check_text(clv_context *ctx, clvi_h5 *h5, const char *group, c
 {
     char *text = NULL;
     CLV_TRY(clvi_h5_attr_text(h5, group, attr, &text));
-    const bool same = strcmp(text, want) == 0;
-    const clv_status st = same ? CLV_OK : clvi_fail(CLV_ERR_FORMAT, "%s: attribute '%s' is '%.32s', expected '%s'", group,
-                                                    attr, text, want);
+    clv_status st = CLV_OK;
+    if (strcmp(text, want) != 0)
+        st = clvi_fail(CLV_ERR_FORMAT, "%s: attribute '%s' is '%.32s', expected '%s'", group, attr, text, want);
     clvi_free(ctx, text);
     return st;
 }
@@ -116,7 +116,8 @@ static clv_status check_range(const char *group, const char *name, const int64_t
 {
     for (int64_t i = 0; i < n; i++)
         CLV_CHECK(x[i] >= lo && x[i] <= hi, CLV_ERR_FORMAT,
-                  "%s/%s: entry %" PRId64 " is %" PRId64 ", expected %" PRId64 " to %" PRId64, group, name, i, x[i], lo, hi);
+                  "%s/%s: entry %" PRId64 " is %" PRId64 ", expected %" PRId64 " to %" PRId64, group, name, i, x[i],
+                  lo, hi);
     return CLV_OK;
 }
 
@@ -214,13 +215,14 @@ static clv_status check_size(clvi_h5 *h5, const described *d)
 {
     _Alignas(16) char buffer[1024];
     clvi_h5_info info;
-    CLV_CHECK(d->cls->params_size <= sizeof buffer, CLV_ERR_INTERNAL, "bank: options of '%s' are too large", d->cls->name);
+    CLV_CHECK(d->cls->params_size <= sizeof buffer, CLV_ERR_INTERNAL, "bank: options of '%s' are too large",
+              d->cls->name);
     CLV_TRY(clvi_options_parse(d->cls->options, buffer, OWN_GROUP, d->options, d->n));
     const clvi_bank_params *p = (const clvi_bank_params *)(const void *)buffer;
     CLV_TRY(clvi_h5_stat(h5, OWN_GROUP "/rows", &info));
     CLV_CHECK(info.ndim == 2 && info.shape[0] == p->capacity && info.shape[1] == p->dim, CLV_ERR_FORMAT,
-              OWN_GROUP "/rows: expected [%" PRId64 ",%" PRId64 "] as the options say, got %d dimensions, the first %" PRId64,
-              p->capacity, p->dim, info.ndim, info.ndim ? info.shape[0] : 0);
+              OWN_GROUP "/rows: expected [%" PRId64 ",%" PRId64 "] as the options say, got %d dimensions, the first %"
+              PRId64, p->capacity, p->dim, info.ndim, info.ndim ? info.shape[0] : 0);
     return CLV_OK;
 }
 

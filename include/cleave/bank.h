@@ -25,24 +25,25 @@ CLV_API bool clv_bank_kind_option(int kind, int index, clv_option_info *out);
 
 /* ---- one bank ---- */
 
-/* A bank of the kind `kind`. Every kind has the options `capacity` (K, rows) and `dim` (D, values a row); the others are
- * in its table: clv_bank_create(ctx, "fifo", (clv_option[]) { { "capacity", "65536" }, { "dim", "128" } }, 2, &bank).
- * All memory is allocated here. Errors: CLV_ERR_INVALID (no such kind or option, a value out of range), CLV_ERR_NOMEM.
- * *out is NULL on error. */
+/* A bank of the kind `kind`. Every kind has the options `capacity` (K, rows) and `dim` (D, values a row); the others
+ * are in its table: clv_bank_create(ctx, "fifo", (clv_option[]) { { "capacity", "65536" }, { "dim", "128" } }, 2,
+ * &bank). All memory is allocated here. Errors: CLV_ERR_INVALID (no such kind or option, a value out of range),
+ * CLV_ERR_NOMEM. *out is NULL on error. */
 CLV_API clv_status clv_bank_create(clv_context *ctx, const char *kind, const clv_option *options, int n_options,
                                    clv_bank **out) CLV_NODISCARD;
 /* NULL is accepted. */
 CLV_API void clv_bank_destroy(clv_bank *bank);
 
-/* Adds rows in order, as the kind says (fifo: the oldest are overwritten, the write position wraps; count may exceed K).
+/* Adds rows in order, as the kind says (fifo: the oldest are overwritten, the write position wraps; count may exceed
+ * K).
  *
  *   rows    [count, D] host memory of any float type and any strides; copied and converted. Rows are stored as given:
  *           normalise first where the loss works on unit rows.
  *   ids     count sample ids >= 0, or NULL (-1 is stored): lets a loss leave out a query's own earlier rows
  *   labels  count class ids, or NULL (-1 is stored)
  *
- * Errors: CLV_ERR_SHAPE if rows is not [*, D] floats, CLV_ERR_INVALID. On error the bank is unchanged. Allocates nothing.
- * Source: the MoCo queue, He et al. 2020, arXiv:1911.05722, section 3.2. */
+ * Errors: CLV_ERR_SHAPE if rows is not [*, D] floats, CLV_ERR_INVALID. On error the bank is unchanged. Allocates
+ * nothing. Source: the MoCo queue, He et al. 2020, arXiv:1911.05722, section 3.2. */
 CLV_API clv_status clv_bank_push(clv_bank *bank, const clv_view *rows, const int64_t *ids, const int64_t *labels)
     CLV_NODISCARD;
 
@@ -71,16 +72,17 @@ typedef struct clv_bank_statistics {
 CLV_API clv_status clv_bank_stats(const clv_bank *bank, clv_bank_statistics *out) CLV_NODISCARD;
 
 /* For every query the k valid rows with the largest dot product, best first, ties to the lower index; exact, sums in
- * float64. index [B,k] gets slots (-1 where there are fewer than k valid rows), score [B,k] their dot products (0 there);
- * either may be NULL. queries: [B,D] host floats. Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (k < 1 or > K), CLV_ERR_NOMEM. */
+ * float64. index [B,k] gets slots (-1 where there are fewer than k valid rows), score [B,k] their dot products (0
+ * there); either may be NULL. queries: [B,D] host floats. Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (k < 1 or > K),
+ * CLV_ERR_NOMEM. */
 CLV_API clv_status clv_bank_search(const clv_bank *bank, const clv_view *queries, int64_t k, int64_t *index,
                                    double *score) CLV_NODISCARD;
 
 /* Writes everything (kind, options, rows, ids, labels, ages, position) to one file, which appears whole or not at all.
  * Errors: CLV_ERR_IO; the file that was there before is then intact. */
 CLV_API clv_status clv_bank_save(const clv_bank *bank, const char *path) CLV_NODISCARD;
-/* A bank equal to the one saved, bit for bit. Errors: CLV_ERR_IO; CLV_ERR_FORMAT naming the file and what is wrong with it;
- * CLV_ERR_NOMEM. *out is NULL on error. */
+/* A bank equal to the one saved, bit for bit. Errors: CLV_ERR_IO; CLV_ERR_FORMAT naming the file and what is wrong with
+ * it; CLV_ERR_NOMEM. *out is NULL on error. */
 CLV_API clv_status clv_bank_load(clv_context *ctx, const char *path, clv_bank **out) CLV_NODISCARD;
 
 #ifdef __cplusplus

@@ -64,12 +64,12 @@ typedef struct clv_loss_tensor {
  *   value    the loss; may be NULL
  *
  * Everything is computed in float64 if any float input is float64, else in float32. A row of zeros normalises to zeros
- * and gets a zero gradient. What empty and degenerate inputs give is on the loss's page; the result is always finite for
- * finite inputs. The first call with new shapes, types or names plans and allocates; further calls like it allocate
+ * and gets a zero gradient. What empty and degenerate inputs give is on the loss's page; the result is always finite
+ * for finite inputs. The first call with new shapes, types or names plans and allocates; further calls like it allocate
  * nothing. The result does not depend on the number of threads.
  *
- * Errors: CLV_ERR_INVALID (a name that is unknown, twice or missing), CLV_ERR_SHAPE, CLV_ERR_NOMEM. Messages name the loss
- * and the input. Source: the loss's clv_class_info. */
+ * Errors: CLV_ERR_INVALID (a name that is unknown, twice or missing), CLV_ERR_SHAPE, CLV_ERR_NOMEM. Messages name the
+ * loss and the input. Source: the loss's clv_class_info. */
 CLV_API clv_status clv_loss_eval(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs,
                                  const clv_loss_tensor *grads, int n_grads, const clv_loss_tensor *outputs,
                                  int n_outputs, double *value) CLV_NODISCARD;
@@ -86,9 +86,9 @@ typedef struct clv_loss_value {
     clv_node    node;
 } clv_loss_value;
 
-/* Appends a loss to a graph and returns its scalar. Inputs by name, optional ones may be left out or CLV_NONE; masks are
- * uint8, ids and labels int64 values. `outputs` (may be NULL) come with names and get their nodes; those that nobody reads
- * cost nothing. Errors are kept by the graph like those of every builder. */
+/* Appends a loss to a graph and returns its scalar. Inputs by name, optional ones may be left out or CLV_NONE; masks
+ * are uint8, ids and labels int64 values. `outputs` (may be NULL) come with names and get their nodes; those that
+ * nobody reads cost nothing. Errors are kept by the graph like those of every builder. */
 CLV_API clv_node clv_loss_node(clv_graph *g, const char *name, const clv_option *options, int n_options,
                                const clv_loss_value *inputs, int n_inputs, clv_loss_value *outputs, int n_outputs);
 
@@ -104,8 +104,8 @@ typedef struct clv_loss_check_result {
 typedef void (*clv_loss_check_fn)(const clv_loss_check_result *result, void *user);
 
 /* Compares a loss with a file of golden vectors ("cleave-golden-1", docs/losses/README.md): value, every gradient and
- * auxiliary output of every case, each reported to fn. dtype: CLV_F32 or CLV_F64. Errors: CLV_ERR_IO, CLV_ERR_FORMAT if the
- * file cannot be read; differences are no error, but counted in *failed. */
+ * auxiliary output of every case, each reported to fn. dtype: CLV_F32 or CLV_F64. Errors: CLV_ERR_IO, CLV_ERR_FORMAT if
+ * the file cannot be read; differences are no error, but counted in *failed. */
 CLV_API clv_status clv_loss_check(clv_context *ctx, const char *path, clv_dtype dtype, bool reference,
                                   clv_loss_check_fn fn, void *user, int64_t *failed) CLV_NODISCARD;
 

@@ -165,8 +165,9 @@ static clv_status check_shape(const char *what, int ndim, const int64_t *shape, 
               "%s: %d dimensions, want 0 to %d", what, ndim, CLV_MAX_DIMS);
     int64_t bytes = 8;
     for (int i = 0; i < ndim; i++)
-        CLV_CHECK(shape[i] >= least && clvi_mul_i64(bytes, shape[i], &bytes), CLV_ERR_SHAPE, "%s: dimension %d is %" PRId64
-                  ", want at least %" PRId64 " and a size that fits memory", what, i, shape[i], least);
+        CLV_CHECK(shape[i] >= least && clvi_mul_i64(bytes, shape[i], &bytes), CLV_ERR_SHAPE,
+                  "%s: dimension %d is %" PRId64 ", want at least %" PRId64 " and a size that fits memory", what, i,
+                  shape[i], least);
     return CLV_OK;
 }
 

@@ -164,7 +164,8 @@ static void files_that_are_no_golden_vectors_are_named(void **state)
 {
     test_env *t = *state;
     clvi_h5 *h5 = NULL;
-    assert_fails(clv_loss_check(t->ctx, test_path(t, "none.h5"), CLV_F64, false, NULL, NULL, NULL), CLV_ERR_IO, "none.h5");
+    assert_fails(clv_loss_check(t->ctx, test_path(t, "none.h5"), CLV_F64, false, NULL, NULL, NULL), CLV_ERR_IO,
+                 "none.h5");
     assert_ok(clvi_h5_create(t->ctx, test_path(t, "other.h5"), false, &h5));
     assert_ok(clvi_h5_set_attr_text(h5, "/", "format", "something"));
     assert_ok(clvi_h5_commit(h5));
@@ -203,7 +204,8 @@ static clv_bank *bank_like(test_env *t, clvi_h5 *h5, const char *name)
     clv_view queue = load(h5, name, "inputs/queue", CLV_F64), ptr = load(h5, name, "inputs/queue_ptr", CLV_I64);
     snprintf(capacity, sizeof capacity, "%" PRId64, queue.shape[0]);
     snprintf(dim, sizeof dim, "%" PRId64, queue.shape[1]);
-    const clv_option options[] = { { "capacity", capacity }, { "dim", dim }, { "dtype", "float64" }, { "init", "empty" } };
+    const clv_option options[] = { { "capacity", capacity }, { "dim", dim }, { "dtype", "float64" },
+                                   { "init", "empty" } };
     assert_ok(clv_bank_create(t->ctx, "fifo", options, 4, &bank));
     /* First the whole queue, then ptr rows of it again: the contents stay, the position moves. */
     const int64_t steps = *(int64_t *)ptr.data;
@@ -230,7 +232,8 @@ static void the_bank_follows_the_queue_trace(void **state)
         snprintf(path, sizeof path, "%s/inputs/batch_sizes", names[c]);
         if (!clvi_h5_has(h5, path)) continue;
         clv_bank *bank = bank_like(t, h5, names[c]);
-        clv_view keys = load(h5, names[c], "inputs/keys", CLV_F64), sizes = load(h5, names[c], "inputs/batch_sizes", CLV_I64);
+        clv_view keys = load(h5, names[c], "inputs/keys", CLV_F64);
+        clv_view sizes = load(h5, names[c], "inputs/batch_sizes", CLV_I64);
         clv_view after = load(h5, names[c], "outputs/queue_after", CLV_F64);
         clv_view ptr = load(h5, names[c], "outputs/queue_ptr_after", CLV_I64);
         clv_view batch = keys, want = clv_view_2d(after.data, CLV_F64, after.shape[1], after.shape[2]);
@@ -283,7 +286,8 @@ static void the_bank_holds_what_each_loss_case_leaves_behind(void **state)
         assert_ok(clvi_h5_attr_i64(h5, names[c], "normalize", &normalize));
         assert_ok(clvi_h5_attr_f64(h5, names[c], "norm_eps", &eps));
         clv_bank *bank = bank_like(t, h5, names[c]);
-        clv_view key = load(h5, names[c], "inputs/key", CLV_F64), after = load(h5, names[c], "outputs/queue_after", CLV_F64);
+        clv_view key = load(h5, names[c], "inputs/key", CLV_F64);
+        clv_view after = load(h5, names[c], "outputs/queue_after", CLV_F64);
         clv_view ptr = load(h5, names[c], "outputs/queue_ptr_after", CLV_I64);
         if (normalize) normalise_rows(&key, eps);
         assert_ok(clv_bank_push(bank, &key, NULL, NULL));
@@ -308,7 +312,8 @@ static void valid_marks_follow_the_pushes(void **state)
     const char *name = "partly_filled_queue";
     assert_ok(clvi_h5_open(t->ctx, FOLDER "moco_queue.h5", &h5));
     clv_view queue = load(h5, name, "inputs/queue", CLV_F64), ptr = load(h5, name, "inputs/queue_ptr", CLV_I64);
-    clv_view valid = load(h5, name, "inputs/queue_valid", CLV_U8), after = load(h5, name, "outputs/queue_valid_after", CLV_U8);
+    clv_view valid = load(h5, name, "inputs/queue_valid", CLV_U8);
+    clv_view after = load(h5, name, "outputs/queue_valid_after", CLV_U8);
     clv_view key = load(h5, name, "inputs/key", CLV_F64);
     clv_bank *bank = NULL;
     char capacity[24], dim[24];

@@ -115,7 +115,8 @@ static void normalised_losses_do_not_see_lengths(void **state)
     };
     const sizes s = { 5, 9, 12, 6 };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        test_loss *a = make(*state, cases[i].name, cases[i].variant, s), *b = make(*state, cases[i].name, cases[i].variant, s);
+        test_loss *a = make(*state, cases[i].name, cases[i].variant, s);
+        test_loss *b = make(*state, cases[i].name, cases[i].variant, s);
         assert_ok(test_loss_eval(a));
         scale_input(b, cases[i].input, 1000);
         assert_ok(test_loss_eval(b));
@@ -176,8 +177,8 @@ static void assert_all_finite(const test_loss *l, sizes s)
                 good = good && isfinite(((double *)x->data)[j]);
         }
     if (!good)
-        fail_msg("%s %s: not finite with B %d, D %d, K %d, M %d", l->name, l->variant ? l->variant : "", (int)s.B, (int)s.D,
-                 (int)s.K, (int)s.M);
+        fail_msg("%s %s: not finite with B %d, D %d, K %d, M %d", l->name, l->variant ? l->variant : "", (int)s.B,
+                 (int)s.D, (int)s.K, (int)s.M);
 }
 
 static void check_sizes(const char *name, const char *variant, void *user)
@@ -190,7 +191,8 @@ static void check_sizes(const char *name, const char *variant, void *user)
         sizes s = { some[clvi_rng_below(&rng, 12)], some[clvi_rng_below(&rng, 12)], some[clvi_rng_below(&rng, 12)],
                     some[clvi_rng_below(&rng, 12)] };
         if (variant && strcmp(variant, "moco_v3") == 0 && s.M < s.B) s.M = s.B;
-        test_loss *l = test_loss_make(t->ctx, name, variant, temperatures[round % 3], round % 2, (uint64_t)round, length, &s);
+        test_loss *l = test_loss_make(t->ctx, name, variant, temperatures[round % 3], round % 2, (uint64_t)round,
+                                      length, &s);
         assert_ok(test_loss_eval(l));
         assert_all_finite(l, s);
         if (s.B == 0) assert_near(l->value, 0, 0);

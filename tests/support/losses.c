@@ -54,8 +54,8 @@ static clv_dtype dtype_of(const clv_loss_port *port)
     return port->dtype == CLV_F32 ? CLV_F64 : port->dtype;
 }
 
-test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature, bool optional,
-                          uint64_t seed, test_length_fn length, void *user)
+test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature,
+                          bool optional, uint64_t seed, test_length_fn length, void *user)
 {
     test_loss *l = calloc(1, sizeof *l);
     const clv_option options[] = { { "temperature", temperature }, { "variant", variant } };

@@ -7,10 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHECK_LOSS(loss, in, grads, outs, value)                                                                       \
-    clv_loss_eval((loss), (in), (int)(sizeof(in) / sizeof((in)[0])), (grads), (int)(sizeof(grads) / sizeof((grads)[0])), \
-                  (outs), (int)(sizeof(outs) / sizeof((outs)[0])), (value))
-
 static clv_loss *make(test_env *t, const char *name, const clv_option *options, int n)
 {
     clv_loss *loss = NULL;
@@ -96,7 +92,7 @@ static void two_orthogonal_pairs_give_the_value_worked_out_by_hand(void **state)
     const clv_loss_tensor in[] = { f32("query", eye, 2, 2), f32("key", eye, 2, 2) };
     const clv_loss_tensor grads[] = { f32("query", grad, 2, 2) };
     const clv_loss_tensor outs[] = { { "per_row", clv_view_1d(per_row, CLV_F32, 2) }, f32("logits", logits, 2, 2) };
-    assert_ok(CHECK_LOSS(loss, in, grads, outs, &value));
+    assert_ok(clv_loss_eval(loss, in, 2, grads, 1, outs, 2, &value));
     const double want = log1p(exp(-2.0)), p = 1 / (1 + exp(2.0));   /* probability of the wrong key */
     assert_near(value, want, 1e-6);
     assert_near(per_row[1], want, 1e-6);
@@ -261,7 +257,8 @@ static void wrong_calls_are_told_what_is_wrong(void **state)
 {
     test_env *t = *state;
     clv_loss *loss = NULL;
-    const clv_option typo[] = { { "temprature", "1" } }, cold[] = { { "temperature", "0" } }, variant[] = { { "variant", "x" } };
+    const clv_option typo[] = { { "temprature", "1" } }, cold[] = { { "temperature", "0" } };
+    const clv_option variant[] = { { "variant", "x" } };
     assert_fails(clv_loss_create(t->ctx, "infonce", NULL, 0, &loss), CLV_ERR_INVALID, "did you mean 'info_nce'");
     assert_fails(clv_loss_create(t->ctx, "info_nce", typo, 1, &loss), CLV_ERR_INVALID, "did you mean 'temperature'");
     assert_fails(clv_loss_create(t->ctx, "info_nce", cold, 1, &loss), CLV_ERR_INVALID, "temperature");
@@ -272,7 +269,8 @@ static void wrong_calls_are_told_what_is_wrong(void **state)
     float x[8] = { 0 };
     double value;
     clv_loss_tensor in[] = { f32("query", x, 2, 2), f32("key", x, 2, 2), f32("kye", x, 2, 2) };
-    assert_fails(clv_loss_eval(loss, in, 1, NULL, 0, NULL, 0, &value), CLV_ERR_INVALID, "info_nce: input 'key' is missing");
+    assert_fails(clv_loss_eval(loss, in, 1, NULL, 0, NULL, 0, &value), CLV_ERR_INVALID,
+                 "info_nce: input 'key' is missing");
     assert_fails(clv_loss_eval(loss, in, 3, NULL, 0, NULL, 0, &value), CLV_ERR_INVALID, "did you mean 'key'");
     in[2].name = "query";
     assert_fails(clv_loss_eval(loss, in, 3, NULL, 0, NULL, 0, &value), CLV_ERR_INVALID, "'query' is given twice");
@@ -282,13 +280,15 @@ static void wrong_calls_are_told_what_is_wrong(void **state)
     in[1] = (clv_loss_tensor) { "key", clv_view_1d(x, CLV_F32, 4) };
     assert_fails(clv_loss_eval(loss, in, 2, NULL, 0, NULL, 0, &value), CLV_ERR_SHAPE, "must be [B,D], got [4]");
     in[1] = (clv_loss_tensor) { "key", clv_view_2d(x, CLV_I32, 2, 2) };
-    assert_fails(clv_loss_eval(loss, in, 2, NULL, 0, NULL, 0, &value), CLV_ERR_SHAPE, "must be floating point, is int32");
+    assert_fails(clv_loss_eval(loss, in, 2, NULL, 0, NULL, 0, &value), CLV_ERR_SHAPE,
+                 "must be floating point, is int32");
     in[1] = f32("key", NULL, 2, 2);
     assert_fails(clv_loss_eval(loss, in, 2, NULL, 0, NULL, 0, &value), CLV_ERR_INVALID, "'key' is NULL");
     in[1] = f32("key", x, 2, 2);
     const clv_loss_tensor wide[] = { f32("query", x, 2, 3) }, none[] = { f32("logit", x, 2, 2) };
     assert_fails(clv_loss_eval(loss, in, 2, wide, 1, NULL, 0, &value), CLV_ERR_SHAPE, "gradient of 'query'");
-    assert_fails(clv_loss_eval(loss, in, 2, NULL, 0, none, 1, &value), CLV_ERR_INVALID, "no output 'logit'; did you mean 'logits'");
+    assert_fails(clv_loss_eval(loss, in, 2, NULL, 0, none, 1, &value), CLV_ERR_INVALID,
+                 "no output 'logit'; did you mean 'logits'");
     clv_loss_destroy(loss);
 
     loss = make(t, "moco_queue", NULL, 0);
@@ -369,7 +369,8 @@ static void a_graph_keeps_the_loss_s_first_error(void **state)
     const clv_loss_value values[] = { { "query", q }, { "key", k } };
     const clv_node node = clv_loss_node(g, "info_nce", NULL, 0, values, 2, NULL, 0);
     assert_int_equal(node.id, CLV_NONE.id);
-    assert_fails(clv_graph_finish(g), CLV_ERR_SHAPE, "info_nce: 'key' must be [B,D], got [4,3]: dimension 0 should be 5");
+    assert_fails(clv_graph_finish(g), CLV_ERR_SHAPE,
+                 "info_nce: 'key' must be [B,D], got [4,3]: dimension 0 should be 5");
     clv_graph_destroy(g);
 }
 

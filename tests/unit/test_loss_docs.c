@@ -1,5 +1,5 @@
-/* test_loss_docs.c: the tables in the pages of losses and banks are what the code says, line by line. A failure prints the
- * line the page should have. */
+/* test_loss_docs.c: the tables in the pages of losses and banks are what the code says, line by line. A failure prints
+ * the line the page should have. */
 #include "tests/support/test.h"
 #include <cleave/bank.h>
 #include <cleave/loss.h>
