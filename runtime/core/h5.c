@@ -171,6 +171,7 @@ static hid_t access_list(void)
     (void)H5Pset_fclose_degree(list, H5F_CLOSE_STRONG);
     (void)H5Pset_file_locking(list, false, true);
     (void)H5Pset_alignment(list, ALIGN_FROM, CLVI_ALIGN);   /* data that can be used where it is mapped */
+    (void)H5Pset_sieve_buf_size(list, 0);   /* no data held back: after a full disk HDF5 would crash at exit */
     return list;
 }
 
