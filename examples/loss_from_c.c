@@ -16,8 +16,7 @@ int main(void)
     clv_status st = clv_context_create(NULL, &ctx);
     if (st == CLV_OK) st = clv_loss_create(ctx, "info_nce", options, 1, &loss);
     if (st == CLV_OK) st = clv_loss_eval(loss, inputs, 2, grads, 1, NULL, 0, &value);
-    if (st == CLV_OK) printf("loss %.6f, gradient of the first query %g %g %g\n", value, grad[0][0], grad[0][1],
-                             grad[0][2]);
+    if (st == CLV_OK) printf("loss %.6f, gradient of query 0: %g %g %g\n", value, grad[0][0], grad[0][1], grad[0][2]);
     else fprintf(stderr, "%s\n", clv_error_message());
     clv_loss_destroy(loss);
     clv_context_destroy(ctx);

@@ -264,7 +264,59 @@ static void a_row_without_negatives_contributes_nothing(void **state)
     }
 }
 
+/* The walk over the bank against the composed form: the same numbers as explicit negatives, every query with its own
+ * copy of the bank. */
+static test_loss *with_a_bank_of_its_own_each(test_env *t, test_loss *streamed, sizes s, bool masks)
+{
+    const sizes e = { s.B, s.D, 0, s.K };
+    test_loss *l = test_loss_make(t->ctx, "info_nce", "explicit", "0.2", masks, 5, length, (void *)(uintptr_t)&e);
+    const size_t batch = (size_t)(s.B * s.D) * sizeof(double), bank = (size_t)(s.K * s.D) * sizeof(double);
+    memcpy(test_loss_input(l, "query")->data, test_loss_input(streamed, "query")->data, batch);
+    memcpy(test_loss_input(l, "positive")->data, test_loss_input(streamed, "key")->data, batch);
+    const void *queue = test_loss_input(streamed, "queue")->data;
+    for (int64_t b = 0; b < s.B; b++) {
+        memcpy((char *)test_loss_input(l, "negatives")->data + (size_t)b * bank, queue, bank);
+        for (int64_t j = 0; masks && j < s.K; j++)
+            ((uint8_t *)test_loss_input(l, "negative_mask")->data)[b * s.K + j] =
+                ((uint8_t *)test_loss_input(streamed, "queue_valid")->data)[j] &&
+                ((int64_t *)test_loss_input(streamed, "ids")->data)[b] !=
+                    ((int64_t *)test_loss_input(streamed, "queue_ids")->data)[j];
+    }
+    return l;
+}
+
+static void unit_rows(clv_view *x)
+{
+    for (int64_t i = 0; i < x->shape[0]; i++) {
+        double *row = (double *)x->data + i * x->shape[1], sum = 0;
+        for (int64_t j = 0; j < x->shape[1]; j++) sum += row[j] * row[j];
+        for (int64_t j = 0; j < x->shape[1]; j++) row[j] /= sqrt(sum);
+    }
+}
+
+static void walking_the_bank_equals_the_composed_form(void **state)
+{
+    test_env *t = *state;
+    static const sizes some[] = { { 1, 1, 1, 0 }, { 3, 5, 2, 0 }, { 33, 17, 129, 0 }, { 70, 31, 700, 0 },
+                                  { 8, 128, 97, 0 } };
+    for (int i = 0; i < 10; i++) {
+        const sizes s = some[i / 2];
+        const bool masks = i % 2;
+        test_loss *a = test_loss_make(t->ctx, "moco_queue", NULL, "0.2", masks, 5, length, (void *)(uintptr_t)&s);
+        unit_rows(test_loss_input(a, "queue"));   /* `explicit` normalises its negatives */
+        test_loss *b = with_a_bank_of_its_own_each(t, a, s, masks);
+        assert_ok(test_loss_eval(a));
+        assert_ok(test_loss_eval(b));
+        assert_near(a->value, b->value, 1e-12);
+        assert_near(largest_gap(test_loss_output(a, "per_row"), test_loss_output(b, "per_row")), 0, 1e-12);
+        assert_near(largest_gap(test_loss_output(a, "logits"), test_loss_output(b, "logits")), 0, 1e-12);
+        assert_near(largest_gap(test_loss_grad(a, "query"), test_loss_grad(b, "query")), 0, 1e-12);
+        test_loss_free(a);
+        test_loss_free(b);
+    }
+}
+
 TEST_MAIN(TEST(the_order_of_a_batch_does_not_matter), TEST(the_order_of_a_bank_does_not_matter),
           TEST(normalised_losses_do_not_see_lengths), TEST(the_number_of_threads_changes_no_bit),
           TEST(any_sizes_give_finite_results), TEST(rows_of_zeros_get_zero_gradients),
-          TEST(a_row_without_negatives_contributes_nothing))
+          TEST(a_row_without_negatives_contributes_nothing), TEST(walking_the_bank_equals_the_composed_form))
