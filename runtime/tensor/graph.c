@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A handle is tag << VALUE_BITS | value. Tags count graphs and start at 1, so a handle of zeros is none of a graph's. */
+/* A handle is tag << VALUE_BITS | value. Tags count graphs and start at 1, so a handle of zeros is of no graph. */
 #define VALUE_BITS 20
 #define MAX_VALUES (1 << VALUE_BITS)
 #define TAGS       2047
@@ -253,7 +253,8 @@ static int32_t param_value(clv_graph *g, int64_t index)
     return value;
 }
 
-clv_node clv_parameter(clv_graph *g, const char *name, clv_param_kind kind, int ndim, const int64_t *shape, clv_init init)
+clv_node clv_parameter(clv_graph *g, const char *name, clv_param_kind kind, int ndim, const int64_t *shape,
+                       clv_init init)
 {
     if (!may_build(g, "clv_parameter")) return CLV_NONE;
     int64_t index = -1;

@@ -61,8 +61,8 @@ clv_status clvi_op_want_dims(const clvi_op_call *call, int input, int ndim)
 clv_status clvi_op_want_float(const clvi_op_call *call, int input)
 {
     const clv_dtype t = call->in[input].dtype;
-    CLV_CHECK(t == CLV_F32 || t == CLV_F64, CLV_ERR_SHAPE, "%s: input %d must be floating point, is %s", call->op, input,
-              clv_dtype_name(t));
+    CLV_CHECK(t == CLV_F32 || t == CLV_F64, CLV_ERR_SHAPE, "%s: input %d must be floating point, is %s", call->op,
+              input, clv_dtype_name(t));
     return CLV_OK;
 }
 

@@ -29,7 +29,8 @@ typedef struct clvi_op_class {
 
 /* Appends an operation; attr is copied. out receives n_out handles (outputs the caller does not name may be ignored).
  * Returns the first output, or CLV_NONE when the graph has an error. Inputs may be CLV_NONE where the class allows. */
-clv_node clvi_op(clv_graph *g, const char *op, const void *attr, const clv_node *in, int n_in, clv_node *out, int n_out);
+clv_node clvi_op(clv_graph *g, const char *op, const void *attr, const clv_node *in, int n_in, clv_node *out,
+                 int n_out);
 
 /* The same with one or two inputs, first output only. */
 clv_node clvi_op1(clv_graph *g, const char *op, const void *attr, clv_node a);

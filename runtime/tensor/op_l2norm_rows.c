@@ -1,5 +1,5 @@
-/* op_l2norm_rows.c: rows scaled to unit length: y = x / max(|x|, eps). A row no longer than eps, the zero row among them,
- * passes no gradient. */
+/* op_l2norm_rows.c: rows scaled to unit length: y = x / max(|x|, eps). A row no longer than eps, the zero row among
+ * them, passes no gradient. */
 #include "tensor/op.h"
 
 static clv_status infer(clvi_op_call *call)

@@ -1,4 +1,5 @@
-/* op_softmax_xent.c: cross entropy of a softmax against a class index, per row: log-sum-exp minus the target's logit. */
+/* op_softmax_xent.c: cross entropy of a softmax against a class index, per row: log-sum-exp minus the target's
+ * logit. */
 #include "tensor/op.h"
 
 /* Targets and mask follow the logits at inputs `at` and `at + 1`. */

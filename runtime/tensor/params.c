@@ -255,7 +255,8 @@ clv_status clv_params_flat(clv_params *p, clv_param_part part, clv_view *out)
 /* Copies between any two layouts of one shape, through whichever kernel knows both. */
 static clv_status reorder(clv_context *ctx, const clvi_desc *from, const void *src, const clvi_desc *to, void *dst)
 {
-    clvi_op_call call = { .ctx = ctx, .op = "reorder", .n_in = 1, .n_out = 1, .wanted = { true }, .in_fixed = { true } };
+    clvi_op_call call = { .ctx = ctx, .op = "reorder", .n_in = 1, .n_out = 1,
+                          .wanted = { true }, .in_fixed = { true } };
     call.in[0] = *from;
     call.out[0] = *to;
     const clvi_kernel *kernel = clvi_kernel_find(&call, false);

@@ -110,7 +110,8 @@ static clv_status lowest_offset(clvi_storage *const *placed, int32_t count, cons
         if (p->offset >= *offset && p->offset - *offset >= s->bytes) break;
         *offset = CLVI_MAX(*offset, p->offset + p->bytes);
     }
-    CLV_CHECK(*offset <= SIZE_MAX / 2 - s->bytes, CLV_ERR_NOMEM, "the values of the graph do not fit the address space");
+    CLV_CHECK(*offset <= SIZE_MAX / 2 - s->bytes, CLV_ERR_NOMEM,
+              "the values of the graph do not fit the address space");
     return CLV_OK;
 }
 

@@ -183,7 +183,8 @@ static clv_status plan_step(clv_graph *g, const clvi_node *node)
 static clv_status plan_alias(clv_graph *g, const clvi_node *node)
 {
     int32_t from = node->in[0];
-    const bool keeps_layout = strcmp(node->cls->name, "identity") == 0 && g->values[from].desc.layout != CLVI_LAYOUT_ANY;
+    const bool keeps_layout = strcmp(node->cls->name, "identity") == 0 &&
+                              g->values[from].desc.layout != CLVI_LAYOUT_ANY;
     if (!keeps_layout) CLV_TRY(as_dense(g, from, &from));
     clvi_value *out = &g->values[node->out[0]];
     if (keeps_layout) clvi_desc_copy_layout(&out->desc, &g->values[from].desc);
@@ -227,8 +228,10 @@ static clv_status settle_value(clv_graph *g, int32_t value)
 
 clv_status clvi_graph_choose(clv_graph *g)
 {
-    for (int32_t i = 0; i < g->n_values; i++)   /* another graph may have laid the set out since */
-        if (g->values[i].kind == CLVI_VALUE_PARAM) g->values[i].desc = clvi_params_at(g->params, g->values[i].param)->desc;
+    for (int32_t i = 0; i < g->n_values; i++) {   /* another graph may have laid the set out since */
+        clvi_value *v = &g->values[i];
+        if (v->kind == CLVI_VALUE_PARAM) v->desc = clvi_params_at(g->params, v->param)->desc;
+    }
     for (int32_t i = 0; i < g->n_nodes; i++) {
         const clvi_node *node = &g->nodes[i];
         if (!node->live) continue;

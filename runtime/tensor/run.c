@@ -56,8 +56,8 @@ static clv_status check_view(const clvi_value *v, const clv_view *view)
 {
     const clvi_desc *desc = &v->desc;
     char have[CLVI_SHAPE_TEXT], want[CLVI_SHAPE_TEXT];
-    CLV_CHECK(view->device == 0 && view->data, CLV_ERR_INVALID, "clv_graph_bind: '%s' must be in host memory and not NULL",
-              v->name);
+    CLV_CHECK(view->device == 0 && view->data, CLV_ERR_INVALID,
+              "clv_graph_bind: '%s' must be in host memory and not NULL", v->name);
     CLV_CHECK(view->dtype == desc->dtype, CLV_ERR_SHAPE, "clv_graph_bind: '%s' is %s, want %s", v->name,
               clv_dtype_name(view->dtype), clv_dtype_name(desc->dtype));
     CLV_CHECK((uintptr_t)view->data % clv_dtype_size(desc->dtype) == 0, CLV_ERR_INVALID,

@@ -211,10 +211,12 @@ static clv_node mask(op_test *t)
 static clv_node block(op_test *t)
 {
     clv_graph *g = t->g;
-    const clv_node x = values(t, SHAPE(2, 4, 4, 4)), w1 = values(t, SHAPE(4, 4, 3, 3)), w2 = values(t, SHAPE(4, 4, 3, 3));
+    const clv_node x = values(t, SHAPE(2, 4, 4, 4));
+    const clv_node w1 = values(t, SHAPE(4, 4, 3, 3)), w2 = values(t, SHAPE(4, 4, 3, 3));
     const clv_batch_norm_desc n1 = { values(t, SHAPE(4)), values(t, SHAPE(4)), buffer(t, "mean1", 4, 0),
                                      buffer(t, "var1", 4, 1), 1, 1e-3, 0.1 };
-    const clv_batch_norm_desc n2 = { CLV_NONE, CLV_NONE, buffer(t, "mean2", 4, 0), buffer(t, "var2", 4, 1), 2, 1e-3, 0.1 };
+    const clv_batch_norm_desc n2 = { CLV_NONE, CLV_NONE, buffer(t, "mean2", 4, 0), buffer(t, "var2", 4, 1),
+                                     2, 1e-3, 0.1 };
     const clv_node h = clv_relu(g, clv_batch_norm(g, clv_conv2d(g, x, w1, 1, 1), &n1));
     const clv_node y = clv_batch_norm(g, clv_conv2d(g, h, w2, 1, 1), &n2);
     return clv_global_avg_pool(g, clv_relu(g, clv_add(g, y, x)));

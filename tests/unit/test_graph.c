@@ -301,7 +301,8 @@ static void calls_out_of_order_are_refused(void **state)
     assert_fails(clv_graph_run(g), CLV_ERR_INVALID, "clv_graph_run: finish the graph first");
     assert_fails(clv_graph_bind(g, a, &view), CLV_ERR_INVALID, "clv_graph_bind: finish the graph first");
     assert_fails(clv_graph_memory(g, &memory), CLV_ERR_INVALID, "clv_graph_memory: finish the graph first");
-    assert_fails(clv_graph_print(g, count_lines_with, NULL), CLV_ERR_INVALID, "clv_graph_print: finish the graph first");
+    assert_fails(clv_graph_print(g, count_lines_with, NULL), CLV_ERR_INVALID,
+                 "clv_graph_print: finish the graph first");
     assert_fails(clv_graph_backward(g, a), CLV_ERR_SHAPE, "the loss must be one floating-point number, is float32 [2]");
     assert_ok(clv_graph_finish(g));
     assert_fails(clv_graph_finish(g), CLV_ERR_INVALID, "clv_graph_finish: the graph is finished already");
@@ -344,7 +345,8 @@ static void memory_that_does_not_fit_an_input_is_refused(void **state)
     view = clv_view_2d((char *)data + 1, CLV_F32, 2, 3);
     assert_fails(clv_graph_bind(g, a, &view), CLV_ERR_INVALID, "'a' is not aligned to its elements");
     view = clv_view_dense(data, CLV_F32, 4, (int64_t[]) { 1, 3, 2, 2 });
-    assert_fails(clv_graph_bind(g, image, &view), CLV_ERR_SHAPE, "'image' must be dense, its elements in the order N,H,W,C");
+    assert_fails(clv_graph_bind(g, image, &view), CLV_ERR_SHAPE,
+                 "'image' must be dense, its elements in the order N,H,W,C");
     view = clv_view_nhwc(data, CLV_F32, 1, 3, 2, 2);
     assert_ok(clv_graph_bind(g, image, &view));
     clv_graph_destroy(other);
