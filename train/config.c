@@ -87,6 +87,20 @@ static const struct { const char *alias, *name; } aliases[] = {
     { "num-workers", "workers" }, { "backbone", "arch" }, { "max-epochs", "epochs" },
 };
 
+_Static_assert(CLVI_COUNT(clvi_settings_table) <= CLVI_MAX_SETTINGS, "more options than a reader keeps track of");
+
+static const char *resolve(const char *name)
+{
+    for (size_t i = 0; i < CLVI_COUNT(aliases); i++)
+        if (clvi_name_equal(aliases[i].alias, name)) return aliases[i].name;
+    return name;
+}
+
+const clvi_option *clvi_settings_find(const char *name)
+{
+    return clvi_option_find(clvi_settings_table, resolve(name));
+}
+
 const clv_option_info *clv_train_option_at(int index)
 {
     return index >= 0 && index < clvi_option_count(clvi_settings_table) ? &clvi_settings_table[index].info : NULL;
@@ -119,9 +133,7 @@ void clv_config_destroy(clv_config *config)
 
 static clv_status set(clv_config *config, const char *what, const char *name, const char *value)
 {
-    for (size_t i = 0; name && i < CLVI_COUNT(aliases); i++)
-        if (clvi_name_equal(aliases[i].alias, name)) name = aliases[i].name;
-    return clvi_option_set(clvi_settings_table, &config->settings, what, name, value);
+    return clvi_option_set(clvi_settings_table, &config->settings, what, resolve(name), value);
 }
 
 clv_status clv_config_set(clv_config *config, const char *name, const char *value)
@@ -133,7 +145,7 @@ clv_status clv_config_set(clv_config *config, const char *name, const char *valu
 clv_status clv_config_get(const clv_config *config, const char *name, char *text, size_t size)
 {
     CLV_CHECK(config && name && text, CLV_ERR_INVALID, "clv_config_get: an argument is NULL");
-    const clvi_option *option = clvi_option_find(clvi_settings_table, name);
+    const clvi_option *option = clvi_settings_find(name);
     CLV_CHECK(option, CLV_ERR_INVALID, "configuration: no option '%s'", name);
     const int length = clvi_option_format(option, &config->settings, text, size);
     CLV_CHECK(length >= 0 && (size_t)length < size, CLV_ERR_INVALID, "clv_config_get: '%s' needs %d bytes, %zu given",

@@ -52,6 +52,9 @@ enum { CLVI_BN_BUFFERS_OWN, CLVI_BN_BUFFERS_COPY, CLVI_BN_BUFFERS_AVERAGE };
 enum { CLVI_SCHEDULE_BY_EPOCH, CLVI_SCHEDULE_BY_STEP };
 
 extern const clvi_option clvi_settings_table[];
+#define CLVI_MAX_SETTINGS 128
+/* The option a name or alias stands for, or NULL. */
+const clvi_option *clvi_settings_find(const char *name);
 
 struct clv_config {
     clv_context  *ctx;

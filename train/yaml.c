@@ -57,7 +57,7 @@ done:
 
 static clv_status read_mapping(clv_config *config, yaml_parser_t *parser, const char *what)
 {
-    bool seen[256] = { false };
+    bool seen[CLVI_MAX_SETTINGS] = { false };
     for (;;) {
         char key[128], value[4096];
         size_t line = 0;
@@ -69,9 +69,7 @@ static clv_status read_mapping(clv_config *config, yaml_parser_t *parser, const 
         snprintf(where, sizeof where, "%s, line %zu", what, line);
         const clv_status st = clv_config_set(config, key, value);
         if (st != CLV_OK) return clvi_fail_in(st, where);
-        const clvi_option *option = clvi_option_find(clvi_settings_table, key);
-        if (!option) continue;                              /* an alias: its option's name would be told twice, not lost */
-        const size_t index = (size_t)(option - clvi_settings_table);
+        const size_t index = (size_t)(clvi_settings_find(key) - clvi_settings_table);
         CLV_CHECK(!seen[index], CLV_ERR_FORMAT, "%s: '%s' is set twice", where, key);
         seen[index] = true;
     }
