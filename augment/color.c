@@ -35,10 +35,13 @@ uint64_t clvi_color_sum(const uint8_t *bytes, int64_t n)
 
 /* ---- blending ---- */
 
+/* Cut to 0..255 by masks on 16-bit numbers, which halves the time of a comparison; |alpha| is at most 11, so the sum
+ * fits. */
 static inline __attribute__((always_inline)) uint8_t blend(int base, int value, float alpha)
 {
-    const float v = (float)base + alpha * (float)(value - base);
-    return (uint8_t)(int)(v <= 0.0f ? 0.0f : v >= 255.0f ? 255.0f : v);
+    const int16_t v = (int16_t)(int)((float)base + alpha * (float)(value - base));
+    const int16_t low = (int16_t)(v & ~(v >> 15));                          /* max(v, 0) */
+    return (uint8_t)(low | (int16_t)((int16_t)(255 - low) >> 15));          /* all ones above 255 */
 }
 
 CLVI_BODY blend_one_body(uint8_t *restrict values, int64_t n, int base, float alpha)

@@ -42,12 +42,21 @@ static clv_status normalize_prepare(void *params)
     return CLV_OK;
 }
 
-static void emit_plane(const clvi_frame *f, int c, const float *table, float *out)
+static float *emit_row_1(const float table[][256], const uint8_t *row, int64_t step, int width, float *out)
 {
-    for (int y = 0; y < f->height; y++) {
-        const uint8_t *row = f->pixels + c * f->plane_stride + y * f->row_stride;
-        for (int x = 0; x < f->width; x++, out += f->channels) *out = table[row[x * f->pixel_stride]];
+    for (int x = 0; x < width; x++) *out++ = table[0][row[x * step]];
+    return out;
+}
+
+static float *emit_row_3(const float table[][256], const uint8_t *row, int64_t step, int64_t plane, int width, float *out)
+{
+    const uint8_t *r = row, *g = row + plane, *b = row + 2 * plane;
+    for (int x = 0; x < width; x++, out += 3, r += step, g += step, b += step) {
+        out[0] = table[0][*r];
+        out[1] = table[1][*g];
+        out[2] = table[2][*b];
     }
+    return out;
 }
 
 static clv_status normalize_emit(const void *params, const clvi_frame *f, float *out)
@@ -55,7 +64,11 @@ static clv_status normalize_emit(const void *params, const clvi_frame *f, float 
     const clvi_normalize *p = params;
     CLV_CHECK(p->channels == 1 || f->channels == p->channels, CLV_ERR_SHAPE,
               "normalize: mean or std names %d channels, the picture has %d", p->channels, f->channels);
-    for (int c = 0; c < f->channels; c++) emit_plane(f, c, p->table[c], out + c);
+    for (int y = 0; y < f->height; y++) {
+        const uint8_t *row = f->pixels + y * f->row_stride;
+        out = f->channels == 1 ? emit_row_1(p->table, row, f->pixel_stride, f->width, out)
+                               : emit_row_3(p->table, row, f->pixel_stride, f->plane_stride, f->width, out);
+    }
     return CLV_OK;
 }
 
