@@ -48,7 +48,8 @@ static float *emit_row_1(const float table[][256], const uint8_t *row, int64_t s
     return out;
 }
 
-static float *emit_row_3(const float table[][256], const uint8_t *row, int64_t step, int64_t plane, int width, float *out)
+static float *emit_row_3(const float table[][256], const uint8_t *row, int64_t step, int64_t plane, int width,
+                         float *out)
 {
     const uint8_t *r = row, *g = row + plane, *b = row + 2 * plane;
     for (int x = 0; x < width; x++, out += 3, r += step, g += step, b += step) {
