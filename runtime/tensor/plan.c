@@ -264,7 +264,7 @@ static clv_status list_gradients(clv_graph *g)
 /* The layouts this graph chose become those of the set, unless it had them already. */
 static clv_status lay_out_params(clv_graph *g)
 {
-    for (int32_t i = 0; i < g->n_values; i++) {
+    for (int32_t i = 0; i < g->n_values && !clvi_params_laid_out(g->params); i++) {
         const clvi_value *v = &g->values[i];
         if (v->kind == CLVI_VALUE_PARAM && v->desc.layout != CLVI_LAYOUT_ANY)
             clvi_desc_copy_layout(&clvi_params_at(g->params, v->param)->desc, &v->desc);
