@@ -2,6 +2,7 @@
 #include "core/h5.h"
 #include "core/checked.h"
 #include "core/file.h"
+#include "core/h5_disk.h"
 #include "core/h5_heap.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@ struct clvi_h5 {
     size_t       size;                   /* of the file being read; no limit while writing */
     clvi_map     map;                    /* of a file on disk being read */
     bool         writing, sealed;
+    int          disk_error;             /* errno of the first write that failed; HDF5 does not know */
     char        *path, *temp;
 };
 
@@ -171,7 +173,6 @@ static hid_t access_list(void)
     (void)H5Pset_fclose_degree(list, H5F_CLOSE_STRONG);
     (void)H5Pset_file_locking(list, false, true);
     (void)H5Pset_alignment(list, ALIGN_FROM, CLVI_ALIGN);   /* data that can be used where it is mapped */
-    (void)H5Pset_sieve_buf_size(list, 0);   /* no data held back: after a full disk HDF5 would crash at exit */
     return list;
 }
 
@@ -854,12 +855,21 @@ static hid_t object_plan(hid_t class)
     return plan;
 }
 
+static clv_status check_disk(const clvi_h5 *h5)
+{
+    CLV_CHECK(!h5->disk_error, CLV_ERR_IO, "%s: cannot write '%.200s': %s", h5->path, h5->temp,
+              strerror(h5->disk_error));
+    return CLV_OK;
+}
+
 static clv_status create_file(clvi_h5 *h5)
 {
     const hid_t access = access_list(), plan = object_plan(H5P_FILE_CREATE);
     if (h5->sealed) (void)H5Pset_userblock(plan, SEAL_SIZE);
+    (void)clvi_h5_disk_use(access, &h5->disk_error);
     h5->file = H5Fcreate(h5->temp, H5F_ACC_TRUNC, plan, access);
-    const clv_status st = h5->file < 0 ? fail_hdf5(h5, CLV_ERR_IO, "create", h5->temp) : CLV_OK;
+    clv_status st = check_disk(h5);
+    if (st == CLV_OK && h5->file < 0) st = fail_hdf5(h5, CLV_ERR_IO, "create", h5->temp);
     close_id(plan);
     close_id(access);
     return st;
@@ -959,7 +969,7 @@ clv_status clvi_h5_write(clvi_h5 *h5, const char *name, const clv_view *src)
     CLV_TRY(open_dataset(h5, name, &d));
     const clv_status st = transfer(h5, name, &d, d.space, src, true);
     close_dataset(&d);
-    return st;
+    return st == CLV_OK ? check_disk(h5) : st;
 }
 
 clv_status clvi_h5_write_rows(clvi_h5 *h5, const char *name, int64_t first, const clv_view *src)
@@ -970,7 +980,7 @@ clv_status clvi_h5_write_rows(clvi_h5 *h5, const char *name, int64_t first, cons
     CLV_TRY(open_dataset(h5, name, &d));
     const clv_status st = transfer_rows(h5, name, &d, first, src->shape[0], src, true);
     close_dataset(&d);
-    return st;
+    return st == CLV_OK ? check_disk(h5) : st;
 }
 
 /* Writes n entries, or one without dimensions when n is negative. An attribute of that name is replaced. */
@@ -1055,6 +1065,7 @@ clv_status clvi_h5_commit(clvi_h5 *h5)
     if (H5Fflush(h5->file, H5F_SCOPE_LOCAL) < 0) st = fail_hdf5(h5, CLV_ERR_IO, "write", h5->temp);
     else if (H5Fclose(h5->file) < 0) st = fail_hdf5(h5, CLV_ERR_IO, "close", h5->temp);
     else h5->file = H5I_INVALID_HID;
+    if (st == CLV_OK) st = check_disk(h5);
     if (st == CLV_OK && h5->sealed) st = write_seal(h5->temp);
     CLV_TRY_OR_DONE(st);
     st = clvi_file_commit(h5->temp, h5->path);

@@ -61,28 +61,41 @@ static void a_save_that_is_killed_leaves_a_whole_file(void **state)
     clv_bank_destroy(first);
 }
 
-static void a_full_disk_leaves_the_old_file(void **state)
+/* Files may not grow beyond `limit` bytes while the bank is saved. */
+static clv_status save_with_limit(const clv_bank *bank, const char *path, rlim_t limit)
 {
-    test_env *t = *state;
-    const char *path = test_path(t, "bank.h5");
-    clv_bank *bank = make_bank(t->ctx, "0"), *copy = NULL;
-    assert_ok(clv_bank_save(bank, path));
-    const struct rlimit small = { 2048, RLIM_INFINITY };
-    struct rlimit before;
-    float row[16] = { 0 };
-    const clv_view view = clv_view_2d(row, CLV_F32, 1, 16);
-    assert_ok(clv_bank_push(bank, &view, NULL, NULL));
+    struct rlimit before, small;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = limit;
     void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     const clv_status st = clv_bank_save(bank, path);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     signal(SIGXFSZ, handler);
-    assert_fails(st, CLV_ERR_IO, "bank.h5");
-    assert_ok(clv_bank_load(t->ctx, path, &copy));
-    assert_int_equal(clv_bank_pushes(copy), 0);
+    return st;
+}
+
+static void a_disk_that_fills_up_at_any_point_leaves_the_old_file(void **state)
+{
+    test_env *t = *state;
+    const char *path = test_path(t, "bank.h5");
+    clv_bank *bank = make_bank(t->ctx, "0"), *copy = NULL;
+    assert_ok(clv_bank_save(bank, path));
+    float row[16] = { 0 };
+    const clv_view view = clv_view_2d(row, CLV_F32, 1, 16);
+    assert_ok(clv_bank_push(bank, &view, NULL, NULL));
+    clv_status st = CLV_ERR_IO;
+    int failures = 0;
+    for (rlim_t limit = 0; st != CLV_OK; limit += 400, failures++) {
+        st = save_with_limit(bank, path, limit);
+        if (st != CLV_OK) assert_fails(st, CLV_ERR_IO, "bank.h5");
+        assert_ok(clv_bank_load(t->ctx, path, &copy));
+        assert_int_equal(clv_bank_pushes(copy), st == CLV_OK);
+        clv_bank_destroy(copy);
+    }
+    assert_true(failures > 10);
     clv_bank_destroy(bank);
-    clv_bank_destroy(copy);
 }
 
 static void places_that_cannot_be_written_or_read_are_named(void **state)
@@ -254,7 +267,7 @@ static void other_files_are_no_banks(void **state)
 }
 
 TEST_MAIN(TEST(a_save_that_is_killed_leaves_a_whole_file),
-          TEST(a_full_disk_leaves_the_old_file),
+          TEST(a_disk_that_fills_up_at_any_point_leaves_the_old_file),
           TEST(places_that_cannot_be_written_or_read_are_named),
           TEST(damage_of_a_saved_file_is_recognised),
           TEST(files_that_lie_are_refused_with_the_reason),
