@@ -15,6 +15,7 @@ typedef struct clv_bank clv_bank;
 
 /* ---- which kinds there are; static storage, thread-safe ---- */
 
+/* How many kinds there are. */
 CLV_API int clv_bank_kind_count(void);
 /* Index of a kind by name ("fifo"), or -1. */
 CLV_API int clv_bank_kind_find(const char *name);

@@ -14,10 +14,11 @@ extern "C" {
 
 /* ---- which losses there are; static storage, thread-safe ---- */
 
+/* How many losses there are. */
 CLV_API int clv_loss_count(void);
 /* Index of a loss by name ("info_nce"; '-' and '_' are the same), or -1. */
 CLV_API int clv_loss_find(const char *name);
-/* These four: false past the end. */
+/* Name, summary and source of a loss, and its options one by one. False past the end. */
 CLV_API bool clv_loss_info_at(int loss, clv_class_info *out);
 CLV_API bool clv_loss_option_at(int loss, int index, clv_option_info *out);
 
@@ -32,7 +33,7 @@ typedef struct clv_loss_port {
     const char *variant;     /* the value of the option `variant` it belongs to; NULL for losses without */
     const char *help;
 } clv_loss_port;
-/* Inputs and outputs of all variants, variant after variant. */
+/* Inputs and outputs of all variants, variant after variant. False past the end. */
 CLV_API bool clv_loss_input_at(int loss, int index, clv_loss_port *out);
 CLV_API bool clv_loss_output_at(int loss, int index, clv_loss_port *out);
 
