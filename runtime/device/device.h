@@ -67,7 +67,10 @@ typedef struct clvi_kernel {
     /* Can it do this call (types, shapes, attributes)? NULL: every float32 and float64 call. */
     bool (*accepts)(const clvi_op_call *call);
     /* Chooses layouts: may rewrite in[i]'s layout to the one it wants and out[i]'s to the one it gives (both come dense
-     * or as produced), sets scratch_size, makes state. NULL: all inputs and outputs dense. */
+     * or as produced, a parameter nobody has laid out yet CLVI_LAYOUT_ANY), sets scratch_size, makes state. An output
+     * given 0 bytes has out_data NULL. Only `reorder` finds the layout asked for in out[0], and leaves both alone. A
+     * prepare that fails leaves nothing behind; CLV_ERR_UNSUPPORTED: the plan takes the next kernel. The call is moved
+     * in memory afterwards. NULL: all inputs and outputs dense. */
     clv_status (*prepare)(clvi_op_call *call);
     clv_status (*run)(const clvi_op_call *call);
     void (*release)(clvi_op_call *call);
