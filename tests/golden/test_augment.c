@@ -2,6 +2,7 @@
  * them). The tolerance is 0 grey levels, and 1 for the sampled Gaussian, which Pillow does not have. */
 #include "tests/support/test.h"
 #include "augment/augment.h"
+#include "augment/draws.h"
 #include "core/h5.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,13 +51,15 @@ static const clvi_augment_class *read_step(char *text, void *params)
 static void fill_draw(const clvi_augment_class *class, const double *v, unsigned char *draw)
 {
     if (class->purpose == CLVI_RNG_CROP) {
-        const int box[4] = { (int)v[0], (int)v[1], (int)v[2], (int)v[3] };
-        memcpy(draw, box, sizeof box);
+        const clvi_crop_draw d = { (int)v[0], (int)v[1], (int)v[2], (int)v[3] };
+        memcpy(draw, &d, sizeof d);
     } else if (class->purpose == CLVI_RNG_JITTER) {
-        for (int i = 0; i < 4; i++) draw[i] = (unsigned char)v[i];
-        memcpy(draw + 8, v + 4, 4 * sizeof *v);
+        clvi_jitter_draw d;
+        for (int i = 0; i < CLVI_JITTER_PARTS; i++) d.order[i] = (uint8_t)v[i];
+        memcpy(d.factor, v + CLVI_JITTER_PARTS, sizeof d.factor);
+        memcpy(draw, &d, sizeof d);
     } else {
-        memcpy(draw, v, class->draw_size);
+        memcpy(draw, v, class->draw_size);   /* the other structs are doubles only */
     }
 }
 
