@@ -113,7 +113,7 @@ typedef struct clvi_iota_attr {
     int64_t length, first, step;
 } clvi_iota_attr;
 
-/* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. See losses/info_nce_bank.c. */
+/* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. */
 typedef struct clvi_bank_nce_attr {
     double temperature;
     bool   unit_rows;  /* all rows are known to be unit length or zero: logits lie in [-1/t, 1/t] */
