@@ -1,0 +1,210 @@
+/* bench_bank_nce.c: InfoNCE against a bank, loss and gradient, beside the two bare matrix products it cannot do without.
+ * Each variant's answer is checked first, on its first queries, against the plain kernels. The two are timed in turn, so
+ * that what else the machine does hits both alike.
+ *     bench_bank_nce [batch dim keys threads] */
+#include <cleave/graph.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define REPEATS 11
+#define CHECKED 6       /* queries compared with the reference */
+
+typedef struct problem {
+    int64_t batch, dim, keys;
+    float  *query, *key, *bank;      /* rows of unit length */
+} problem;
+
+/* A graph and what it computes from the problem. */
+typedef struct loss_graph {
+    clv_graph *graph;
+    clv_node   per_row, gradient;
+} loss_graph;
+
+typedef struct timing {
+    double seconds[REPEATS], cpu[REPEATS];
+} timing;
+
+static double clock_of(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static float *unit_rows(int64_t rows, int64_t dim, uint32_t seed)
+{
+    float *x = malloc((size_t)(rows * dim) * sizeof *x);
+    for (int64_t i = 0; x && i < rows; i++) {
+        double sum = 0;
+        for (int64_t d = 0; d < dim; d++) {
+            double v = -2;
+            for (int k = 0; k < 4; k++) {    /* nearly normal */
+                seed = seed * 1664525u + 1013904223u;
+                v += (double)(seed >> 8) / 16777216.0;
+            }
+            x[i * dim + d] = (float)v;
+            sum += v * v;
+        }
+        for (int64_t d = 0; d < dim; d++) x[i * dim + d] /= (float)sqrt(sum);
+    }
+    return x;
+}
+
+static clv_status bind(clv_graph *g, clv_node x, float *data, int64_t rows, int64_t cols)
+{
+    const clv_view view = clv_view_dense(data, CLV_F32, 2, (int64_t[]) { rows, cols });
+    return clv_graph_bind(g, x, &view);
+}
+
+static clv_status make_loss(clv_context *ctx, const problem *p, int64_t batch, bool unit, bool reference, loss_graph *out)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_bank_nce_desc nce = CLV_BANK_NCE_DESC_INIT;
+    desc.reference = reference;
+    clv_status st = clv_graph_create(ctx, &desc, &out->graph);
+    if (st != CLV_OK) return st;
+    clv_graph *g = out->graph;
+    nce.query = clv_input(g, "query", CLV_F32, 2, (int64_t[]) { batch, p->dim });
+    nce.key = clv_input(g, "key", CLV_F32, 2, (int64_t[]) { batch, p->dim });
+    nce.bank = clv_input(g, "bank", CLV_F32, 2, (int64_t[]) { p->keys, p->dim });
+    nce.temperature = 0.2;
+    nce.unit_rows = unit;
+    out->per_row = clv_bank_nce(g, &nce, NULL);
+    st = clv_graph_backward(g, clv_reduce(g, out->per_row, -1, false));
+    if (st != CLV_OK) return st;
+    out->gradient = clv_graph_gradient(g, nce.query);
+    clv_graph_output(g, out->per_row);
+    clv_graph_output(g, out->gradient);
+    if ((st = clv_graph_finish(g)) != CLV_OK) return st;
+    if ((st = bind(g, nce.query, p->query, batch, p->dim)) != CLV_OK) return st;
+    if ((st = bind(g, nce.key, p->key, batch, p->dim)) != CLV_OK) return st;
+    return bind(g, nce.bank, p->bank, p->keys, p->dim);
+}
+
+/* scores = query bank^T, and scores bank: what any gradient of the loss costs at least. */
+static clv_status make_products(clv_context *ctx, const problem *p, clv_graph **out)
+{
+    const clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_status st = clv_graph_create(ctx, &desc, out);
+    if (st != CLV_OK) return st;
+    clv_graph *g = *out;
+    const clv_node query = clv_input(g, "query", CLV_F32, 2, (int64_t[]) { p->batch, p->dim });
+    const clv_node bank = clv_input(g, "bank", CLV_F32, 2, (int64_t[]) { p->keys, p->dim });
+    clv_graph_output(g, clv_matmul(g, clv_matmul(g, query, false, bank, true), false, bank, false));
+    if ((st = clv_graph_finish(g)) != CLV_OK) return st;
+    if ((st = bind(g, query, p->query, p->batch, p->dim)) != CLV_OK) return st;
+    return bind(g, bank, p->bank, p->keys, p->dim);
+}
+
+static clv_status compare(clv_graph *g, clv_node x, clv_graph *reference, clv_node y, const char *what)
+{
+    clv_view a, b;
+    clv_status st = clv_graph_read(g, x, &a);
+    if (st == CLV_OK) st = clv_graph_read(reference, y, &b);
+    if (st != CLV_OK) return st;
+    int64_t n = 1;
+    for (int i = 0; i < b.ndim; i++) n *= b.shape[i];
+    for (int64_t i = 0; i < n; i++) {
+        const double got = ((const float *)a.data)[i], want = ((const float *)b.data)[i];
+        if (fabs(got - want) <= 1e-5 * (1 + fabs(want))) continue;
+        fprintf(stderr, "%s %" PRId64 " is %.9g, the reference gives %.9g\n", what, i, got, want);
+        return CLV_ERR_INTERNAL;
+    }
+    return CLV_OK;
+}
+
+static clv_status check(clv_context *ctx, const problem *p, const loss_graph *fast, bool unit)
+{
+    loss_graph plain = { 0 };
+    const int64_t batch = p->batch < CHECKED ? p->batch : CHECKED;
+    clv_status st = make_loss(ctx, p, batch, unit, true, &plain);
+    if (st == CLV_OK) st = clv_graph_run(plain.graph);
+    if (st == CLV_OK) st = compare(fast->graph, fast->per_row, plain.graph, plain.per_row, "loss");
+    if (st == CLV_OK) st = compare(fast->graph, fast->gradient, plain.graph, plain.gradient, "gradient");
+    clv_graph_destroy(plain.graph);
+    return st;
+}
+
+static clv_status timed(clv_graph *g, timing *t, int i)
+{
+    const double start = clock_of(CLOCK_MONOTONIC), cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    const clv_status st = clv_graph_run(g);
+    t->seconds[i] = clock_of(CLOCK_MONOTONIC) - start;
+    t->cpu[i] = clock_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    return st;
+}
+
+static void report(clv_context *ctx, const problem *p, const char *name, clv_graph *g, timing *t, double base)
+{
+    clv_graph_memory_t m = { 0 };
+    if (clv_graph_memory(g, &m) != CLV_OK) return;
+    qsort(t->seconds, REPEATS, sizeof *t->seconds, by_value);
+    qsort(t->cpu, REPEATS, sizeof *t->cpu, by_value);
+    const double median = t->seconds[REPEATS / 2];
+    printf("%s,%" PRId64 ",%" PRId64 ",%" PRId64 ",%d,%.2f,%.2f,%.2f,%.2f,%.1f,%.3f,%.2f\n", name, p->batch, p->dim,
+           p->keys, clv_context_threads(ctx), 1e3 * median, 1e3 * t->seconds[0], 1e3 * t->seconds[REPEATS - 1],
+           1e3 * t->cpu[REPEATS / 2] / clv_context_threads(ctx),
+           4e-9 * (double)p->batch * (double)p->dim * (double)p->keys / median, base > 0 ? median / base : 1,
+           (double)(m.activations + m.scratch) / 1048576);
+}
+
+static clv_status bench(clv_context *ctx, const problem *p)
+{
+    loss_graph online = { 0 }, unit = { 0 };
+    clv_graph *products = NULL;
+    timing t[3];
+    clv_status st = make_products(ctx, p, &products);
+    if (st == CLV_OK) st = make_loss(ctx, p, p->batch, false, false, &online);
+    if (st == CLV_OK) st = make_loss(ctx, p, p->batch, true, false, &unit);
+    clv_graph *const graphs[] = { products, online.graph, unit.graph };
+    for (int k = 0; k < 3 && st == CLV_OK; k++) st = clv_graph_run(graphs[k]);
+    if (st == CLV_OK) st = check(ctx, p, &online, false);
+    if (st == CLV_OK) st = check(ctx, p, &unit, true);
+    for (int i = 0; i < REPEATS; i++)
+        for (int k = 0; k < 3 && st == CLV_OK; k++) st = timed(graphs[k], &t[k], i);
+    if (st == CLV_OK) {
+        printf("what,batch,dim,keys,threads,median_ms,fastest_ms,slowest_ms,cpu_ms_per_thread,gflops,ratio_to_products,"
+               "extra_mib\n");
+        report(ctx, p, "two matrix products", products, &t[0], 0);
+        const double base = t[0].seconds[REPEATS / 2];
+        report(ctx, p, "bank_nce", online.graph, &t[1], base);
+        report(ctx, p, "bank_nce unit rows", unit.graph, &t[2], base);
+    }
+    clv_graph_destroy(products);
+    clv_graph_destroy(online.graph);
+    clv_graph_destroy(unit.graph);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    problem p = { .batch = 256, .dim = 128, .keys = 65536 };
+    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+    if (argc > 3) {
+        p.batch = strtoll(argv[1], NULL, 10);
+        p.dim = strtoll(argv[2], NULL, 10);
+        p.keys = strtoll(argv[3], NULL, 10);
+    }
+    if (argc > 4) desc.threads = (int)strtol(argv[4], NULL, 10);
+    clv_context *ctx = NULL;
+    clv_status st = clv_context_create(&desc, &ctx);
+    p.query = unit_rows(p.batch, p.dim, 1);
+    p.key = unit_rows(p.batch, p.dim, 2);
+    p.bank = unit_rows(p.keys, p.dim, 3);
+    if (st == CLV_OK && p.query && p.key && p.bank) st = bench(ctx, &p);
+    if (st != CLV_OK) fprintf(stderr, "bench_bank_nce: %s: %s\n", clv_status_name(st), clv_error_message());
+    free(p.query);
+    free(p.key);
+    free(p.bank);
+    clv_context_destroy(ctx);
+    return st != CLV_OK;
+}
