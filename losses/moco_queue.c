@@ -39,14 +39,11 @@ static clv_node moco_queue(clv_graph *g, const clv_node *in, const void *params,
     const clv_node bank = clv_stop_gradient(g, in[2]);
     if (clvi_node_none(in[4]) != clvi_node_none(in[5]))
         clvi_graph_fail(g, CLV_ERR_INVALID, "moco_queue: 'ids' and 'queue_ids' come together");
-    const clvi_bank_nce_attr attr = { .temperature = p->temperature };
-    const clv_node from[] = { q, k, bank, in[3], in[4], in[5] };
-    clv_node nce[2] = { CLV_NONE, CLV_NONE };
-    (void)clvi_op(g, "bank_nce", &attr, from, 6, nce, 2);
+    const clv_bank_nce_desc nce = { .query = q, .key = k, .bank = bank, .valid = in[3], .ids = in[4], .bank_ids = in[5],
+                                    .temperature = p->temperature };
     out[0] = all_logits(g, q, k, in, p->temperature);
-    out[1] = nce[0];
-    out[2] = nce[1];
-    return clv_reduce(g, nce[0], -1, true);
+    out[1] = clv_bank_nce(g, &nce, &out[2]);
+    return clv_reduce(g, out[1], -1, true);
 }
 
 static const clvi_loss_variant moco_queue_variants[] = {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MAX_BYTES ((size_t)1 << 46)   /* more than any machine addresses */
+
 /* ---- registry ---- */
 
 static const clvi_bank_class *const classes[] = {
@@ -69,7 +71,8 @@ static clv_status alloc_rows(clv_bank *bank)
     bank->cursors = bank->cls->cursors(p);
     const size_t K = (size_t)p->capacity;
     const bool fits = clvi_mul_size(K, (size_t)p->dim, &bank->rows_size) &&
-                      clvi_mul_size(bank->rows_size, clv_dtype_size(bank->dtype), &bank->rows_size);
+                      clvi_mul_size(bank->rows_size, clv_dtype_size(bank->dtype), &bank->rows_size) &&
+                      bank->rows_size <= MAX_BYTES;
     CLV_CHECK(fits, CLV_ERR_NOMEM, "bank '%s': %" PRId64 " rows of %" PRId64 " values do not fit into memory",
               bank->cls->name, p->capacity, p->dim);
     bank->rows = clvi_arena_alloc(bank->ctx, bank->rows_size);

@@ -213,7 +213,8 @@ static void unknown_kinds_and_bad_options_are_named(void **state)
     assert_null(bank);
     assert_fails(clv_bank_create(t->ctx, "fifo", zero, 1, &bank), CLV_ERR_INVALID, "capacity");
     assert_fails(clv_bank_create(t->ctx, "fifo", typo, 1, &bank), CLV_ERR_INVALID, "did you mean 'capacity'");
-    assert_fails(clv_bank_create(t->ctx, "fifo", huge, 2, &bank), CLV_ERR_NOMEM, "");
+    assert_fails(clv_bank_create(t->ctx, "fifo", huge, 2, &bank), CLV_ERR_NOMEM,
+                 "1099511627776 rows of 1048576 values do not fit");
     assert_null(bank);
 }
 
