@@ -6,6 +6,7 @@
 #include "core/h5.h"
 #include "device/cpu/flat.h"
 #include "losses/loss.h"
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,25 @@ static void float32_reference(void **state)
 static void float32_fast(void **state)
 {
     check_all(*state, CLV_F32, false);
+}
+
+static void every_file_belongs_to_a_loss(void **state)
+{
+    (void)state;
+    DIR *folder = opendir(FOLDER);
+    int files = 0;
+    assert_non_null(folder);
+    for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
+        char name[256];
+        snprintf(name, sizeof name, "%s", entry->d_name);
+        char *dot = strrchr(name, '.');
+        if (!dot || strcmp(dot, ".h5") != 0) continue;
+        *dot = 0;
+        if (clv_loss_find(name) < 0) fail_msg("there is no loss for " FOLDER "%s", entry->d_name);
+        files++;
+    }
+    closedir(folder);
+    assert_int_equal(files, clv_loss_count());
 }
 
 /* ---- the comparison notices ---- */
@@ -359,6 +379,7 @@ static void the_momentum_pass_follows_the_trace(void **state)
 }
 
 TEST_MAIN(TEST(float64_reference), TEST(float64_fast), TEST(float32_reference), TEST(float32_fast),
+          TEST(every_file_belongs_to_a_loss),
           TEST(the_comparison_notices_every_kind_of_difference),
           TEST(files_that_are_no_golden_vectors_are_named),
           TEST(the_bank_follows_the_queue_trace),

@@ -264,6 +264,25 @@ static void a_row_without_negatives_contributes_nothing(void **state)
     }
 }
 
+static void rows_that_do_not_count_may_hold_anything(void **state)
+{
+    test_env *t = *state;
+    const sizes s = { 4, 3, 5, 0 };
+    test_loss *a = make(t, "moco_queue", NULL, s), *b = make(t, "moco_queue", NULL, s);
+    for (int i = 0; i < 5; i++) {
+        ((uint8_t *)test_loss_input(a, "queue_valid")->data)[i] = i != 2;
+        ((uint8_t *)test_loss_input(b, "queue_valid")->data)[i] = i != 2;
+    }
+    for (int j = 0; j < 3; j++) ((double *)test_loss_input(b, "queue")->data)[6 + j] = j ? NAN : INFINITY;
+    assert_ok(test_loss_eval(a));
+    assert_ok(test_loss_eval(b));
+    assert_memory_equal(&a->value, &b->value, sizeof a->value);
+    same_bits(a->grad, b->grad, a->n_grad);
+    same_bits(a->out, b->out, a->n_out);
+    test_loss_free(a);
+    test_loss_free(b);
+}
+
 /* The walk over the bank against the composed form: the same numbers as explicit negatives, every query with its own
  * copy of the bank. */
 static test_loss *with_a_bank_of_its_own_each(test_env *t, test_loss *streamed, sizes s, bool masks)
@@ -319,4 +338,5 @@ static void walking_the_bank_equals_the_composed_form(void **state)
 TEST_MAIN(TEST(the_order_of_a_batch_does_not_matter), TEST(the_order_of_a_bank_does_not_matter),
           TEST(normalised_losses_do_not_see_lengths), TEST(the_number_of_threads_changes_no_bit),
           TEST(any_sizes_give_finite_results), TEST(rows_of_zeros_get_zero_gradients),
-          TEST(a_row_without_negatives_contributes_nothing), TEST(walking_the_bank_equals_the_composed_form))
+          TEST(a_row_without_negatives_contributes_nothing),
+          TEST(rows_that_do_not_count_may_hold_anything), TEST(walking_the_bank_equals_the_composed_form))
