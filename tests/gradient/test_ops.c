@@ -56,7 +56,7 @@ static clv_node values(op_test *t, int ndim, const int64_t *shape)
 }
 
 /* The same, for an input the operation has no gradient for. */
-__attribute__((unused)) static clv_node constants(op_test *t, int ndim, const int64_t *shape)
+static clv_node constants(op_test *t, int ndim, const int64_t *shape)
 {
     const clv_node x = values(t, ndim, shape);
     t->varies[t->n_inputs - 1] = false;
@@ -207,6 +207,23 @@ static clv_node mask(op_test *t)
     return clv_mask(t->g, x, bytes(t, SHAPE(3, 4), keep));
 }
 
+/* Only queries have a gradient. The third row's id is in the bank: that entry is no negative of its. */
+static clv_node bank(op_test *t, bool sides)
+{
+    static const uint8_t valid[7] = { 1, 0, 1, 1, 1, 0, 1 };
+    clv_bank_nce_desc desc = { .query = values(t, SHAPE(4, 5)), .key = constants(t, SHAPE(4, 5)),
+                               .bank = constants(t, SHAPE(7, 5)), .valid = CLV_NONE, .ids = CLV_NONE,
+                               .bank_ids = CLV_NONE, .temperature = 0.5 };
+    if (sides) {
+        desc.valid = bytes(t, SHAPE(7), valid);
+        desc.ids = integers(t, 4, (int64_t[]) { 11, 12, 13, -1 });
+        desc.bank_ids = integers(t, 7, (int64_t[]) { 1, 2, 13, 4, 5, 6, -1 });
+    }
+    return clv_bank_nce(t->g, &desc, NULL);
+}
+static clv_node bank_nce(op_test *t) { return bank(t, false); }
+static clv_node bank_nce_sides(op_test *t) { return bank(t, true); }
+
 /* A residual block: several uses of a value, fusion, all layouts. */
 static clv_node block(op_test *t)
 {
@@ -246,7 +263,7 @@ static const op_case cases[] = {
     { "concat", concat, false }, { "concat", concat_rows, false }, { "slice", slice, false },
     { "slice", slice_rows, false }, { "reshape", reshape, false },
     { "softmax_xent", xent, false }, { "softmax_xent", xent_mask, false },
-    { "mask", mask, false },
+    { "mask", mask, false }, { "bank_nce", bank_nce, false }, { "bank_nce", bank_nce_sides, false },
     { "conv2d", block, false },
 };
 #define N_CASES (sizeof cases / sizeof cases[0])
