@@ -40,11 +40,11 @@ static clv_status append_reorder(clv_graph *g, int32_t value, const clvi_desc *w
 }
 
 /* The value itself when it has the layout of `want`, else a reordered copy; one copy serves everybody. A parameter that
- * nobody has laid out takes the layout. */
+ * nobody has laid out takes the layout, and so does a value without elements. */
 static clv_status with_layout(clv_graph *g, int32_t value, const clvi_desc *want, int32_t *out)
 {
     clvi_value *v = &g->values[value];
-    if (v->desc.layout == CLVI_LAYOUT_ANY) clvi_desc_copy_layout(&v->desc, want);
+    if (v->desc.layout == CLVI_LAYOUT_ANY || v->desc.bytes == 0) clvi_desc_copy_layout(&v->desc, want);
     for (*out = value; *out >= 0; *out = g->values[*out].conversion)
         if (clvi_desc_same_layout(&g->values[*out].desc, want)) return CLV_OK;
     CLV_TRY(append_reorder(g, value, want, out));
@@ -112,7 +112,7 @@ static const char *wanted_name(const clv_graph *g, const clvi_node *node)
         const clvi_value *v = node->in[i] < 0 ? NULL : &g->values[node->in[i]];
         if (!v || v->node < 0) continue;
         const clvi_node *from = &g->nodes[v->node];
-        if (from->cls->workspace && from->out[from->cls->workspace - 1] == node->in[i]) return v->by->name;
+        if (from->cls->workspace && from->out[from->cls->workspace - 1] == node->in[i]) return v->by ? v->by->name : NULL;
     }
     return NULL;
 }
@@ -163,8 +163,17 @@ static clv_status settle_inputs(clv_graph *g, const clvi_node *node, clvi_step *
     return CLV_OK;
 }
 
+/* Nothing to compute: only kernels that sum over empty values need to know of them. */
+static bool gives_nothing(const clv_graph *g, const clvi_node *node)
+{
+    for (int i = 0; i < node->n_out; i++)
+        if (clvi_desc_count(&g->values[node->out[i]].desc) > 0) return false;
+    return true;
+}
+
 static clv_status plan_step(clv_graph *g, const clvi_node *node)
 {
+    if (gives_nothing(g, node)) return CLV_OK;
     clvi_step step = { 0 };
     CLV_TRY(choose_kernel(g, node, &step));
     clv_status st = settle_inputs(g, node, &step);

@@ -56,7 +56,7 @@ static clv_status check_view(const clvi_value *v, const clv_view *view)
 {
     const clvi_desc *desc = &v->desc;
     char have[CLVI_SHAPE_TEXT], want[CLVI_SHAPE_TEXT];
-    CLV_CHECK(view->device == 0 && view->data, CLV_ERR_INVALID,
+    CLV_CHECK(view->device == 0 && (view->data || desc->bytes == 0), CLV_ERR_INVALID,
               "clv_graph_bind: '%s' must be in host memory and not NULL", v->name);
     CLV_CHECK(view->dtype == desc->dtype, CLV_ERR_SHAPE, "clv_graph_bind: '%s' is %s, want %s", v->name,
               clv_dtype_name(view->dtype), clv_dtype_name(desc->dtype));
@@ -149,9 +149,9 @@ clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view)
               "clv_graph_read: the value was not kept; call clv_graph_output before clv_graph_finish");
     while (value >= 0 && !clvi_desc_is_dense(&g->values[value].desc)) value = g->values[value].conversion;
     const clvi_storage *s = clvi_graph_storage(g, value);
-    CLV_CHECK(s && s->data, CLV_ERR_INTERNAL, "clv_graph_read: the value has no memory");
     const clvi_desc *desc = &g->values[value].desc;
-    *view = clv_view_dense(s->data, desc->dtype, desc->ndim, desc->shape);
+    CLV_CHECK((s && s->data) || desc->bytes == 0, CLV_ERR_INTERNAL, "clv_graph_read: the value has no memory");
+    *view = clv_view_dense(s ? s->data : NULL, desc->dtype, desc->ndim, desc->shape);
     return CLV_OK;
 }
 

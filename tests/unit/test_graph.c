@@ -387,6 +387,44 @@ static void images_come_in_nhwc_order_and_outputs_are_read_in_the_order_of_their
     clv_graph_destroy(g);
 }
 
+static void values_without_elements_are_values(void **state)
+{
+    test_env *t = *state;
+    for (int reference = 0; reference < 2; reference++) {
+        clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+        desc.reference = reference;
+        clv_graph *g = NULL;
+        assert_ok(clv_graph_create(t->ctx, &desc, &g));
+        clv_node a = matrix(g, "a", 2, 0), b = matrix(g, "b", 0, 3), c = matrix(g, "c", 2, 3);
+        clv_node none = clv_relu(g, clv_matmul(g, b, false, b, true));                     /* [0,0] */
+        clv_node y = clv_add(g, clv_matmul(g, a, false, b, false), c);                     /* c */
+        clv_node joined = clv_concat(g, (clv_node[]) { b, c }, 2, 0);                      /* c */
+        clv_node sum = clv_reduce(g, clv_mul(g, b, b), -1, false);                         /* 0 */
+        clv_graph_output(g, none);
+        clv_graph_output(g, y);
+        clv_graph_output(g, joined);
+        clv_graph_output(g, sum);
+        assert_ok(clv_graph_backward(g, clv_add(g, sum, clv_reduce(g, y, -1, false))));
+        clv_node da = clv_graph_gradient(g, a), dc = clv_graph_gradient(g, c);
+        clv_graph_output(g, da);
+        clv_graph_output(g, dc);
+        assert_ok(clv_graph_finish(g));
+        const float data[6] = { 1, 2, 3, 4, 5, 6 };
+        bind(g, a, NULL);
+        bind(g, b, data);
+        bind(g, c, data);
+        assert_ok(clv_graph_run(g));
+        assert_memory_equal(values_of(g, y), data, sizeof data);
+        assert_memory_equal(values_of(g, joined), data, sizeof data);
+        assert_near(values_of(g, sum)[0], 0, 0);
+        assert_near(values_of(g, dc)[5], 1, 0);
+        clv_view view;
+        assert_ok(clv_graph_read(g, none, &view));
+        assert_int_equal(clv_view_count(&view), 0);
+        clv_graph_destroy(g);
+    }
+}
+
 static clv_status build_and_run(clv_context *ctx, void *arg)
 {
     (void)arg;
@@ -433,5 +471,6 @@ TEST_MAIN(
     TEST(memory_that_does_not_fit_an_input_is_refused),
     TEST(a_graph_of_another_type_than_its_parameters_is_refused),
     TEST(images_come_in_nhwc_order_and_outputs_are_read_in_the_order_of_their_shape),
+    TEST(values_without_elements_are_values),
     TEST(every_refused_allocation_is_reported_and_leaks_nothing),
 )
