@@ -172,7 +172,8 @@ CLV_API clv_status clv_graph_backward(clv_graph *g, clv_node loss) CLV_NODISCARD
 /* After clv_graph_backward: the gradient of the loss with respect to a float input or any other value; CLV_NONE when the
  * loss does not depend on it. */
 CLV_API clv_node clv_graph_gradient(clv_graph *g, clv_node x);
-/* Keeps a value so that it can be read after a run. Call before finish. */
+/* Keeps a value so that it can be read after a run. Call before finish; for what goes into a relu, before backward: it may
+ * be fused away then. */
 CLV_API void clv_graph_output(clv_graph *g, clv_node x);
 
 CLV_API clv_status clv_graph_finish(clv_graph *g) CLV_NODISCARD;

@@ -50,10 +50,10 @@ typedef struct clvi_op_call {
     const void  *attr;                          /* the operation's struct from device/attr.h, or NULL */
     int          n_in, n_out;
     clvi_desc    in[CLVI_MAX_IN], out[CLVI_MAX_OUT];
-    bool         wanted[CLVI_MAX_OUT];          /* somebody reads this output; if not, it has memory for this call only */
+    bool         wanted[CLVI_MAX_OUT];          /* somebody reads this output; if not, its memory is for this call only */
     const clvi_desc *out_hint[CLVI_MAX_OUT];    /* during prepare: the layout its reader needs (a parameter's gradient),
                                                  * or NULL. Giving it saves a reorder; it may be ignored */
-    bool         in_fixed[CLVI_MAX_IN];         /* the input's layout cannot be chosen (a bound input, a laid-out parameter) */
+    bool         in_fixed[CLVI_MAX_IN];         /* the layout cannot be chosen (a bound input, a laid-out parameter) */
     void        *in_data[CLVI_MAX_IN];
     void        *out_data[CLVI_MAX_OUT];
     size_t       scratch_size;                  /* set by prepare; memory shared with other operations */

@@ -112,7 +112,8 @@ static const char *wanted_name(const clv_graph *g, const clvi_node *node)
         const clvi_value *v = node->in[i] < 0 ? NULL : &g->values[node->in[i]];
         if (!v || v->node < 0) continue;
         const clvi_node *from = &g->nodes[v->node];
-        if (from->cls->workspace && from->out[from->cls->workspace - 1] == node->in[i]) return v->by ? v->by->name : NULL;
+        const int workspace = from->cls->workspace;
+        if (workspace && from->out[workspace - 1] == node->in[i]) return v->by ? v->by->name : NULL;
     }
     return NULL;
 }
