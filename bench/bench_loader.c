@@ -83,8 +83,8 @@ static clv_status bench_one(clv_context *ctx, const clv_dataset *ds, const clv_l
         return st == CLV_OK ? CLV_ERR_INTERNAL : st;
     }
     qsort(rate, REPEATS, sizeof *rate, by_value);
-    printf("%d,%" PRId64 ",%" PRId64 ",%.0f,%.0f,%.0f\n", desc->workers, desc->batch_size, desc->views, rate[REPEATS / 2],
-           rate[0], rate[REPEATS - 1]);
+    printf("%d,%" PRId64 ",%" PRId64 ",%.0f,%.0f,%.0f\n", desc->workers, desc->batch_size, desc->views,
+           rate[REPEATS / 2], rate[0], rate[REPEATS - 1]);
     return CLV_OK;
 }
 

@@ -154,8 +154,8 @@ clv_status clvi_splits_add(clv_dataset_splits *splits, const char *path, const c
 {
     CLV_CHECK(splits->count < CLV_DATA_MAX_SPLITS, CLV_ERR_FORMAT, "'%s' has more than %d splits", path,
               CLV_DATA_MAX_SPLITS);
-    CLV_CHECK(strlen(name) < sizeof splits->name[0], CLV_ERR_FORMAT, "'%s': the split '%s' has more than %zu characters",
-              path, name, sizeof splits->name[0] - 1);
+    CLV_CHECK(strlen(name) < sizeof splits->name[0], CLV_ERR_FORMAT,
+              "'%s': the split '%s' has more than %zu characters", path, name, sizeof splits->name[0] - 1);
     int64_t at = splits->count++;
     for (; at > 0 && strcmp(splits->name[at - 1], name) > 0; at--)
         memcpy(splits->name[at], splits->name[at - 1], sizeof splits->name[at]);

@@ -48,8 +48,8 @@ clv_status clvi_decoder_begin(clv_decoder *decoder, const char *kind, int64_t he
 {
     CLV_CHECK(height >= 1 && width >= 1 && height <= CLV_DATA_MAX_SIDE && width <= CLV_DATA_MAX_SIDE &&
               height * width <= CLV_DATA_MAX_PIXELS, CLV_ERR_FORMAT,
-              "%s: %" PRId64 "x%" PRId64 " pixels; expected sides of 1 to %d and at most %" PRId64 " pixels", kind, width,
-              height, CLV_DATA_MAX_SIDE, CLV_DATA_MAX_PIXELS);
+              "%s: %" PRId64 "x%" PRId64 " pixels; expected sides of 1 to %d and at most %" PRId64 " pixels", kind,
+              width, height, CLV_DATA_MAX_SIDE, CLV_DATA_MAX_PIXELS);
     CLV_TRY(clvi_buffer_reserve(decoder->ctx, &decoder->pixels, (size_t)(height * width * 3)));
     *out = (clv_image){ decoder->pixels.data, height, width, 3, width * 3 };
     return CLV_OK;

@@ -169,8 +169,8 @@ static clv_status supervise(const job *j)
     close(pipe_end);
     reap(pid, !finished);
     CLV_CHECK(finished, CLV_ERR_FORMAT,
-              "'%s' cannot be read: the HDF5 library crashed on it or exceeded %d seconds; the file is damaged, hostile "
-              "or very large and compressed", j->path, CHILD_CPU_SECONDS);
+              "'%s' cannot be read: the HDF5 library crashed on it or exceeded %d seconds; the file is damaged, "
+              "hostile or very large and compressed", j->path, CHILD_CPU_SECONDS);
     v.message[sizeof v.message - 1] = 0;
     return v.status == CLV_OK ? CLV_OK : clvi_fail(v.status, "%s", v.message);
 }

@@ -43,8 +43,8 @@ static clv_status drop_stray_bytes(clv_decoder *decoder, const uint8_t **bytes, 
     memcpy(clean, *bytes, used);
     segment s = { 0 };
     for (size_t pos = 2; s.marker != 0xda; pos = s.end) {
-        CLV_CHECK(next_segment(*bytes, *size, pos, &s), CLV_ERR_FORMAT, "JPEG: ends before the first scan, after byte %zu",
-                  pos);
+        CLV_CHECK(next_segment(*bytes, *size, pos, &s), CLV_ERR_FORMAT,
+                  "JPEG: ends before the first scan, after byte %zu", pos);
         memcpy(clean + used, *bytes + s.start, s.end - s.start);
         used += s.end - s.start;
     }
@@ -69,7 +69,8 @@ static void cmyk_to_rgb(const uint8_t *cmyk, uint8_t *rgb, int64_t pixels)
 static clv_status decode_once(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, bool *stray)
 {
     int width = 0, height = 0, sampling = 0, space = 0;
-    const int header = tjDecompressHeader3(decoder->jpeg, bytes, (unsigned long)size, &width, &height, &sampling, &space);
+    const int header = tjDecompressHeader3(decoder->jpeg, bytes, (unsigned long)size, &width, &height, &sampling,
+                                           &space);
     *stray = header != 0 && is_stray_bytes_warning(decoder);
     CLV_CHECK(header == 0, CLV_ERR_FORMAT, "JPEG: %s", tjGetErrorStr2(decoder->jpeg));
     CLV_TRY(clvi_decoder_begin(decoder, "JPEG", height, width, out));

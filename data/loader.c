@@ -1,9 +1,9 @@
 /* loader.c: batches of augmented views, made ahead by worker threads in a ring of slots.
  *
  * A batch is known by its ordinal, epoch * steps + step. `head` is the one handed out next, `fill` the one being begun;
- * the ring has one slot more than batches are made ahead, because the caller still holds batch head - 1. All counters are
- * under one mutex; pixels are written outside it, each image by one thread. What an image becomes depends on (seed,
- * epoch, sample, view) alone, so it does not matter who makes it. */
+ * the ring has one slot more than batches are made ahead, because the caller still holds batch head - 1. All counters
+ * are under one mutex; pixels are written outside it, each image by one thread. What an image becomes depends on
+ * (seed, epoch, sample, view) alone, so it does not matter who makes it. */
 #include "data/dataset.h"
 #include "core/checked.h"
 #include "core/rng.h"
@@ -295,8 +295,8 @@ static clv_status copy_transforms(clv_loader *l)
                    : (clv_transform){ .apply = scale_to_unit, .height = l->info.height, .width = l->info.width };
         CLV_CHECK(t->apply && t->height >= 1 && t->width >= 1 && t->height <= CLV_DATA_MAX_SIDE &&
                   t->width <= CLV_DATA_MAX_SIDE, CLV_ERR_INVALID,
-                  "clv_loader_create: the transform of view %" PRId64 " gives %" PRId64 "x%" PRId64 " pixels", v, t->width,
-                  t->height);
+                  "clv_loader_create: the transform of view %" PRId64 " gives %" PRId64 "x%" PRId64 " pixels", v,
+                  t->width, t->height);
     }
     return CLV_OK;
 }

@@ -309,7 +309,8 @@ static clv_status pack_split(pack *p, int split)
     p->count = 0;
     p->spooled = 0;
     p->labelled = false;
-    CLV_CHECK(ftruncate(p->spool, 0) == 0, CLV_ERR_IO, "cannot write beside '%s': %s", p->desc->output, strerror(errno));
+    CLV_CHECK(ftruncate(p->spool, 0) == 0, CLV_ERR_IO, "cannot write beside '%s': %s", p->desc->output,
+              strerror(errno));
     for (int64_t i = 0; i < p->source_count; i++)
         if (p->sources[i].split == split) CLV_TRY(pack_source(p, &p->sources[i]));
     /* Bad images fail the pack at the end, after all were named; until then nothing is worth writing. */
@@ -354,8 +355,8 @@ static clv_status check_desc(const clv_pack_desc *d)
               "clv_pack_desc: struct_size is %zu; start from CLV_PACK_DESC_INIT", d->struct_size);
     CLV_CHECK(d->sources && d->source_count >= 1 && d->output, CLV_ERR_INVALID,
               "clv_pack: expected at least one source and an output");
-    CLV_CHECK(d->format == CLV_PACK_RAW || d->format == CLV_PACK_JPEG || d->format == CLV_PACK_ORIGINAL, CLV_ERR_INVALID,
-              "clv_pack: format %d is not known", (int)d->format);
+    CLV_CHECK(d->format == CLV_PACK_RAW || d->format == CLV_PACK_JPEG || d->format == CLV_PACK_ORIGINAL,
+              CLV_ERR_INVALID, "clv_pack: format %d is not known", (int)d->format);
     CLV_CHECK(d->size >= 0 && d->size <= 8192, CLV_ERR_INVALID, "clv_pack: size is %" PRId64 ", expected 0 to 8192",
               d->size);
     CLV_CHECK(d->quality >= 1 && d->quality <= 100, CLV_ERR_INVALID, "clv_pack: quality is %d, expected 1 to 100",

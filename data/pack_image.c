@@ -20,8 +20,8 @@ static clv_status resize_shorter_side(clvi_packer *p, clv_image *image, int64_t 
     if (shorter == size) return CLV_OK;
     const int64_t other = size * longer / shorter;
     CLV_CHECK(other <= CLV_DATA_MAX_SIDE && size * other <= CLV_DATA_MAX_PIXELS, CLV_ERR_UNSUPPORTED,
-              "resizing %" PRId64 "x%" PRId64 " to a shorter side of %" PRId64 " gives %" PRId64 " pixels on the other", w,
-              h, size, other);
+              "resizing %" PRId64 "x%" PRId64 " to a shorter side of %" PRId64 " gives %" PRId64 " pixels on the other",
+              w, h, size, other);
     return clvi_resize(p->ctx, &p->resizer, image, h <= w ? size : other, h <= w ? other : size, image);
 }
 
@@ -109,7 +109,8 @@ static clv_status pack_original(clvi_packer *p, const clv_pack_desc *desc, clvi_
 void clvi_pack_image(clvi_packer *packer, const clv_pack_desc *desc, clvi_packed *item)
 {
     item->height = item->width = item->channels = 0;
-    item->status = desc->format == CLV_PACK_ORIGINAL ? pack_original(packer, desc, item) : pack_pixels(packer, desc, item);
+    const bool original = desc->format == CLV_PACK_ORIGINAL;
+    item->status = original ? pack_original(packer, desc, item) : pack_pixels(packer, desc, item);
     if (item->status != CLV_OK) snprintf(item->message, sizeof item->message, "%s", clv_error_message());
 }
 

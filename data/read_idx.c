@@ -1,5 +1,5 @@
-/* read_idx.c: the IDX format of MNIST and Fashion-MNIST, plain or gzip. The header (big-endian): 0, 0, type 8, number of
- * dimensions, the dimensions; then unsigned bytes. Labels lie in a file of their own, paired by name. */
+/* read_idx.c: the IDX format of MNIST and Fashion-MNIST, plain or gzip. The header (big-endian): 0, 0, type 8, number
+ * of dimensions, the dimensions; then unsigned bytes. Labels lie in a file of their own, paired by name. */
 #include "data/dataset.h"
 #include "core/checked.h"
 #include "data/parse.h"
@@ -56,7 +56,8 @@ static bool find_split(const char *folder, const char *split, const char **prefi
 {
     for (size_t i = 0; i < CLVI_COUNT(split_names); i++) {
         *prefix = split_names[i].prefix;
-        if (strcmp(split, split_names[i].split) == 0 && find_file(folder, *prefix, image_names, path, size)) return true;
+        const bool wanted = strcmp(split, split_names[i].split) == 0;
+        if (wanted && find_file(folder, *prefix, image_names, path, size)) return true;
     }
     return false;
 }

@@ -1,6 +1,6 @@
-/* read_imagefolder.c: FOLDER/[split/]class/.../picture.jpg, as torchvision's ImageFolder reads it: classes are the sorted
- * names of the folders, pictures of a class come in order of folder and name. A folder that holds pictures and no
- * folders is a set without labels. */
+/* read_imagefolder.c: FOLDER/[split/]class/.../picture.jpg, as torchvision's ImageFolder reads it: classes are the
+ * sorted names of the folders, pictures of a class come in order of folder and name. A folder that holds pictures and
+ * no folders is a set without labels. */
 #include "data/dataset.h"
 #include "core/checked.h"
 #include "data/decode.h"
@@ -166,8 +166,8 @@ static clv_status list_classes(clv_dataset *ds, listing *classes, listing *pictu
         const char *name = classes->text + classes->at[c];
         first[c] = pictures->count;
         CLV_TRY(list_class(ds->path, name, 1, pictures));
-        CLV_CHECK(pictures->count > first[c], CLV_ERR_FORMAT, "'%s/%s': the class holds no picture (%s)", ds->path, name,
-                  ".jpg, .jpeg, .png");
+        CLV_CHECK(pictures->count > first[c], CLV_ERR_FORMAT,
+                  "'%s/%s': the class holds no picture (.jpg, .jpeg, .png)", ds->path, name);
         listing_sort(pictures, first[c]);
     }
     first[classes->count] = pictures->count;

@@ -85,8 +85,8 @@ static clv_status read_i64(survey *s, const char *name, int64_t expected, int64_
     clvi_h5_info info;
     void *memory = NULL;
     CLV_TRY(stat_member(s, name, 1, CLV_I64, full, sizeof full, &info));
-    CLV_CHECK(info.shape[0] == expected, CLV_ERR_FORMAT, "'%s': data set '%s' has %" PRId64 " entries, expected %" PRId64,
-              s->path, full, info.shape[0], expected);
+    CLV_CHECK(info.shape[0] == expected, CLV_ERR_FORMAT,
+              "'%s': data set '%s' has %" PRId64 " entries, expected %" PRId64, s->path, full, info.shape[0], expected);
     CLV_TRY(append(s, expected * 8, at, &memory));
     const clv_view dst = clv_view_1d(memory, CLV_I64, expected);
     return clvi_h5_read(s->h5, full, &dst);
@@ -136,7 +136,8 @@ static clv_status survey_encoded(survey *s)
               "'%s': data set '%s' has %" PRId64 " entries; expected one more than there are images", s->path, full,
               info.shape[0]);
     CLV_TRY(read_i64(s, "offsets", info.shape[0], &s->head.offsets_at));
-    CLV_TRY(stat_member(s, has_member(s->h5, s->split, "bytes") ? "bytes" : "jpeg", 1, CLV_U8, full, sizeof full, &info));
+    const char *name = has_member(s->h5, s->split, "bytes") ? "bytes" : "jpeg";
+    CLV_TRY(stat_member(s, name, 1, CLV_U8, full, sizeof full, &info));
     s->head.blob_size = info.shape[0];
     CLV_CHECK(s->head.blob_size >= 1, CLV_ERR_FORMAT, "'%s': data set '%s' is empty", s->path, full);
     return take_blob(s, full, &info);

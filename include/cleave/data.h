@@ -45,7 +45,7 @@ typedef struct clv_dataset_info {
  * Errors: CLV_ERR_IO if a file cannot be read; CLV_ERR_FORMAT, naming file and expectation, if it is damaged or of no
  * known kind; CLV_ERR_INVALID if there is no such split (the message lists those there are); CLV_ERR_UNSUPPORTED for
  * an image format this library does not decode; CLV_ERR_NOMEM. *out is NULL on error.
- * HDF5 files are parsed in a child process, so that a hostile one cannot take this process down; see docs/formats.md. */
+ * HDF5 files are parsed in a child process, so that a hostile one cannot take this process down: docs/formats.md. */
 CLV_API clv_status clv_dataset_open(clv_context *ctx, const char *path, const char *split, clv_dataset **out)
     CLV_NODISCARD;
 

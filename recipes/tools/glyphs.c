@@ -255,7 +255,8 @@ int main(int argc, char **argv)
     for (int f = 0; f < s.count; f++)
         printf("%d\t%s\t%s\t%s\n", f, s.families[f].name, s.families[f].style, is_test(f) ? "test" : "train");
     const int done = write_set(&s, argv[1], draws);
-    if (!done) fprintf(stderr, "glyphs: cannot write '%s': %d families are too few, or the file is refused\n", argv[1], s.count);
+    if (!done)
+        fprintf(stderr, "glyphs: cannot write '%s': %d families are too few, or no permission\n", argv[1], s.count);
     for (int f = 0; f < s.count; f++) {
         free(s.families[f].name);
         free(s.families[f].style);

@@ -12,7 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static inline clv_context *fuzz_context(void)
 {
     static clv_context *ctx;
-    if (!ctx && clv_context_create(&(clv_context_desc){ .struct_size = sizeof(clv_context_desc), .threads = 1 }, &ctx)) abort();
+    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+    desc.threads = 1;
+    if (!ctx && clv_context_create(&desc, &ctx) != CLV_OK) abort();
     return ctx;
 }
 

@@ -51,7 +51,8 @@ size_t picture_png(int64_t i, int height, int width, uint8_t *out, size_t capaci
     int error = 0;
     spng_set_option(png, SPNG_ENCODE_TO_BUFFER, 1);
     spng_set_ihdr(png, &header);
-    assert_int_equal(spng_encode_image(png, rgb, (size_t)height * (size_t)width * 3, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE), 0);
+    const size_t raw = (size_t)height * (size_t)width * 3;
+    assert_int_equal(spng_encode_image(png, rgb, raw, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE), 0);
     void *bytes = spng_get_png_buffer(png, &size, &error);
     assert_true(bytes && size <= capacity);
     memcpy(out, bytes, size);
@@ -116,7 +117,8 @@ void picture_write_encoded_h5(test_env *t, const char *path, int64_t count)
     for (int64_t i = 0; i < count; i++) {
         uint8_t *to = bytes + offsets[i];
         const size_t left = capacity - (size_t)offsets[i];
-        const size_t size = i % 2 ? picture_png(i, (int)(16 + i), 20, to, left) : picture_jpeg(i, (int)(16 + i), 20, to, left);
+        const int height = (int)(16 + i);
+        const size_t size = i % 2 ? picture_png(i, height, 20, to, left) : picture_jpeg(i, height, 20, to, left);
         offsets[i + 1] = offsets[i] + (int64_t)size;
     }
     const clv_view blob = clv_view_1d(bytes, CLV_U8, offsets[count]);

@@ -188,7 +188,8 @@ static void damaged_idx_files_are_refused(void **state)
     assert_fails(open_set(t, name, NULL, &ds), CLV_ERR_FORMAT, "expected images (3 or 4 dimensions), got 1");
     assert_ok(clvi_file_write(test_path(t, "train-labels-idx1-ubyte"), bytes, n));
     assert_ok(clvi_file_write(path, bytes, idx_images(bytes, 6)));
-    assert_fails(open_set(t, name, NULL, &ds), CLV_ERR_FORMAT, "holds 7 labels in 1 dimensions, but there are 6 images");
+    assert_fails(open_set(t, name, NULL, &ds), CLV_ERR_FORMAT,
+                 "holds 7 labels in 1 dimensions, but there are 6 images");
 }
 
 static void a_gzip_bomb_or_damaged_gzip_is_refused(void **state)

@@ -66,7 +66,8 @@ static void the_exif_orientation_is_applied_only_when_asked(void **state)
 {
     test_env *t = *state;
     /* Stored 2 x 3: where the first stored pixel (top left) must come out, as (y, x), for each orientation. */
-    static const int place[9][2] = { { 0, 0 }, { 0, 0 }, { 0, 2 }, { 1, 2 }, { 1, 0 }, { 0, 0 }, { 0, 1 }, { 2, 1 }, { 2, 0 } };
+    static const int place[9][2] = { { 0, 0 }, { 0, 0 }, { 0, 2 }, { 1, 2 }, { 1, 0 },
+                                     { 0, 0 }, { 0, 1 }, { 2, 1 }, { 2, 0 } };
     static uint8_t jpeg[20000];
     clv_decoder *plain = new_decoder(t, false), *upright = new_decoder(t, true);
     /* Blocks of 16 x 16 so that JPEG keeps them apart: one white block at the top left of a black 2 x 3 board. */

@@ -243,7 +243,8 @@ static void sources_that_do_not_fit_are_refused(void **state)
     clv_pack_desc d = desc_for(sources, 2, out, CLV_PACK_RAW);
     assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_SHAPE, "b.h5' has 1");
     picture_write_h5(t, sources[1], "train", 4, 5, 4, 3, true);
-    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_SHAPE, "b.h5/train [0]' has 4x5 pixels, images before it 4x4");
+    assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_SHAPE,
+                 "b.h5/train [0]' has 4x5 pixels, images before it 4x4");
     d.format = CLV_PACK_ORIGINAL;
     assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_INVALID, "holds pixels, not encoded files");
     d = desc_for(sources, 2, out, CLV_PACK_RAW);
