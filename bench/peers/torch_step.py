@@ -17,8 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 LOSS_TOLERANCE = 1e-4      # relative
-GRADIENT_TOLERANCE = 1e-3  # relative to the norm of each gradient
-LARGE = 1e-3               # gradients below this part of the largest norm are rounding, not signal
+GRADIENT_FACTOR = 2        # times the error PyTorch itself makes
 
 
 class Block(nn.Module):
@@ -81,23 +80,38 @@ def load(net, records):
                 value.copy_(records["param:" + name])
 
 
-def check(net, loss, records):
-    failures = 0
-    want = records["loss"].item()
-    error = abs(loss - want) / abs(want)
-    print(f"loss {loss:.7f}, cleave {want:.7f}, relative difference {error:.2e}")
-    failures += not error <= LOSS_TOLERANCE
-    largest = max(p.grad.norm().item() for p in net.parameters())
-    worst = (0.0, "")
-    for name, p in net.named_parameters():
-        got, expected = p.grad, records["grad:" + name]
-        scale = max(expected.norm().item(), LARGE * largest)
-        error = (got - expected).norm().item() / scale
-        worst = max(worst, (error, name))
-        failures += not error <= GRADIENT_TOLERANCE
-    print(f"{len(list(net.parameters()))} gradients, largest relative difference {worst[0]:.2e} ({worst[1]})")
-    if failures:
-        sys.exit(f"{failures} values differ: this is not the same step")
+def step_in(net, records, dtype, channels_last):
+    """Loss and gradients of the exported step, computed in dtype."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    load(net, records)
+    net = net.to(dtype=dtype).to(memory_format=layout)
+    images = records["images"].permute(0, 3, 1, 2).to(dtype=dtype).contiguous(memory_format=layout)
+    loss = F.cross_entropy(net(images), records["targets"].long())
+    loss.backward()
+    return loss.item(), {name: p.grad.double() for name, p in net.named_parameters()}
+
+
+def errors(gradients, truth):
+    return [((gradients[name] - value).norm() / value.norm()).item() for name, value in truth.items()]
+
+
+def check(args):
+    """In float32 the gradients of a deep network with ReLU and batch norm carry errors of 1e-3 and more, whoever computes
+    them: so all are held against float64, and ours may be off by no more than twice what PyTorch's are."""
+    records = read_records(args.check)
+    exact, truth = step_in(ResNet18(args.stem).train(), records, torch.float64, False)
+    ours = records["loss"].item()
+    mine = errors({name: records["grad:" + name].double() for name in truth}, truth)
+    theirs = []
+    print(f"float64      loss {exact:.7f}, errors of {len(truth)} gradients against it, median and largest:")
+    for name, channels_last in (("torch", False), ("torch nhwc", True)):
+        loss, gradients = step_in(ResNet18(args.stem).train(), records, torch.float32, channels_last)
+        error = errors(gradients, truth)
+        theirs += error
+        print(f"{name:12} loss {loss:.7f}  {statistics.median(error):.1e} {max(error):.1e}")
+    print(f"cleave       loss {ours:.7f}  {statistics.median(mine):.1e} {max(mine):.1e}")
+    if not (abs(ours - exact) <= LOSS_TOLERANCE * abs(exact) and max(mine) <= GRADIENT_FACTOR * max(theirs)):
+        sys.exit("this is not the same step")
 
 
 def main():
@@ -114,15 +128,14 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
 
+    if args.check:
+        check(args)
+        return
+
     torch.manual_seed(1)
     net = ResNet18(args.stem).train()
     images = torch.rand(args.batch, 3, args.size, args.size) * 2 - 1
     targets = torch.arange(args.batch) % 10
-    records = None
-    if args.check:
-        records = read_records(args.check)
-        load(net, records)
-        images, targets = records["images"].permute(0, 3, 1, 2).contiguous(), records["targets"].long()
     if args.channels_last:
         net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
@@ -132,19 +145,15 @@ def main():
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(net(images), targets)
         loss.backward()
-        value = loss.item()
-        if records is None:
-            optimizer.step()
-        return time.perf_counter() - start, value
+        optimizer.step()
+        return time.perf_counter() - start
 
-    if args.check:
-        check(net, step()[1], records)
-    elif args.serve:
+    if args.serve:
         for _ in sys.stdin:
-            print(f"{step()[0]:.6f}", flush=True)
+            print(f"{step():.6f}", flush=True)
     else:
         step(), step()
-        seconds = sorted(step()[0] for _ in range(args.steps))
+        seconds = sorted(step() for _ in range(args.steps))
         print(f"step,resnet18,{args.stem},size={args.size},batch={args.batch},threads={torch.get_num_threads()},"
               f"torch={torch.__version__},median_s={statistics.median(seconds):.4f},min_s={seconds[0]:.4f},"
               f"max_s={seconds[-1]:.4f},images_per_s={args.batch / statistics.median(seconds):.1f}")
