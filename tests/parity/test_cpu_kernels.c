@@ -3,13 +3,11 @@
 #include "core/checked.h"
 #include "device/attr.h"
 #include "device/device.h"
+#include "tests/support/isa.h"
 #include "tests/support/test.h"
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define VARIANTS 4
 
@@ -465,21 +463,7 @@ static int run_all(void)
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
-/* The instruction set is chosen once a process: each gets its own. */
 int main(void)
 {
-    static const char *const isas[] = { "plain", "avx2", "avx512" };
-    int failed = 0;
-    for (size_t i = 0; i < CLVI_COUNT(isas); i++) {
-        fflush(NULL);
-        const pid_t child = fork();
-        if (child == 0) {
-            setenv("CLEAVE_CPU_ISA", isas[i], 1);
-            print_message("instruction set: %s\n", isas[i]);
-            exit(run_all() != 0);
-        }
-        int status = 1;
-        if (child < 0 || waitpid(child, &status, 0) != child || status != 0) failed = 1;
-    }
-    return failed;
+    return test_each_isa(run_all);
 }

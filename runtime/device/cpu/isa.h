@@ -86,13 +86,13 @@ CLVI_INLINE double clvi_total8(const clvi_v8d *v)
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
-/* e^x for x <= 0, 0 below the smallest normal float, NaN for NaN; relative error below 2e-7.
+/* e^x, 0 below the smallest normal float, inf above the largest, NaN for NaN; relative error below 2e-7.
  * x = n ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite), e^r by its Taylor polynomial of degree 7. */
 CLVI_INLINE void clvi_exp16(clvi_v16f *v)
 {
     const float round = 12582912.0f;   /* 1.5 * 2^23: adding it leaves an integer in the low bits */
     const clvi_v16f x = *v;
-    const clvi_v16i zero = x < -87.0f;
+    const clvi_v16i zero = x < -87.0f, infinite = x > 88.3f;
     const clvi_v16f shifted = x * 1.44269504f + round;
     const clvi_v16f n = shifted - round;
     const clvi_v16f r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -107,7 +107,9 @@ CLVI_INLINE void clvi_exp16(clvi_v16f *v)
     bits = (bits + 127) << 23;         /* 2^n: what `round` left above the low bits is shifted out */
     clvi_v16f power;
     memcpy(&power, &bits, sizeof power);
-    const clvi_v16f e = p * power, nothing = { 0 };
+    clvi_v16f e = p * power;
+    const clvi_v16f nothing = { 0 }, everything = nothing + __builtin_inff();
+    clvi_select16(&e, &infinite, &everything, &e);
     clvi_select16(v, &zero, &nothing, &e);
 }
 

@@ -1,0 +1,9 @@
+/* isa.h: runs a test program once for each instruction set the CPU kernels are compiled for. */
+#ifndef CLEAVE_TESTS_SUPPORT_ISA_H
+#define CLEAVE_TESTS_SUPPORT_ISA_H
+
+/* Calls run_all in a process of its own for plain, avx2 and avx512 (the choice is made once a process; what the machine
+ * lacks falls back). Returns 0 when all did. Call before anything that starts threads. */
+int test_each_isa(int (*run_all)(void));
+
+#endif
