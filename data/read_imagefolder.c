@@ -66,6 +66,7 @@ static int by_folder_and_name(const void *a, const void *b, void *text)
 
 static void listing_sort(listing *l, int64_t from)
 {
+    if (l->count == from) return;   /* there may be no array at all */
     qsort_r(l->at + from, (size_t)(l->count - from), sizeof *l->at, by_folder_and_name, l->text);
 }
 
