@@ -5,7 +5,8 @@ ifeq ($(CONFIG),release)
 META_TESTS := $(sort $(wildcard tests/meta/*.sh))
 endif
 CLI_TESTS  := $(sort $(wildcard tests/cli/*.sh tests/cli/*.case))
-ALL_TESTS   = $(TESTS) $(EXTRA_TESTS) $(META_TESTS) $(CLI_TESTS)
+FAULT_TESTS := $(sort $(wildcard tests/fault/*.sh))
+ALL_TESTS   = $(TESTS) $(EXTRA_TESTS) $(META_TESTS) $(CLI_TESTS) $(FAULT_TESTS)
 
 # Compute threads sleep, not spin, between loops: tests run side by side and share the cores.
 TEST_ENV := BUILD=$(BUILD) CLEAVE=$(CURDIR)/$(BUILD)/cleave CC='$(CC)' OMP_WAIT_POLICY=passive
@@ -45,11 +46,13 @@ valgrind-run: $(VALGRIND_TESTS)
 	@TEST_WRAP='$(VALGRIND)' DNNL_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell CLEAVE_CPU_ISA=avx2 OMP_NUM_THREADS=2 \
 	    $(RUN_TESTS) -t 600 $(VALGRIND_TESTS)
 
-torture: ## the fault tests at full depth: every allocation and every write fails once (CLEAVE_TORTURE=1)
+# Scripts kill the release command: what counts there is how many moments are tried.
+torture: ## the fault tests at full depth: every allocation and every write fails once, 50 kills (CLEAVE_TORTURE=1)
 	$(NEED) build test
+	+@$(SUBMAKE) $(JOBS) CONFIG=release build/release/cleave
 	+@$(SUBMAKE) $(JOBS) CONFIG=asan TEST_LIMIT=3600 torture-run
 
 .PHONY: torture-run
 TORTURE_TESTS := $(filter $(BUILD)/tests/fault/%,$(TESTS))
 torture-run: $(TORTURE_TESTS)
-	@CLEAVE_TORTURE=1 $(RUN_TESTS) $(TORTURE_TESTS)
+	@CLEAVE_TORTURE=1 $(RUN_TESTS) $(TORTURE_TESTS) $(FAULT_TESTS)

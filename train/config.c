@@ -131,15 +131,17 @@ void clv_config_destroy(clv_config *config)
     if (config) clvi_free(config->ctx, config);
 }
 
-static clv_status set(clv_config *config, const char *what, const char *name, const char *value)
+static clv_status set(clv_config *config, int source, const char *what, const char *name, const char *value)
 {
-    return clvi_option_set(clvi_settings_table, &config->settings, what, resolve(name), value);
+    CLV_TRY(clvi_option_set(clvi_settings_table, &config->settings, what, resolve(name), value));
+    config->source[clvi_settings_find(name) - clvi_settings_table] = (uint8_t)source;
+    return CLV_OK;
 }
 
 clv_status clv_config_set(clv_config *config, const char *name, const char *value)
 {
     CLV_CHECK(config && name && value, CLV_ERR_INVALID, "clv_config_set: an argument is NULL");
-    return set(config, "configuration", name, value);
+    return set(config, CLVI_FROM_CALLER, "configuration", name, value);
 }
 
 clv_status clv_config_get(const clv_config *config, const char *name, char *text, size_t size)
@@ -175,7 +177,7 @@ clv_status clv_config_env(clv_config *config)
         char name[64] = "";
         CLV_CHECK(length - 7 < sizeof name, CLV_ERR_INVALID, "environment: %.80s is no option", *e);
         for (size_t i = 7; i < length; i++) name[i - 7] = (char)tolower((unsigned char)(*e)[i]);
-        CLV_TRY(set(config, "environment", name, equals + 1));
+        CLV_TRY(set(config, CLVI_FROM_ENVIRONMENT, "environment", name, equals + 1));
     }
     return CLV_OK;
 }

@@ -56,10 +56,17 @@ extern const clvi_option clvi_settings_table[];
 /* The option a name or alias stands for, or NULL. */
 const clvi_option *clvi_settings_find(const char *name);
 
+/* Who set an option last: the weakest first. */
+enum { CLVI_FROM_DEFAULT, CLVI_FROM_FILE, CLVI_FROM_ENVIRONMENT, CLVI_FROM_CALLER };
+
 struct clv_config {
     clv_context  *ctx;
     clvi_settings settings;
+    uint8_t       source[CLVI_MAX_SETTINGS];    /* by index of the table */
 };
+
+/* Refuses settings that cannot act, beside what switches them off: CLV_ERR_INVALID. (rules.c) */
+clv_status clvi_config_check(const clv_config *config) CLV_NODISCARD;
 
 /* The configuration as YAML text (clvi_free it), and from such text: the form inside a checkpoint. `what` opens messages. */
 clv_status clvi_config_text(const clv_config *config, char **text) CLV_NODISCARD;

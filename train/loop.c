@@ -29,27 +29,32 @@ static bool tell(clv_trainer *t, const clv_progress *p)
     return !t->stop;
 }
 
-/* Names the first gradient that is not finite. */
-static clv_status not_finite(clv_trainer *t, double loss)
+clv_status clvi_trainer_not_finite(clv_trainer *t, clv_param_part part, const char **name)
 {
     clv_params *params = t->method->cls->params(t->method, false);
-    for (int64_t i = 0; i < clv_params_count(params); i++) {
+    *name = NULL;
+    for (int64_t i = 0; i < clv_params_count(params) && !*name; i++) {
         clv_param_info info;
         CLV_TRY(clv_params_info(params, i, &info));
         if (info.kind != CLV_PARAM_TRAINABLE) continue;
-        clv_view g = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
-        g.data = clvi_calloc(t->ctx, (size_t)clv_view_count(&g), sizeof(float));
-        if (!g.data) return CLV_ERR_NOMEM;
-        const clv_status st = clv_params_read(params, i, CLV_PARAM_GRADIENT, &g);
-        const bool finite = st != CLV_OK || clvi_flat_all_finite(t->ctx, CLV_F32, clv_view_count(&g), g.data);
-        clvi_free(t->ctx, g.data);
+        clv_view values = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
+        values.data = clvi_calloc(t->ctx, (size_t)clv_view_count(&values), sizeof(float));
+        if (!values.data) return CLV_ERR_NOMEM;
+        const clv_status st = clv_params_read(params, i, part, &values);
+        if (st == CLV_OK && !clvi_flat_all_finite(t->ctx, CLV_F32, clv_view_count(&values), values.data)) *name = info.name;
+        clvi_free(t->ctx, values.data);
         CLV_TRY(st);
-        if (!finite)
-            return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": the gradient of '%s' is not finite (loss %g)",
-                             t->at.epoch + 1, t->at.step + 1, info.name, loss);
     }
-    return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": the loss is %g", t->at.epoch + 1, t->at.step + 1,
-                     loss);
+    return CLV_OK;
+}
+
+/* Fails; names the first gradient that is not finite. */
+static clv_status not_finite(clv_trainer *t, double loss)
+{
+    const char *name = NULL;
+    CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_GRADIENT, &name));
+    return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": %s%s%s is not finite (loss %g)", t->at.epoch + 1,
+                     t->at.step + 1, name ? "the gradient of '" : "the loss", name ? name : "", name ? "'" : "", loss);
 }
 
 static double key_momentum(const clv_trainer *t)
@@ -205,7 +210,7 @@ clv_status clv_trainer_run(clv_trainer *t)
 {
     CLV_CHECK(t, CLV_ERR_INVALID, "clv_trainer_run: trainer must not be NULL");
     char path[CLVI_PATH_SIZE + 16];
-    CLV_TRY(clvi_mkdirs(t->settings->results_dir));
+    CLV_TRY(clvi_rundir_claim(t));
     snprintf(path, sizeof path, "%s/config.yaml", t->settings->results_dir);
     CLV_TRY(clv_config_save(t->config, path));
     if (!t->log) CLV_TRY(clvi_runlog_open(t->ctx, t->settings->results_dir, t->at.total, t->at.epoch, &t->log));

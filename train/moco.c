@@ -35,6 +35,7 @@ typedef struct moco {
     float               *shuffled;              /* [B, image] the key batch in the order the groups see it */
     int64_t             *order;                 /* [B] */
     float               *keys[2], *queries;     /* [B,D], in the order of the batch; keys[1]: symmetric only */
+    float               *mix;                   /* scratch of running statistics that follow the query's */
     void                *sum;                   /* symmetric: gradient arena of the first direction */
     size_t               sum_size;
 } moco;
@@ -140,6 +141,7 @@ static void moco_destroy(clvi_method *base)
     clvi_free(ctx, m->keys[0]);
     clvi_free(ctx, m->keys[1]);
     clvi_free(ctx, m->queries);
+    clvi_free(ctx, m->mix);
     clvi_free(ctx, m);
 }
 
@@ -157,6 +159,8 @@ static clv_status moco_init(moco *m, const clvi_method_setup *setup)
     CLV_TRY(clv_params_init(m->query_params, (uint64_t)s->seed));
     CLV_TRY(key_graph(m, setup));
     CLV_TRY(clvi_optimizer_create(m->query_params, setup->ctx, s, &m->optimizer));
+    m->mix = clvi_calloc(setup->ctx, (size_t)clvi_weights_mix_scratch(m->key_params), sizeof(float));
+    if (!m->mix) return CLV_ERR_NOMEM;
     if (!s->symmetric) return CLV_OK;
     m->sum_size = clvi_params_arena_size(m->query_params);
     m->sum = clvi_arena_alloc(setup->ctx, m->sum_size);
@@ -216,9 +220,8 @@ static clv_status follow(moco *m, double momentum)
     CLV_TRY(clv_params_flat(m->query_params, CLV_PARAM_VALUE, &q));
     clvi_flat_ema(m->base.ctx, k.dtype, clv_view_count(&k), k.data, q.data, momentum);
     switch (m->settings->bn_buffers) {
-    case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(m->base.ctx, m->key_params, m->query_params, 1.0);
-    case CLVI_BN_BUFFERS_AVERAGE:
-        return clvi_weights_mix_buffers(m->base.ctx, m->key_params, m->query_params, 1.0 - momentum);
+    case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(m->key_params, m->query_params, 1.0, m->mix);
+    case CLVI_BN_BUFFERS_AVERAGE: return clvi_weights_mix_buffers(m->key_params, m->query_params, 1.0 - momentum, m->mix);
     default: return CLV_OK;
     }
 }

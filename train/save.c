@@ -1,6 +1,7 @@
 /* save.c: the checkpoints of a run directory: last.h5 and the one before it (previous.h5), best.h5, checkpoint_NNNN.h5. */
 #include "train/trainer.h"
 #include "core/checked.h"
+#include "device/cpu/flat.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,11 +17,23 @@ static void run_path(const clv_trainer *t, const char *name, char *path)
     snprintf(path, FILE_PATH_SIZE, "%s/%s", t->settings->results_dir, name);
 }
 
+/* A step's update can leave the finite numbers only after its loss was looked at. */
+static clv_status check_finite(clv_trainer *t)
+{
+    clv_view values;
+    const char *name = NULL;
+    CLV_TRY(clv_params_flat(t->method->cls->params(t->method, false), CLV_PARAM_VALUE, &values));
+    if (clvi_flat_all_finite(t->ctx, values.dtype, clv_view_count(&values), values.data)) return CLV_OK;
+    CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_VALUE, &name));
+    return clvi_fail(CLV_ERR_NUMERIC, "after %" PRId64 " steps: parameter '%s' is not finite", t->at.total, name ? name : "?");
+}
+
 static clv_status save(clv_trainer *t, const char *name)
 {
     char path[FILE_PATH_SIZE];
     run_path(t, name, path);
     clvi_h5 *h5 = NULL;
+    CLV_TRY(check_finite(t));
     CLV_TRY(clvi_checkpoint_begin(t->config, path, &t->at, t->info.channels, t->eval_aug, &h5));
     const clv_status st = t->method->cls->write(t->method, h5);
     if (st != CLV_OK) {
@@ -32,11 +45,14 @@ static clv_status save(clv_trainer *t, const char *name)
 
 clv_status clvi_save_last(clv_trainer *t)
 {
-    char last[FILE_PATH_SIZE], previous[FILE_PATH_SIZE];
+    char next[FILE_PATH_SIZE], last[FILE_PATH_SIZE], previous[FILE_PATH_SIZE];
+    run_path(t, "next.h5", next);
     run_path(t, "last.h5", last);
     run_path(t, "previous.h5", previous);
+    CLV_TRY(save(t, "next.h5"));                           /* whole before any other one is touched */
     CLV_CHECK(rename(last, previous) == 0 || errno == ENOENT, CLV_ERR_IO, "cannot rename '%s': %s", last, strerror(errno));
-    return save(t, "last.h5");
+    CLV_CHECK(rename(next, last) == 0, CLV_ERR_IO, "cannot rename '%s': %s", next, strerror(errno));
+    return CLV_OK;
 }
 
 clv_status clvi_save_best(clv_trainer *t)
@@ -135,7 +151,7 @@ static clv_status try_load(clv_trainer *t, const char *name, bool *loaded, int *
 clv_status clvi_resume(clv_trainer *t)
 {
     const char *resume = t->settings->resume;
-    if (!resume[0]) return CLV_OK;
+    if (!resume[0]) return clvi_rundir_check_unused(t);
     if (strcmp(resume, "auto") != 0) return load(t, resume);
     bool loaded = false;
     int damaged = 0;

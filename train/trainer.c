@@ -117,6 +117,7 @@ static clv_status build(clv_trainer *t, const clv_config *config)
     t->config->settings = config->settings;
     t->settings = &t->config->settings;
     CLV_CHECK(t->settings->results_dir[0], CLV_ERR_INVALID, "no run directory given (results-dir)");
+    CLV_TRY(clvi_config_check(config));
     t->at.knn_best = -1.0;
     CLV_TRY(make_schedule(t));
     CLV_TRY(open_data(t));
@@ -135,6 +136,7 @@ clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_pr
     t->ctx = ctx;
     t->progress = progress;
     t->user = user;
+    t->directory = -1;
     const clv_status st = build(t, config);
     if (st != CLV_OK) {
         clv_trainer_destroy(t);
@@ -149,6 +151,7 @@ void clv_trainer_destroy(clv_trainer *t)
     if (!t) return;
     clvi_monitor_release(t);
     clvi_runlog_close(t->log);
+    clvi_rundir_release(t);
     clv_loader_destroy(t->loader);
     if (t->method) t->method->cls->destroy(t->method);
     clv_augment_destroy(t->augment);

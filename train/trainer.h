@@ -1,5 +1,5 @@
-/* trainer.h: the trainer's inside, shared by its three parts: building (trainer.c), the loop (loop.c) and what it measures
- * and keeps along the way (monitor.c, save.c). */
+/* trainer.h: the trainer's inside, shared by its parts: building (trainer.c), the loop (loop.c), and what it measures and
+ * keeps along the way (monitor.c, save.c) and where (rundir.c). */
 #ifndef CLVI_TRAIN_TRAINER_H
 #define CLVI_TRAIN_TRAINER_H
 
@@ -28,6 +28,7 @@ struct clv_trainer {
     clvi_method      *method;
     clv_encoder      *encoder;       /* of the monitor, over the method's query parameters */
     clvi_runlog      *log;
+    int               directory;     /* the run directory, locked; -1: not yet */
 
     clvi_position     at;
     int64_t           steps_per_epoch;
@@ -43,6 +44,12 @@ struct clv_trainer {
     clvi_score_meter  scores;
 };
 
+/* rundir.c. Makes the run directory, locks it against another trainer, and removes temporary files that killed ones left. */
+clv_status clvi_rundir_claim(clv_trainer *t) CLV_NODISCARD;
+void clvi_rundir_release(clv_trainer *t);
+/* Refuses to start anew over an earlier run. */
+clv_status clvi_rundir_check_unused(const clv_trainer *t) CLV_NODISCARD;
+
 /* Tells the user something. */
 void clvi_trainer_note(clv_trainer *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -52,7 +59,10 @@ clv_status clvi_monitor_knn(clv_trainer *t, double *top1) CLV_NODISCARD;
 clv_status clvi_monitor_step(clv_trainer *t, const clvi_step_result *step, clv_progress *p) CLV_NODISCARD;
 void clvi_monitor_release(clv_trainer *t);
 
-/* save.c: checkpoints of the run directory. */
+/* The first trainable parameter whose values (or gradients) are not all finite, or NULL. */
+clv_status clvi_trainer_not_finite(clv_trainer *t, clv_param_part part, const char **name) CLV_NODISCARD;
+
+/* save.c: checkpoints of the run directory. A network that is not finite is not saved: CLV_ERR_NUMERIC. */
 clv_status clvi_save_last(clv_trainer *t) CLV_NODISCARD;
 clv_status clvi_save_best(clv_trainer *t) CLV_NODISCARD;
 clv_status clvi_save_numbered(clv_trainer *t) CLV_NODISCARD;

@@ -1,5 +1,6 @@
 /* weights.c: parameters and optimiser state to HDF5 and back. */
 #include "train/weights.h"
+#include "core/checked.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -98,22 +99,35 @@ static clv_status mix_buffer(clv_params *to, const clv_params *from, int64_t i, 
     return clv_params_write(to, i, a);
 }
 
-clv_status clvi_weights_mix_buffers(clv_context *ctx, clv_params *to, const clv_params *from, double weight)
+/* Entries of parameter i if it is a buffer, else 0; its shape into `plain`. */
+static int64_t buffer_size(const clv_params *params, int64_t i, clv_view *plain)
+{
+    clv_param_info info;
+    if (clv_params_info(params, i, &info) != CLV_OK || info.kind != CLV_PARAM_BUFFER) return 0;
+    *plain = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
+    return clv_view_count(plain);
+}
+
+int64_t clvi_weights_mix_scratch(const clv_params *params)
+{
+    int64_t largest = 0;
+    for (int64_t i = 0; i < clv_params_count(params); i++) {
+        clv_view plain;
+        largest = CLVI_MAX(largest, buffer_size(params, i, &plain));
+    }
+    return 2 * largest;
+}
+
+clv_status clvi_weights_mix_buffers(clv_params *to, const clv_params *from, double weight, float *scratch)
 {
     for (int64_t i = 0; i < clv_params_count(to); i++) {
-        clv_param_info info;
-        CLV_TRY(clv_params_info(to, i, &info));
-        if (info.kind != CLV_PARAM_BUFFER) continue;
-        float *memory = NULL;
-        clv_view a = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape), b = a;
-        const int64_t n = clv_view_count(&a);
-        memory = clvi_calloc(ctx, 2 * (size_t)n, sizeof *memory);
-        if (!memory) return CLV_ERR_NOMEM;
-        a.data = memory;
-        b.data = memory + n;
-        const clv_status st = mix_buffer(to, from, i, weight, &a, &b);
-        clvi_free(ctx, memory);
-        CLV_TRY(st);
+        clv_view a;
+        const int64_t n = buffer_size(to, i, &a);
+        if (n == 0) continue;
+        clv_view b = a;
+        a.data = scratch;
+        b.data = scratch + n;
+        CLV_TRY(mix_buffer(to, from, i, weight, &a, &b));
     }
     return CLV_OK;
 }

@@ -15,7 +15,9 @@ clv_status clvi_weights_write_arena(clv_context *ctx, const clv_params *params, 
 clv_status clvi_weights_read_arena(clv_context *ctx, const clv_params *params, void *arena, clvi_h5 *h5,
                                    const char *group, const char *name) CLV_NODISCARD;
 
-/* Copies every buffer (running statistics) of `from` into `to`: weight 1 replaces, less averages. */
-clv_status clvi_weights_mix_buffers(clv_context *ctx, clv_params *to, const clv_params *from, double weight) CLV_NODISCARD;
+/* Copies every buffer (running statistics) of `from` into `to`: weight 1 replaces, less averages. `scratch` holds as many
+ * floats as clvi_weights_mix_scratch says. */
+int64_t clvi_weights_mix_scratch(const clv_params *params);
+clv_status clvi_weights_mix_buffers(clv_params *to, const clv_params *from, double weight, float *scratch) CLV_NODISCARD;
 
 #endif

@@ -72,6 +72,7 @@ static clv_status read_mapping(clv_config *config, yaml_parser_t *parser, const 
         const size_t index = (size_t)(clvi_settings_find(key) - clvi_settings_table);
         CLV_CHECK(!seen[index], CLV_ERR_FORMAT, "%s: '%s' is set twice", where, key);
         seen[index] = true;
+        config->source[index] = CLVI_FROM_FILE;
     }
 }
 
