@@ -153,7 +153,11 @@ static clv_status survey_names(survey *s)
     for (int64_t i = 0; i < count; i++) size += (int64_t)strlen(names[i]) + 1;
     CLV_TRY(append(s, size, &s->head.names_at, &memory));
     char *text = memory;
-    for (int64_t i = 0; i < count; i++) text = stpcpy(text, names[i]) + 1;
+    for (int64_t i = 0; i < count; i++) {
+        const size_t n = strlen(names[i]) + 1;
+        memcpy(text, names[i], n);
+        text += n;
+    }
     s->head.names_size = size;
     s->head.names_count = count;
     clvi_free(s->ctx, names);
