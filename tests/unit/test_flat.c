@@ -1,0 +1,173 @@
+/* test_flat.c: passes over flat arenas compute what plain loops do, with the same bits for any number of threads. */
+#include "device/cpu/flat.h"
+#include "tests/support/isa.h"
+#include "tests/support/test.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int64_t lengths[] = { 0, 1, 7, 33, 32768, 100003 };
+#define EACH_LENGTH(n) for (size_t i_ = 0; i_ < sizeof lengths / sizeof *lengths; i_++) for (int64_t n = lengths[i_], *o_ = &n; o_; o_ = NULL)
+
+/* Numbers in [-1, 1), exact in float. */
+static double *numbers(int64_t n, uint64_t seed)
+{
+    double *x = malloc(((size_t)n + 1) * sizeof *x);
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        x[i] = (double)(seed >> 44) / 524288.0 - 1;
+    }
+    return x;
+}
+
+static float *rounded(const double *x, int64_t n)
+{
+    float *y = malloc(((size_t)n + 1) * sizeof *y);
+    assert_non_null(y);
+    for (int64_t i = 0; i < n; i++) y[i] = (float)x[i];
+    return y;
+}
+
+/* Three steps of a plain loop. */
+static void plain_sgd(int64_t n, double *w, const double *g, double *v, const clvi_flat_sgd_args *a, int steps)
+{
+    for (int step = 0; step < steps; step++)
+        for (int64_t i = 0; i < n; i++) {
+            const double d = g[i] + a->weight_decay * w[i];
+            v[i] = step == 0 ? d : a->momentum * v[i] + d;
+            w[i] -= a->lr * (a->nesterov ? d + a->momentum * v[i] : v[i]);
+        }
+}
+
+static void sgd_is_pytorchs(void **state)
+{
+    test_env *t = *state;
+    for (int variant = 0; variant < 3; variant++)
+        EACH_LENGTH(n) {
+            clvi_flat_sgd_args a = { .lr = 0.1, .momentum = variant ? 0.9 : 0, .weight_decay = 0.01, .nesterov = variant == 2 };
+            double *w = numbers(n, 1), *g = numbers(n, 2), *v = numbers(n, 3), *want = numbers(n, 1), *wv = numbers(n, 4);
+            float *w32 = rounded(w, n), *g32 = rounded(g, n), *v32 = rounded(v, n);
+            plain_sgd(n, want, g, wv, &a, 3);
+            for (int step = 0; step < 3; step++) {
+                a.first = step == 0;
+                clvi_flat_sgd(t->ctx, CLV_F64, n, w, g, variant ? v : NULL, &a);
+                clvi_flat_sgd(t->ctx, CLV_F32, n, w32, g32, variant ? v32 : NULL, &a);
+            }
+            for (int64_t i = 0; i < n; i++) {
+                assert_near(w[i], want[i], 1e-14);
+                assert_near(w32[i], want[i], 1e-6);
+            }
+            free(w), free(g), free(v), free(want), free(wv), free(w32), free(g32), free(v32);
+        }
+}
+
+static void the_first_step_does_not_read_the_momentum(void **state)
+{
+    test_env *t = *state;
+    float w[3] = { 1, 2, 3 }, g[3] = { 1, 1, 1 }, v[3] = { NAN, INFINITY, NAN };
+    const clvi_flat_sgd_args a = { .lr = 0.5, .momentum = 0.9, .first = true };
+    clvi_flat_sgd(t->ctx, CLV_F32, 3, w, g, v, &a);
+    for (int i = 0; i < 3; i++) {
+        assert_near(v[i], 1, 0);
+        assert_near(w[i], i + 0.5, 0);
+    }
+}
+
+static void ema_and_axpy_match_plain_loops(void **state)
+{
+    test_env *t = *state;
+    EACH_LENGTH(n) {
+        double *k = numbers(n, 1), *q = numbers(n, 2), *was = numbers(n, 1);
+        float *k32 = rounded(k, n), *q32 = rounded(q, n);
+        clvi_flat_ema(t->ctx, CLV_F64, n, k, q, 0.99);
+        clvi_flat_ema(t->ctx, CLV_F32, n, k32, q32, 0.99);
+        for (int64_t i = 0; i < n; i++) {
+            assert_near(k[i], 0.99 * was[i] + 0.01 * q[i], 1e-15);
+            assert_near(k32[i], 0.99 * was[i] + 0.01 * q[i], 1.2e-7);
+            was[i] = k[i];
+        }
+        clvi_flat_axpy(t->ctx, CLV_F64, n, -3, q, k);
+        clvi_flat_axpy(t->ctx, CLV_F32, n, -3, q32, k32);
+        for (int64_t i = 0; i < n; i++) {
+            assert_near(k[i], was[i] - 3 * q[i], 1e-14);
+            assert_near(k32[i], was[i] - 3 * q[i], 1e-6);
+        }
+        free(k), free(q), free(was), free(k32), free(q32);
+    }
+}
+
+static void norm_is_summed_in_double(void **state)
+{
+    test_env *t = *state;
+    EACH_LENGTH(n) {
+        double *x = numbers(n, 5), sum = 0;
+        float *x32 = rounded(x, n);
+        for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
+        assert_near(clvi_flat_norm2(t->ctx, CLV_F64, n, x), sum, 1e-12 * (1 + sum));
+        assert_near(clvi_flat_norm2(t->ctx, CLV_F32, n, x32), sum, 1e-12 * (1 + sum));
+        free(x), free(x32);
+    }
+}
+
+static void one_bad_value_anywhere_is_found(void **state)
+{
+    test_env *t = *state;
+    static const double bad[] = { NAN, INFINITY, -INFINITY };
+    static const int64_t places[] = { 0, 1023, 1024, 32767, 50000, 70000 };
+    double *x = numbers(70001, 6);
+    float *x32 = rounded(x, 70001);
+    assert_true(clvi_flat_all_finite(t->ctx, CLV_F64, 70001, x));
+    assert_true(clvi_flat_all_finite(t->ctx, CLV_F32, 70001, x32));
+    assert_true(clvi_flat_all_finite(t->ctx, CLV_F32, 0, x32));
+    for (int p = 0; p < 6; p++)
+        for (int b = 0; b < 3; b++) {
+            const double was = x[places[p]];
+            x[places[p]] = bad[b], x32[places[p]] = (float)bad[b];
+            assert_false(clvi_flat_all_finite(t->ctx, CLV_F64, 70001, x));
+            assert_false(clvi_flat_all_finite(t->ctx, CLV_F32, 70001, x32));
+            x[places[p]] = was, x32[places[p]] = (float)was;
+        }
+    free(x), free(x32);
+}
+
+static void thread_count_changes_no_bit(void **state)
+{
+    test_env *t = *state;
+    const int64_t n = 300007;
+    float *w[2], *v[2];
+    double *raw = numbers(n, 8), *gradient = numbers(n, 9), norm[2];
+    float *g = rounded(gradient, n);
+    const clvi_flat_sgd_args a = { .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01, .first = true };
+    for (int i = 0; i < 2; i++) {
+        clv_context *ctx = test_context(t, i ? 3 : 1);
+        w[i] = rounded(raw, n), v[i] = rounded(raw, n);
+        clvi_flat_sgd(ctx, CLV_F32, n, w[i], g, v[i], &a);
+        clvi_flat_ema(ctx, CLV_F32, n, v[i], w[i], 0.999);
+        norm[i] = clvi_flat_norm2(ctx, CLV_F32, n, v[i]);
+        clv_context_destroy(ctx);
+    }
+    assert_memory_equal(w[0], w[1], (size_t)n * sizeof(float));
+    assert_memory_equal(v[0], v[1], (size_t)n * sizeof(float));
+    assert_true(norm[0] == norm[1]);
+    for (int i = 0; i < 2; i++) free(w[i]), free(v[i]);
+    free(raw), free(gradient), free(g);
+}
+
+static int run_all(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(sgd_is_pytorchs),
+        TEST(the_first_step_does_not_read_the_momentum),
+        TEST(ema_and_axpy_match_plain_loops),
+        TEST(norm_is_summed_in_double),
+        TEST(one_bad_value_anywhere_is_found),
+        TEST(thread_count_changes_no_bit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return test_each_isa(run_all);
+}
