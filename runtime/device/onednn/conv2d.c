@@ -10,10 +10,25 @@
 #include <string.h>
 
 typedef enum direction { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS } direction;
+enum { X, W, Y };               /* the three values by role, whichever of them is the result */
 
-/* The three values by role, whichever of them is the result. */
+/* What each direction reads and writes, and what oneDNN calls it. */
+static const struct {
+    int          in[2], out;
+    dnnl_query_t query[3];
+    int          arg[3];
+} directions[] = {
+    [FORWARD] = { { X, W }, Y, { dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md },
+                  { DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST } },
+    [BACKWARD_DATA] = { { Y, W }, X, { dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md },
+                        { DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST } },
+    [BACKWARD_WEIGHTS] = { { X, Y }, W, { dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_dst_md },
+                           { DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST } },
+};
+
 typedef struct problem {
-    const clvi_desc *x, *w, *y;
+    direction  dir;
+    clvi_desc *value[3];
     const clvi_conv2d_attr *attr;
 } problem;
 
@@ -22,19 +37,12 @@ typedef struct conv_state {
     int in[2], out;             /* places of the arguments */
 } conv_state;
 
-static problem forward_problem(const clvi_op_call *call)
+static problem problem_of(clvi_op_call *call, direction dir)
 {
-    return (problem){ .x = &call->in[0], .w = &call->in[1], .y = &call->out[0], .attr = call->attr };
-}
-
-static problem data_problem(const clvi_op_call *call)
-{
-    return (problem){ .x = &call->out[0], .w = &call->in[1], .y = &call->in[0], .attr = call->attr };
-}
-
-static problem weights_problem(const clvi_op_call *call)
-{
-    return (problem){ .x = &call->in[0], .w = &call->out[0], .y = &call->in[1], .attr = call->attr };
+    problem p = { .dir = dir, .attr = call->attr };
+    for (int i = 0; i < 2; i++) p.value[directions[dir].in[i]] = &call->in[i];
+    p.value[directions[dir].out] = &call->out[0];
+    return p;
 }
 
 static bool is_image(const clvi_desc *desc)
@@ -59,16 +67,16 @@ static bool conv_accepts(const clvi_op_call *call)
 
 static bool winograd_pays(const problem *p)
 {
-    const int64_t *y = p->y->shape;
+    const int64_t *w = p->value[W]->shape, *y = p->value[Y]->shape;
     const int64_t tiles = y[0] * ((y[2] + 3) / 4) * ((y[3] + 3) / 4);
-    return p->w->shape[0] >= WINOGRAD_MIN_CHANNELS && p->w->shape[1] >= WINOGRAD_MIN_CHANNELS &&
-           tiles >= WINOGRAD_MIN_TILES;
+    return w[0] >= WINOGRAD_MIN_CHANNELS && w[1] >= WINOGRAD_MIN_CHANNELS && tiles >= WINOGRAD_MIN_TILES;
 }
 
 static bool winograd_possible(const problem *p)
 {
     const clvi_conv2d_attr *a = p->attr;
-    return p->w->shape[2] == 3 && p->w->shape[3] == 3 && a->stride[0] == 1 && a->stride[1] == 1;
+    const int64_t *w = p->value[W]->shape;
+    return w[2] == 3 && w[3] == 3 && a->stride[0] == 1 && a->stride[1] == 1;
 }
 
 /* CLEAVE_CONV decides, else the rule. */
@@ -83,48 +91,47 @@ static bool want_winograd(const problem *p, bool *forced)
 /* ---- descriptors ---- */
 
 static dnnl_status_t describe(dnnl_convolution_desc_t *c, direction dir, dnnl_alg_kind_t algorithm, const problem *p,
-                              const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *w, const dnnl_memory_desc_t *y)
+                              const dnnl_memory_desc_t md[3])
 {
     const dnnl_dims_t stride = { p->attr->stride[0], p->attr->stride[1] };
     const dnnl_dims_t pad = { p->attr->pad[0], p->attr->pad[1] };
     switch (dir) {
     case FORWARD:
-        return dnnl_convolution_forward_desc_init(c, dnnl_forward_training, algorithm, x, w, NULL, y, stride, pad, pad);
+        return dnnl_convolution_forward_desc_init(c, dnnl_forward_training, algorithm, &md[X], &md[W], NULL, &md[Y],
+                                                  stride, pad, pad);
     case BACKWARD_DATA:
-        return dnnl_convolution_backward_data_desc_init(c, algorithm, x, w, y, stride, pad, pad);
+        return dnnl_convolution_backward_data_desc_init(c, algorithm, &md[X], &md[W], &md[Y], stride, pad, pad);
     default:
-        return dnnl_convolution_backward_weights_desc_init(c, algorithm, x, w, NULL, y, stride, pad, pad);
+        return dnnl_convolution_backward_weights_desc_init(c, algorithm, &md[X], &md[W], NULL, &md[Y], stride, pad, pad);
     }
 }
 
-/* A primitive descriptor with every layout left open. */
+/* A primitive descriptor with every layout left open; *out stays NULL where oneDNN has no Winograd kernel. */
 static clv_status choose(const clvi_op_call *call, direction dir, dnnl_alg_kind_t algorithm, const problem *p,
                          const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
 {
-    dnnl_memory_desc_t x, w, y;
+    dnnl_memory_desc_t md[3];
     dnnl_convolution_desc_t c;
-    CLV_TRY(clvi_onednn_import_any(call, p->x, &x));
-    CLV_TRY(clvi_onednn_import_any(call, p->w, &w));
-    CLV_TRY(clvi_onednn_import_any(call, p->y, &y));
-    CLV_TRY(clvi_onednn_check(describe(&c, dir, algorithm, p, &x, &w, &y), call, "shapes"));
+    for (int i = 0; i < 3; i++) CLV_TRY(clvi_onednn_import_any(call, p->value[i], &md[i]));
+    CLV_TRY(clvi_onednn_check(describe(&c, dir, algorithm, p, md), call, "shapes"));
     const dnnl_status_t st = clvi_onednn_primitive_desc(call, &c, hint, out);
-    if (st == dnnl_unimplemented && algorithm == dnnl_convolution_winograd) return CLV_OK;   /* *out stays NULL */
+    if (st == dnnl_unimplemented && algorithm == dnnl_convolution_winograd) return CLV_OK;
     return clvi_onednn_check(st, call, "no kernel");
 }
 
 static bool scratch_is_modest(const_dnnl_primitive_desc_t pd, const problem *p)
 {
-    const size_t values = (size_t)(clvi_desc_count(p->x) + clvi_desc_count(p->y)) * sizeof(float);
+    const size_t values = (size_t)(clvi_desc_count(p->value[X]) + clvi_desc_count(p->value[Y])) * sizeof(float);
     const size_t scratch = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0));
     return scratch <= WINOGRAD_SCRATCH || scratch / 3 <= values;
 }
 
-static clv_status choose_winograd(const clvi_op_call *call, direction dir, const problem *p,
-                                  const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
+static clv_status choose_winograd(const clvi_op_call *call, const problem *p, const_dnnl_primitive_desc_t hint,
+                                  dnnl_primitive_desc_t *out)
 {
     bool forced;
     if (!want_winograd(p, &forced)) return CLV_OK;
-    CLV_TRY(choose(call, dir, dnnl_convolution_winograd, p, hint, out));
+    CLV_TRY(choose(call, p->dir, dnnl_convolution_winograd, p, hint, out));
     if (*out && !forced && !scratch_is_modest(*out, p)) {
         dnnl_primitive_desc_destroy(*out);
         *out = NULL;
@@ -132,12 +139,12 @@ static clv_status choose_winograd(const clvi_op_call *call, direction dir, const
     return CLV_OK;
 }
 
-static clv_status choose_any(const clvi_op_call *call, direction dir, const problem *p, dnnl_primitive_desc_t *out)
+static clv_status choose_algorithm(const clvi_op_call *call, const problem *p, dnnl_primitive_desc_t *out)
 {
     dnnl_primitive_desc_t hint = NULL;
-    if (dir != FORWARD) CLV_TRY(choose(call, FORWARD, dnnl_convolution_direct, p, NULL, &hint));
-    clv_status st = choose_winograd(call, dir, p, hint, out);
-    if (st == CLV_OK && !*out) st = choose(call, dir, dnnl_convolution_direct, p, hint, out);
+    if (p->dir != FORWARD) CLV_TRY(choose(call, FORWARD, dnnl_convolution_direct, p, NULL, &hint));
+    clv_status st = choose_winograd(call, p, hint, out);
+    if (st == CLV_OK && !*out) st = choose(call, p->dir, dnnl_convolution_direct, p, hint, out);
     if (hint) dnnl_primitive_desc_destroy(hint);
     return st;
 }
@@ -153,32 +160,27 @@ static void conv_release(clvi_op_call *call)
     call->state = NULL;
 }
 
-/* Which argument of which query a value is. */
-typedef struct slot {
-    dnnl_query_t query;
-    int arg;
-} slot;
-
-static clv_status bind_slot(clvi_op_call *call, const_dnnl_primitive_desc_t pd, const slot *which, clvi_desc *desc,
-                            int *index)
+/* Gives the value of a role the layout the primitive wants, and the primitive an argument for it. */
+static clv_status settle(const clvi_op_call *call, const problem *p, int role, const_dnnl_primitive_desc_t pd, int *place)
 {
     conv_state *s = call->state;
-    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, which->query, 0);
-    clvi_onednn_export(md, desc);
-    return clvi_onednn_exec_add(call, &s->exec, which->arg, md, index);
+    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, directions[p->dir].query[role], 0);
+    clvi_onednn_export(md, p->value[role]);
+    return clvi_onednn_exec_add(call, &s->exec, directions[p->dir].arg[role], md, place);
 }
 
-static clv_status conv_prepare(clvi_op_call *call, direction dir, problem p, const slot in[2], slot out)
+static clv_status conv_prepare(clvi_op_call *call, direction dir)
 {
+    const problem p = problem_of(call, dir);
     clv_status st = CLV_OK;
     dnnl_primitive_desc_t pd = NULL;
     conv_state *s = clvi_calloc(call->ctx, 1, sizeof *s);
     if (!s) return CLV_ERR_NOMEM;
     call->state = s;
-    CLV_TRY_OR_DONE(choose_any(call, dir, &p, &pd));
+    CLV_TRY_OR_DONE(choose_algorithm(call, &p, &pd));
     CLV_TRY_OR_DONE(clvi_onednn_exec_create(call, pd, &s->exec, &call->scratch_size));
-    for (int i = 0; i < 2; i++) CLV_TRY_OR_DONE(bind_slot(call, pd, &in[i], &call->in[i], &s->in[i]));
-    CLV_TRY_OR_DONE(bind_slot(call, pd, &out, &call->out[0], &s->out));
+    for (int i = 0; i < 2; i++) CLV_TRY_OR_DONE(settle(call, &p, directions[dir].in[i], pd, &s->in[i]));
+    CLV_TRY_OR_DONE(settle(call, &p, directions[dir].out, pd, &s->out));
 done:
     if (pd) dnnl_primitive_desc_destroy(pd);
     if (st != CLV_OK) conv_release(call);
@@ -187,21 +189,17 @@ done:
 
 static clv_status forward_prepare(clvi_op_call *call)
 {
-    static const slot in[2] = { { dnnl_query_src_md, DNNL_ARG_SRC }, { dnnl_query_weights_md, DNNL_ARG_WEIGHTS } };
-    return conv_prepare(call, FORWARD, forward_problem(call), in, (slot){ dnnl_query_dst_md, DNNL_ARG_DST });
+    return conv_prepare(call, FORWARD);
 }
 
 static clv_status data_prepare(clvi_op_call *call)
 {
-    static const slot in[2] = { { dnnl_query_diff_dst_md, DNNL_ARG_DIFF_DST }, { dnnl_query_weights_md, DNNL_ARG_WEIGHTS } };
-    return conv_prepare(call, BACKWARD_DATA, data_problem(call), in, (slot){ dnnl_query_diff_src_md, DNNL_ARG_DIFF_SRC });
+    return conv_prepare(call, BACKWARD_DATA);
 }
 
 static clv_status weights_prepare(clvi_op_call *call)
 {
-    static const slot in[2] = { { dnnl_query_src_md, DNNL_ARG_SRC }, { dnnl_query_diff_dst_md, DNNL_ARG_DIFF_DST } };
-    return conv_prepare(call, BACKWARD_WEIGHTS, weights_problem(call), in,
-                        (slot){ dnnl_query_diff_weights_md, DNNL_ARG_DIFF_WEIGHTS });
+    return conv_prepare(call, BACKWARD_WEIGHTS);
 }
 
 static clv_status conv_run(const clvi_op_call *call)

@@ -42,8 +42,9 @@ static void leave(const clvi_op_call *call, int before)
 clv_status clvi_onednn_check(dnnl_status_t status, const clvi_op_call *call, const char *what)
 {
     if (status == dnnl_success) return CLV_OK;
-    return clvi_fail(status == dnnl_out_of_memory ? CLV_ERR_NOMEM : CLV_ERR_DEVICE, "%s: oneDNN: %s: %s", call->op, what,
-                     dnnl_status2str(status));
+    const clv_status st = status == dnnl_out_of_memory ? CLV_ERR_NOMEM :
+                          status == dnnl_unimplemented ? CLV_ERR_UNSUPPORTED : CLV_ERR_DEVICE;
+    return clvi_fail(st, "%s: oneDNN: %s: %s", call->op, what, dnnl_status2str(status));
 }
 
 bool clvi_onednn_is_f32(const clvi_desc *desc)

@@ -7,7 +7,7 @@
 #include "device/device.h"
 #include <oneapi/dnnl/dnnl.h>
 
-/* CLV_OK, or an error that names the operation and what failed. */
+/* CLV_OK, or an error that names the operation and what failed; CLV_ERR_UNSUPPORTED when oneDNN has no kernel for it. */
 clv_status clvi_onednn_check(dnnl_status_t status, const clvi_op_call *call, const char *what);
 
 /* True for a float32 value whose every extent is at least 1. */
