@@ -52,6 +52,7 @@ CLV_API clv_status clv_dataset_open(clv_context *ctx, const char *path, const ch
 /* NULL is accepted. No loader may still use it. */
 CLV_API void clv_dataset_destroy(clv_dataset *ds);
 
+/* Fills *out; what it points to lives as long as the data set. */
 CLV_API void clv_dataset_describe(const clv_dataset *ds, clv_dataset_info *out);
 
 /* Class id of image i, or -1 without labels or for i outside the set. */
@@ -150,6 +151,7 @@ CLV_API clv_status clv_loader_next(clv_loader *loader, clv_batch *out) CLV_NODIS
 /* Makes (epoch, step) the next batch. O(1). Errors: CLV_ERR_INVALID if the epoch has no such step. */
 CLV_API clv_status clv_loader_seek(clv_loader *loader, uint32_t epoch, int64_t step) CLV_NODISCARD;
 
+/* Batches of one epoch on this rank: the same number on every rank. */
 CLV_API int64_t clv_loader_steps_per_epoch(const clv_loader *loader);
 
 /* Seconds spent waiting inside clv_loader_next, and seconds from its first call to the return of the last one.
