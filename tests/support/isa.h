@@ -3,7 +3,7 @@
 #define CLEAVE_TESTS_SUPPORT_ISA_H
 
 /* Calls run_all in a process of its own for plain, avx2 and avx512 (the choice is made once a process; what the machine
- * lacks falls back). Returns 0 when all did. Call before anything that starts threads. */
+ * lacks falls back), or only here when CLEAVE_CPU_ISA is set. Returns 0 when all did. */
 int test_each_isa(int (*run_all)(void));
 
 #endif

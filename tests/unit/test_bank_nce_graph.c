@@ -1,0 +1,156 @@
+/* test_bank_nce_graph.c: clv_bank_nce in a graph: the composed form is its oracle, mistakes get clear messages. */
+#include "tests/support/test.h"
+#include <cleave/graph.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { B = 5, D = 6, K = 40 };
+
+static double values[3][K * D];
+static const int64_t ids[B] = { 0, 1, 2, -1, 3 };
+static int64_t bank_ids[K];
+static unsigned char valid[K];
+
+static void fill_values(void)
+{
+    uint64_t state = 5;
+    for (int which = 0; which < 3; which++)
+        for (int i = 0; i < K * D; i++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            values[which][i] = (double)(state >> 40) / 8388608.0 - 1;
+        }
+    for (int j = 0; j < K; j++) bank_ids[j] = j % 6, valid[j] = j % 4 != 3;
+}
+
+/* Nodes of the six inputs, and their numbers once the graph is finished. */
+typedef struct inputs {
+    clv_node query, key, bank, valid, ids, bank_ids;
+} inputs;
+
+static inputs make_inputs(clv_graph *g)
+{
+    return (inputs){
+        clv_input(g, "query", CLV_F64, 2, (int64_t[]) { B, D }), clv_input(g, "key", CLV_F64, 2, (int64_t[]) { B, D }),
+        clv_input(g, "bank", CLV_F64, 2, (int64_t[]) { K, D }), clv_input(g, "valid", CLV_U8, 1, (int64_t[]) { K }),
+        clv_input(g, "ids", CLV_I64, 1, (int64_t[]) { B }), clv_input(g, "bank_ids", CLV_I64, 1, (int64_t[]) { K }),
+    };
+}
+
+static void bind_inputs(clv_graph *g, const inputs *in)
+{
+    const clv_node rows[] = { in->query, in->key, in->bank };
+    for (int i = 0; i < 3; i++) {
+        const clv_view v = clv_view_dense(values[i], CLV_F64, 2, (int64_t[]) { i == 2 ? K : B, D });
+        assert_ok(clv_graph_bind(g, rows[i], &v));
+    }
+    const clv_view v = clv_view_dense(valid, CLV_U8, 1, (int64_t[]) { K });
+    const clv_view a = clv_view_dense((void *)ids, CLV_I64, 1, (int64_t[]) { B });
+    const clv_view b = clv_view_dense(bank_ids, CLV_I64, 1, (int64_t[]) { K });
+    assert_ok(clv_graph_bind(g, in->valid, &v));
+    assert_ok(clv_graph_bind(g, in->ids, &a));
+    assert_ok(clv_graph_bind(g, in->bank_ids, &b));
+}
+
+static clv_node fused(clv_graph *g, const inputs *in)
+{
+    clv_bank_nce_desc desc = CLV_BANK_NCE_DESC_INIT;
+    desc.query = in->query, desc.key = in->key, desc.bank = in->bank;
+    desc.valid = in->valid, desc.ids = in->ids, desc.bank_ids = in->bank_ids;
+    desc.temperature = 0.5;
+    return clv_bank_nce(g, &desc, NULL);
+}
+
+/* The same from small operations, on [B,1+K] logits. `counted` is uint8 [B,K]. */
+static clv_node composed(clv_graph *g, const inputs *in, clv_node counted)
+{
+    const clv_node positive = clv_reshape(g, clv_row_dot(g, in->query, in->key), 2, (int64_t[]) { B, 1 });
+    const clv_node negative = clv_matmul(g, in->query, false, in->bank, true);
+    const clv_node logits = clv_scale(g, clv_concat(g, (clv_node[]) { positive, negative }, 2, 1), 2, 0);
+    return clv_softmax_xent(g, logits, clv_iota(g, CLV_I64, B, 0, 0), counted);
+}
+
+/* Loss of each query, then the gradient of sum_b (b + 1) per_row_b. */
+static void solve(test_env *t, bool as_one, double per_row[B], double gradient[B * D])
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    desc.dtype = CLV_F64;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    const inputs in = make_inputs(g);
+    const clv_node counted = clv_input(g, "counted", CLV_U8, 2, (int64_t[]) { B, 1 + K });
+    const clv_node weight = clv_input(g, "weight", CLV_F64, 1, (int64_t[]) { B });
+    const clv_node loss = as_one ? fused(g, &in) : composed(g, &in, counted);
+    assert_ok(clv_graph_backward(g, clv_reduce(g, clv_mul(g, loss, weight), -1, false)));
+    const clv_node dq = clv_graph_gradient(g, in.query);
+    clv_graph_output(g, loss);
+    clv_graph_output(g, dq);
+    assert_ok(clv_graph_finish(g));
+    bind_inputs(g, &in);
+    unsigned char counts[B][1 + K];
+    double weights[B];
+    for (int b = 0; b < B; b++) {
+        weights[b] = b + 1;
+        counts[b][0] = 1;
+        for (int j = 0; j < K; j++) counts[b][1 + j] = valid[j] && (ids[b] < 0 || ids[b] != bank_ids[j]);
+    }
+    const clv_view c = clv_view_dense(counts, CLV_U8, 2, (int64_t[]) { B, 1 + K });
+    const clv_view w = clv_view_dense(weights, CLV_F64, 1, (int64_t[]) { B });
+    clv_view out;
+    assert_ok(clv_graph_bind(g, counted, &c));
+    assert_ok(clv_graph_bind(g, weight, &w));
+    assert_ok(clv_graph_run(g));
+    assert_ok(clv_graph_read(g, loss, &out));
+    memcpy(per_row, out.data, B * sizeof *per_row);
+    assert_ok(clv_graph_read(g, dq, &out));
+    memcpy(gradient, out.data, B * D * sizeof *gradient);
+    clv_graph_destroy(g);
+}
+
+static void one_node_equals_its_composed_form(void **state)
+{
+    double loss[2][B], gradient[2][B * D];
+    fill_values();
+    solve(*state, true, loss[0], gradient[0]);
+    solve(*state, false, loss[1], gradient[1]);
+    for (int b = 0; b < B; b++) assert_near(loss[0][b], loss[1][b], 1e-12);
+    for (int i = 0; i < B * D; i++) assert_near(gradient[0][i], gradient[1][i], 1e-12);
+}
+
+/* What clv_graph_finish says about a description. */
+static void check_refused(test_env *t, int mistake, clv_status status, const char *text)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    desc.dtype = CLV_F64;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    const inputs in = make_inputs(g);
+    clv_bank_nce_desc nce = CLV_BANK_NCE_DESC_INIT;
+    nce.query = in.query, nce.key = in.key, nce.bank = in.bank;
+    if (mistake == 0) nce.temperature = 0;
+    if (mistake == 1) nce.bank = clv_input(g, "wide", CLV_F64, 2, (int64_t[]) { K, D + 1 });
+    if (mistake == 2) nce.key = in.bank;
+    if (mistake == 3) nce.valid = clv_input(g, "short", CLV_U8, 1, (int64_t[]) { K - 1 });
+    if (mistake == 4) nce.ids = in.ids;
+    if (mistake == 5) nce.valid = in.bank_ids;
+    if (mistake == 6) nce.temperature = NAN;
+    clv_graph_output(g, clv_bank_nce(g, &nce, NULL));
+    assert_fails(clv_graph_finish(g), status, text);
+    clv_graph_destroy(g);
+}
+
+static void mistakes_are_refused_with_the_numbers(void **state)
+{
+    check_refused(*state, 0, CLV_ERR_INVALID, "bank_nce: temperature is 0, want more than 0");
+    check_refused(*state, 1, CLV_ERR_SHAPE, "bank_nce: rows of the bank have 7 values, queries have 6");
+    check_refused(*state, 2, CLV_ERR_SHAPE, "bank_nce");
+    check_refused(*state, 3, CLV_ERR_SHAPE, "bank_nce: valid must be uint8 [40], is uint8 [39]");
+    check_refused(*state, 4, CLV_ERR_INVALID, "bank_nce: ids and bank_ids come together");
+    check_refused(*state, 5, CLV_ERR_SHAPE, "bank_nce: valid must be uint8 [40], is int64 [40]");
+    check_refused(*state, 6, CLV_ERR_INVALID, "bank_nce: temperature is");
+}
+
+TEST_MAIN(
+    TEST(one_node_equals_its_composed_form),
+    TEST(mistakes_are_refused_with_the_numbers),
+)
