@@ -13,9 +13,9 @@
 
 typedef struct pca {
     int64_t n, dim, block;
-    float  *x;                  /* [n, dim] rows less their mean */
-    double *v;                  /* [block, dim] directions */
-    double *w;                  /* [block, dim] covariance times directions */
+    float *x;  /* [n, dim] rows less their mean */
+    double *v; /* [block, dim] directions */
+    double *w; /* [block, dim] covariance times directions */
 } pca;
 
 static double dot(const double *a, const double *b, int64_t n)
@@ -74,7 +74,7 @@ static void orthonormalise(pca *p)
 
 static void start(pca *p)
 {
-    uint64_t state = 1;                                    /* any start will do that is not orthogonal to the axes */
+    uint64_t state = 1; /* any start will do that is not orthogonal to the axes */
     for (int64_t i = 0; i < p->block * p->dim; i++) {
         state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         p->w[i] = (double)(state >> 11) / 9007199254740992.0 - 0.5;
@@ -92,7 +92,7 @@ static clv_status turn(pca *p)
             t[a * p->block + b] = dot(p->v + CLVI_MIN(a, b) * p->dim, p->w + CLVI_MAX(a, b) * p->dim, p->dim);
     CLV_TRY(clvi_symmetric_eigenvectors(p->block, t, values, work));
     for (int64_t a = 0; a < p->block; a++) {
-        const double *weight = t + (p->block - 1 - a) * p->block;      /* ascending: the last is the largest */
+        const double *weight = t + (p->block - 1 - a) * p->block; /* ascending: the last is the largest */
         for (int64_t j = 0; j < p->dim; j++) {
             double sum = 0.0;
             for (int64_t b = 0; b < p->block; b++) sum += weight[b] * p->v[b * p->dim + j];
@@ -130,7 +130,7 @@ clv_status clvi_pca(clv_context *ctx, const float *rows, int64_t n, int64_t dim,
     p.w = clvi_calloc(ctx, (size_t)p.block * (size_t)dim, sizeof *p.w);
     clv_status st = p.x && p.v && p.w ? CLV_OK : CLV_ERR_NOMEM;
     if (st != CLV_OK) goto done;
-    centre(rows, n, dim, p.v, p.x);                        /* the mean needs a place only here */
+    centre(rows, n, dim, p.v, p.x); /* the mean needs a place only here */
     start(&p);
     for (int i = 0; i < ITERATIONS; i++) {
         multiply(&p);

@@ -1,5 +1,5 @@
-/* report.c: a run directory as one HTML file. Nothing in the page depends on anything but the run and its data sets: the
- * same run gives the same bytes. */
+/* report.c: a run directory as one HTML file. The page depends on the run and its data sets alone: the same run gives
+ * the same bytes. */
 #include <cleave/eval.h>
 #include "core/checked.h"
 #include "core/file.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define PATH_SIZE  4096
-#define MAX_EPOCHS 60      /* rows of the table of epochs */
+#define MAX_EPOCHS 60 /* rows of the table of epochs */
 
 /* ---- headline figures ---- */
 
@@ -40,7 +40,8 @@ static void put_knn(clvi_text *page, const clvi_run *run)
         clvi_text_put(page, "&ndash;</dd><dd>not measured</dd></div>\n");
         return;
     }
-    clvi_text_print(page, "%.2f %%</dd><dd>epoch %" PRId64 "; ", (double)run->epochs[best].line.value[CLVI_RUN_KNN], run->epochs[best].epoch);
+    clvi_text_print(page, "%.2f %%</dd><dd>epoch %" PRId64 "; ", (double)run->epochs[best].line.value[CLVI_RUN_KNN],
+                    run->epochs[best].epoch);
     clvi_text_escape(page, run->protocol ? run->protocol : "protocol unknown");
     clvi_text_put(page, "</dd></div>\n");
 }
@@ -49,15 +50,18 @@ static void put_loss(clvi_text *page, const clvi_run *run)
 {
     const int64_t last = find_epoch(run, CLVI_RUN_LOSS, false);
     open_fact(page, "final loss");
-    if (last < 0) clvi_text_put(page, "&ndash;</dd><dd>no epoch finished</dd></div>\n");
-    else clvi_text_print(page, "%.4f</dd><dd>mean of epoch %" PRId64 "</dd></div>\n", (double)run->epochs[last].line.value[CLVI_RUN_LOSS],
-                         run->epochs[last].epoch);
+    if (last < 0)
+        clvi_text_put(page, "&ndash;</dd><dd>no epoch finished</dd></div>\n");
+    else
+        clvi_text_print(page, "%.4f</dd><dd>mean of epoch %" PRId64 "</dd></div>\n",
+                        (double)run->epochs[last].line.value[CLVI_RUN_LOSS], run->epochs[last].epoch);
 }
 
 static void put_progress(clvi_text *page, const clvi_run *run)
 {
     const clvi_run_epoch *last = run->epoch_count ? &run->epochs[run->epoch_count - 1] : NULL;
-    const int64_t steps = CLVI_MAX(last ? last->line.step : 0, run->step_count ? run->steps[run->step_count - 1].step : 0);
+    const int64_t steps = CLVI_MAX(last ? last->line.step : 0,
+                                   run->step_count ? run->steps[run->step_count - 1].step : 0);
     open_fact(page, "epochs");
     clvi_text_print(page, "%" PRId64 "</dd><dd>", last ? last->epoch : 0);
     if (clvi_run_option_value(run, "epochs")[0]) {
@@ -79,8 +83,10 @@ static void put_throughput(clvi_text *page, const clvi_run *run)
         count++;
     }
     open_fact(page, "images per second");
-    if (count) clvi_text_print(page, "%.0f</dd><dd>mean over epochs</dd></div>\n", sum / (double)count);
-    else clvi_text_put(page, "&ndash;</dd><dd>not measured</dd></div>\n");
+    if (count)
+        clvi_text_print(page, "%.0f</dd><dd>mean over epochs</dd></div>\n", sum / (double)count);
+    else
+        clvi_text_put(page, "&ndash;</dd><dd>not measured</dd></div>\n");
 }
 
 static void put_images(clvi_text *page, const clvi_pictures *pictures)
@@ -143,15 +149,20 @@ static void put_headline(clvi_text *page, const clvi_run *run, const clvi_pictur
     put_images(page, pictures);
     clvi_text_put(page, "</dl>\n");
     if (run->bad_lines)
-        clvi_text_print(page, "<p class=\"missing\">%" PRId64 " lines of metrics.jsonl could not be read and were passed over.</p>\n", run->bad_lines);
+        clvi_text_print(page,
+                        "<p class=\"missing\">%" PRId64
+                        " lines of metrics.jsonl could not be read and were passed over.</p>\n",
+                        run->bad_lines);
 }
 
 static clv_status put_figures(clvi_text *page, const clvi_run *run)
 {
     clvi_text_put(page, "<h2>Curves</h2>\n<div class=\"figures\">\n");
     CLV_TRY(clvi_figures_curves(run, page));
-    clvi_text_put(page, "</div>\n<h2>Scores</h2>\n<p>How alike the training pairs are, -1 to 1: the darker, the more of an epoch's "
-                        "scores lie there.</p>\n<div class=\"figures\">\n");
+    clvi_text_put(
+        page,
+        "</div>\n<h2>Scores</h2>\n<p>How alike the training pairs are, -1 to 1: the darker, the more of an epoch's "
+        "scores lie there.</p>\n<div class=\"figures\">\n");
     CLV_TRY(clvi_figures_scores(run, page));
     clvi_text_put(page, "</div>\n");
     return page->status;
@@ -169,9 +180,10 @@ static void put_neighbours(clvi_text *page, const clvi_run *run, clvi_pictures *
         clvi_text_escape(page, pictures->why[0] ? pictures->why : "the configuration names no data set");
         clvi_text_put(page, "</p>\n");
     }
-    clvi_text_print(page, "<p>%s. A green frame and &#10003; mark the query's own class, a red one and &#10007; another.</p>\n",
-                    pictures->held_out ? "Held-out images and the training images whose features are most alike"
-                                       : "Training images and the others whose features are most alike");
+    clvi_text_print(
+        page, "<p>%s. A green frame and &#10003; mark the query's own class, a red one and &#10007; another.</p>\n",
+        pictures->held_out ? "Held-out images and the training images whose features are most alike"
+                           : "Training images and the others whose features are most alike");
     clvi_pictures_neighbours(pictures, run, page);
 }
 
@@ -179,8 +191,10 @@ static void put_legend(clvi_text *page, const clvi_run *run, const clvi_pictures
 {
     bool present[CLVI_FIGURES_CLASSES] = { false }, more = false;
     for (int64_t i = 0; i < run->rows; i++) {
-        if (run->labels[i] >= 0 && run->labels[i] < CLVI_FIGURES_CLASSES) present[run->labels[i]] = true;
-        else more = true;
+        if (run->labels[i] >= 0 && run->labels[i] < CLVI_FIGURES_CLASSES)
+            present[run->labels[i]] = true;
+        else
+            more = true;
     }
     clvi_text_put(page, "<div class=\"legend\">");
     for (int64_t c = 0; c < CLVI_FIGURES_CLASSES; c++) {
@@ -202,8 +216,11 @@ static clv_status put_scatter(clvi_text *page, const clvi_run *run, const clvi_p
         clvi_text_put(page, "<p class=\"missing\">The run holds no features: it has not measured kNN accuracy.</p>\n");
         return page->status;
     }
-    clvi_text_print(page, "<figure>\n<figcaption><b>Principal components</b> %" PRId64 " images by the two directions in which their "
-                    "features of %" PRId64 " values differ most.</figcaption>\n", run->rows, run->dim);
+    clvi_text_print(page,
+                    "<figure>\n<figcaption><b>Principal components</b> %" PRId64
+                    " images by the two directions in which their "
+                    "features of %" PRId64 " values differ most.</figcaption>\n",
+                    run->rows, run->dim);
     CLV_TRY(clvi_figures_scatter(run, page));
     put_legend(page, run, pictures);
     clvi_text_put(page, "</figure>\n");
@@ -221,10 +238,17 @@ static void put_cell(clvi_text *page, const clvi_run_epoch *epoch, clvi_run_metr
 /* Of many epochs, evenly spaced ones and always the last. */
 static void put_epochs(clvi_text *page, const clvi_run *run)
 {
-    static const struct { const char *heading, *format; clvi_run_metric metric; } columns[] = {
-        { "loss", "%.4f", CLVI_RUN_LOSS }, { "kNN top-1 (%)", "%.2f", CLVI_RUN_KNN }, { "pretext top-1 (%)", "%.2f", CLVI_RUN_PRETEXT },
-        { "learning rate", "%.5g", CLVI_RUN_LR }, { "images/s", "%.1f", CLVI_RUN_IMAGES },
-        { "step (s)", "%.3f", CLVI_RUN_TIME_STEP }, { "of it data (s)", "%.3f", CLVI_RUN_TIME_DATA },
+    static const struct {
+        const char *heading, *format;
+        clvi_run_metric metric;
+    } columns[] = {
+        { "loss", "%.4f", CLVI_RUN_LOSS },
+        { "kNN top-1 (%)", "%.2f", CLVI_RUN_KNN },
+        { "pretext top-1 (%)", "%.2f", CLVI_RUN_PRETEXT },
+        { "learning rate", "%.5g", CLVI_RUN_LR },
+        { "images/s", "%.1f", CLVI_RUN_IMAGES },
+        { "step (s)", "%.3f", CLVI_RUN_TIME_STEP },
+        { "of it data (s)", "%.3f", CLVI_RUN_TIME_DATA },
     };
     const int64_t every = (run->epoch_count + MAX_EPOCHS - 1) / MAX_EPOCHS;
     clvi_text_put(page, "<h2>Epochs</h2>\n");
@@ -239,7 +263,8 @@ static void put_epochs(clvi_text *page, const clvi_run *run)
     for (int64_t i = 0; i < run->epoch_count; i++) {
         if ((i + 1) % every && i + 1 < run->epoch_count) continue;
         clvi_text_print(page, "<tr><td>%" PRId64 "</td>", run->epochs[i].epoch);
-        for (size_t c = 0; c < CLVI_COUNT(columns); c++) put_cell(page, &run->epochs[i], columns[c].metric, columns[c].format);
+        for (size_t c = 0; c < CLVI_COUNT(columns); c++)
+            put_cell(page, &run->epochs[i], columns[c].metric, columns[c].format);
         clvi_text_put(page, "</tr>\n");
     }
     clvi_text_put(page, "</tbody>\n</table></div>\n");
@@ -276,8 +301,10 @@ clv_status clv_report_write(clv_context *ctx, const char *run, const char *outpu
 {
     CLV_CHECK(ctx && run, CLV_ERR_INVALID, "clv_report_write: context and run must not be NULL");
     char path[PATH_SIZE];
-    const int n = output ? snprintf(path, sizeof path, "%s", output) : snprintf(path, sizeof path, "%s/report.html", run);
-    CLV_CHECK(n > 0 && n < PATH_SIZE, CLV_ERR_INVALID, "clv_report_write: the output's path is empty or longer than %d bytes", PATH_SIZE);
+    const int n = output ? snprintf(path, sizeof path, "%s", output)
+                         : snprintf(path, sizeof path, "%s/report.html", run);
+    CLV_CHECK(n > 0 && n < PATH_SIZE, CLV_ERR_INVALID,
+              "clv_report_write: the output's path is empty or longer than %d bytes", PATH_SIZE);
     clvi_run read;
     clvi_pictures pictures = { .ctx = ctx };
     clvi_text page = { .ctx = ctx };

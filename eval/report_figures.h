@@ -1,5 +1,5 @@
-/* report_figures.h: the figures of a report, each an HTML <figure> appended to the page. What a run did not measure gives
- * a sentence instead. Errors: those of clvi_gnuplot. */
+/* report_figures.h: the figures of a report, each an HTML <figure> appended to the page. What a run did not measure
+ * gives a sentence instead. Errors: those of clvi_gnuplot. */
 #ifndef CLVI_EVAL_REPORT_FIGURES_H
 #define CLVI_EVAL_REPORT_FIGURES_H
 

@@ -19,20 +19,19 @@
 #define SECONDS   60
 #define SVG_LIMIT ((size_t)64 << 20)
 
-static const char preamble[] =
-    "set terminal svg size %d,%d dynamic name \"%s\" font \"sans-serif,12\" noenhanced\n"
-    "set border 3 lw 0.7\n"
-    "set tics scale 0.5 nomirror\n"
-    "set grid lt 1 lw 0.5 lc rgb \"#a0808080\"\n"
-    "set key outside top right horizontal samplen 2\n"
-    "set lmargin 9\n";
+static const char preamble[] = "set terminal svg size %d,%d dynamic name \"%s\" font \"sans-serif,12\" noenhanced\n"
+                               "set border 3 lw 0.7\n"
+                               "set tics scale 0.5 nomirror\n"
+                               "set grid lt 1 lw 0.5 lc rgb \"#a0808080\"\n"
+                               "set key outside top right horizontal samplen 2\n"
+                               "set lmargin 10\n";
 
 /* ---- the process: files in memory for what goes in and for errors, a pipe for the figure ---- */
 
 typedef struct process {
-    int   in, out, err;      /* our ends, -1: none */
-    int   child_out;
-    pid_t pid;               /* 0: not started, or over */
+    int in, out, err; /* our ends, -1: none */
+    int child_out;
+    pid_t pid; /* 0: not started, or over */
 } process;
 
 static double now_seconds(void)
@@ -70,8 +69,8 @@ static clv_status open_ends(process *p, const char *head, const clvi_text *scrip
     p->err = memfd_create("cleave-gnuplot", MFD_CLOEXEC);
     CLV_CHECK(p->in >= 0 && p->err >= 0, CLV_ERR_IO, "gnuplot: cannot make a file in memory: %s", strerror(errno));
     const size_t size = strlen(head);
-    CLV_CHECK(write(p->in, head, size) == (ssize_t)size
-                  && write(p->in, script->bytes, script->size) == (ssize_t)script->size && lseek(p->in, 0, SEEK_SET) == 0,
+    CLV_CHECK(write(p->in, head, size) == (ssize_t)size &&
+                  write(p->in, script->bytes, script->size) == (ssize_t)script->size && lseek(p->in, 0, SEEK_SET) == 0,
               CLV_ERR_IO, "gnuplot: cannot write its script: %s", strerror(errno));
     return CLV_OK;
 }
@@ -103,9 +102,10 @@ static clv_status spawn(process *p)
     }
     posix_spawn_file_actions_destroy(&files);
     if (error) p->pid = 0;
-    CLV_CHECK(error != ENOENT, CLV_ERR_UNSUPPORTED, "figures are drawn by gnuplot, which is not installed (Debian: gnuplot-nox)");
+    CLV_CHECK(error != ENOENT, CLV_ERR_UNSUPPORTED,
+              "figures are drawn by gnuplot, which is not installed (Debian: gnuplot-nox)");
     CLV_CHECK(error == 0, CLV_ERR_IO, "cannot start gnuplot: %s", strerror(error));
-    close_end(&p->child_out);                              /* else the pipe never ends */
+    close_end(&p->child_out); /* else the pipe never ends */
     return CLV_OK;
 }
 
@@ -123,7 +123,8 @@ static clv_status read_output(process *p, clvi_text *svg)
         if (n < 0 && errno == EINTR) continue;
         CLV_CHECK(n >= 0, CLV_ERR_IO, "cannot read from gnuplot: %s", strerror(errno));
         if (n == 0) return svg->status;
-        CLV_CHECK(svg->size + (size_t)n <= SVG_LIMIT, CLV_ERR_UNSUPPORTED, "gnuplot's figure is larger than %zu bytes", SVG_LIMIT);
+        CLV_CHECK(svg->size + (size_t)n <= SVG_LIMIT, CLV_ERR_UNSUPPORTED, "gnuplot's figure is larger than %zu bytes",
+                  SVG_LIMIT);
         clvi_text_put_bytes(svg, block, (size_t)n);
     }
 }
@@ -143,7 +144,7 @@ static clv_status join(process *p)
     pid_t got;
     while ((got = waitpid(p->pid, &status, 0)) < 0 && errno == EINTR) continue;
     p->pid = 0;
-    if (got < 0) return CLV_OK;                            /* the caller ignores its children; the figure itself is checked */
+    if (got < 0) return CLV_OK; /* the caller ignores its children; the figure itself is checked */
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return CLV_OK;
     char words[512];
     last_words(p->err, words, sizeof words);
@@ -167,8 +168,11 @@ done:
 
 /* What is changed on the way into the page: '@' stands for the figure's name. Ids would clash with those of the next
  * figure; black would not be seen on a dark page; titles would pop up under the pointer. */
-static const struct { const char *from, *to; } edits[] = {
-    { "id=\"gnuplot_canvas\"", "" }, { " id='", " id='@" }, { "href='#", "href='#@" }, { "url(#", "url(#@" },
+static const struct {
+    const char *from, *to;
+} edits[] = {
+    { "id=\"gnuplot_canvas\"", "" },     { " id='", " id='@" },
+    { "href='#", "href='#@" },           { "url(#", "url(#@" },
     { "\"black\"", "\"currentColor\"" }, { "'black'", "'currentColor'" },
 };
 
@@ -184,7 +188,9 @@ static void put_edited(clvi_text *page, const char *name, const char *line, size
             if (mark) clvi_text_put(page, name);
             skip = length;
         }
-        const char *title = !skip && size - at > 7 && !memcmp(line + at, "<title>", 7) ? memmem(line + at, size - at, "</title>", 8) : NULL;
+        const char *title = !skip && size - at > 7 && !memcmp(line + at, "<title>", 7)
+                                ? memmem(line + at, size - at, "</title>", 8)
+                                : NULL;
         if (title) skip = (size_t)(title - line) + 8 - at;
         if (!skip) clvi_text_put_bytes(page, line + at, 1);
         at += CLVI_MAX(skip, (size_t)1);
@@ -205,7 +211,8 @@ static void put_body(clvi_text *page, const char *name, const char *body, const 
     }
 }
 
-clv_status clvi_gnuplot(const char *name, const char *label, int width, int height, const clvi_text *script, clvi_text *page)
+clv_status clvi_gnuplot(const char *name, const char *label, int width, int height, const clvi_text *script,
+                        clvi_text *page)
 {
     char head[sizeof preamble + 128];
     snprintf(head, sizeof head, preamble, width, height, name);

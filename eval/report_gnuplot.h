@@ -4,8 +4,8 @@
 
 #include "eval/report_text.h"
 
-/* Runs gnuplot on `script`, which must hold nothing from outside but numbers: a gnuplot script can run programs. Appends
- * one <svg> to `page`. Terminal, border and grid are set before the script. Black is the page's own text colour.
+/* Runs gnuplot on `script`, which must hold nothing from outside but numbers: gnuplot can run programs. Appends one
+ * <svg> to `page`. Terminal, border and grid are set before the script. Black is the page's own text colour.
  *
  *   name    of letters and digits, another one for every figure of a page: ids start with it
  *   label   what the figure shows, for those who cannot see it; plain text without markup

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SIDE 96      /* pixels of the longer side at most */
+#define SIDE 96 /* pixels of the longer side at most */
 
 /* ---- data sets ---- */
 
@@ -24,27 +24,29 @@ static clv_status open_set(clvi_pictures *p, const char *path, const char *split
     return st == CLV_ERR_NOMEM ? st : CLV_OK;
 }
 
-/* The split that training classifies: the one given, or "test" or "val" where the set has one. */
-static const char *val_split(clvi_pictures *p, const clvi_run *run, const char *path, clv_dataset_splits *splits)
+/* The split that training classifies: the one given, or "test" or "val" where the set has one; else NULL. */
+static clv_status val_split(clvi_pictures *p, const clvi_run *run, const char *path, clv_dataset_splits *splits,
+                            const char **split)
 {
     static const char *const usual[] = { "test", "val" };
     const char *given = clvi_run_option_value(run, "val-split");
-    if (given[0]) return given;
-    if (clv_dataset_list_splits(p->ctx, path, splits) != CLV_OK) return NULL;
-    const char *split = NULL;
+    *split = or_null(given);
+    if (*split || !path[0]) return CLV_OK;
+    const clv_status st = clv_dataset_list_splits(p->ctx, path, splits);
+    if (st != CLV_OK) return st == CLV_ERR_NOMEM ? st : CLV_OK;
     for (size_t u = 0; u < CLVI_COUNT(usual); u++)
-        for (int64_t i = 0; i < splits->count; i++)
-            if (!strcmp(splits->name[i], usual[u])) split = usual[u];
-    return split;
+        for (int64_t i = 0; !*split && i < splits->count; i++)
+            if (!strcmp(splits->name[i], usual[u])) *split = usual[u];
+    return CLV_OK;
 }
 
 clv_status clvi_pictures_open(clv_context *ctx, const clvi_run *run, clvi_pictures *out)
 {
     *out = (clvi_pictures){ .ctx = ctx };
-    const char *data = clvi_run_option_value(run, "data"), *val = clvi_run_option_value(run, "val-data");
+    const char *data = clvi_run_option_value(run, "data"), *val = clvi_run_option_value(run, "val-data"), *split = NULL;
     clv_dataset_splits splits;
     CLV_TRY(open_set(out, data, or_null(clvi_run_option_value(run, "split")), &out->train));
-    const char *split = val_split(out, run, val[0] ? val : data, &splits);
+    CLV_TRY(val_split(out, run, val[0] ? val : data, &splits, &split));
     out->held_out = split || val[0];
     if (out->held_out) CLV_TRY(open_set(out, val[0] ? val : data, split, &out->val));
     return clv_decoder_create(ctx, NULL, &out->decoder);
@@ -61,8 +63,10 @@ void clvi_pictures_release(clvi_pictures *pictures)
 void clvi_pictures_class(const clvi_pictures *pictures, int64_t label, clvi_text *page)
 {
     const char *name = pictures->train ? clv_dataset_class_name(pictures->train, label) : NULL;
-    if (name) clvi_text_escape(page, name);
-    else clvi_text_print(page, "%" PRId64, label);
+    if (name)
+        clvi_text_escape(page, name);
+    else
+        clvi_text_print(page, "%" PRId64, label);
 }
 
 /* ---- a picture ---- */
@@ -104,7 +108,9 @@ static clv_status put_image(clvi_pictures *p, const clv_dataset *ds, int64_t id,
 /* An image that cannot be shown (the data set has changed since) leaves its number. */
 static void put_picture(clvi_pictures *p, const clv_dataset *ds, int64_t id, clvi_text *page)
 {
-    if (!ds || put_image(p, ds, id, page) != CLV_OK) clvi_text_print(page, "<span class=\"gone\">%" PRId64 "</span>", id);
+    const clv_status st = ds ? put_image(p, ds, id, page) : CLV_ERR_IO;
+    if (st == CLV_ERR_NOMEM && page->status == CLV_OK) page->status = st;
+    if (st != CLV_OK) clvi_text_print(page, "<span class=\"gone\">%" PRId64 "</span>", id);
 }
 
 /* ---- neighbours ---- */
@@ -117,7 +123,9 @@ static void put_neighbour(clvi_pictures *p, const clvi_run *run, int64_t example
     clvi_text_print(page, "<td class=\"%s\">", !known ? "unknown" : same ? "same" : "other");
     put_picture(p, p->train, id, page);
     clvi_text_print(page, "<small>%.3f %s", (double)run->similarity[example * run->neighbours + k],
-                    !known ? "" : same ? "&#10003; " : "&#10007; ");
+                    !known ? ""
+                    : same ? "&#10003; "
+                           : "&#10007; ");
     if (known) clvi_pictures_class(p, label, page);
     clvi_text_put(page, "</small></td>\n");
 }
@@ -131,14 +139,15 @@ static void put_row(clvi_pictures *p, const clvi_run *run, int64_t example, clvi
     clvi_text_put(page, "</small></td>\n");
     for (int64_t k = 0; k < run->neighbours; k++)
         if (p->held_out || run->neighbour_ids[example * run->neighbours + k] != run->example_ids[example])
-            put_neighbour(p, run, example, k, page);       /* an image of the bank itself is no news */
+            put_neighbour(p, run, example, k, page); /* an image of the bank itself is no news */
     clvi_text_put(page, "</tr>\n");
 }
 
 void clvi_pictures_neighbours(clvi_pictures *pictures, const clvi_run *run, clvi_text *page)
 {
     clvi_text_put(page, "<div class=\"wide\"><table class=\"neighbours\">\n<thead><tr><th>query</th><th colspan=\"");
-    clvi_text_print(page, "%" PRId64 "\">nearest training images: similarity, class</th></tr></thead>\n<tbody>\n", run->neighbours);
+    clvi_text_print(page, "%" PRId64 "\">nearest training images: similarity, class</th></tr></thead>\n<tbody>\n",
+                    run->neighbours);
     for (int64_t i = 0; i < run->examples; i++) put_row(pictures, run, i, page);
     clvi_text_put(page, "</tbody>\n</table></div>\n");
 }

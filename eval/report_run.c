@@ -23,7 +23,7 @@
 #define MAX_FEATURES   (INT64_C(1) << 25)
 #define MAX_EXAMPLES   64
 #define MAX_NEIGHBOURS 64
-#define MAX_VALUE      1e12      /* beyond it a number is damage, and no axis could show it */
+#define MAX_VALUE      1e12 /* beyond it a number is damage, and no axis could show it */
 
 static clv_status path_in(const char *directory, const char *name, char path[PATH_SIZE])
 {
@@ -41,7 +41,7 @@ static bool exists(const char *path)
 /* Makes room for one more entry in an array that doubles. */
 static clv_status grow(clv_context *ctx, void *array, int64_t count, size_t size)
 {
-    if (count & (count - 1)) return CLV_OK;                /* full exactly at powers of two */
+    if (count & (count - 1)) return CLV_OK; /* full exactly at powers of two */
     void *now;
     memcpy(&now, array, sizeof now);
     void *grown = clvi_realloc(ctx, now, (size_t)CLVI_MAX(2 * count, 1) * size);
@@ -169,12 +169,13 @@ static clv_status add_step(clvi_run *run, const clvi_run_line *line, const char 
 
 static clv_status add_epoch(clvi_run *run, const json_t *object, const clvi_run_line *line, const char *path)
 {
-    CLV_CHECK(run->epoch_count < MAX_EPOCHS, CLV_ERR_FORMAT, "%s: more than %" PRId64 " lines of epochs", path, MAX_EPOCHS);
+    CLV_CHECK(run->epoch_count < MAX_EPOCHS, CLV_ERR_FORMAT, "%s: more than %" PRId64 " lines of epochs", path,
+              MAX_EPOCHS);
     CLV_TRY(grow(run->ctx, &run->epochs, run->epoch_count, sizeof *run->epochs));
     clvi_run_epoch *epoch = &run->epochs[run->epoch_count++];
     *epoch = (clvi_run_epoch){ .epoch = json_integer_value(json_object_get(object, "epoch")), .line = *line };
-    epoch->has_histograms = read_histogram(json_object_get(object, "scores/positive_histogram"), epoch->positive)
-                         && read_histogram(json_object_get(object, "scores/negative_histogram"), epoch->negative);
+    epoch->has_histograms = read_histogram(json_object_get(object, "scores/positive_histogram"), epoch->positive) &&
+                            read_histogram(json_object_get(object, "scores/negative_histogram"), epoch->negative);
     const char *protocol = json_string_value(json_object_get(object, "val/knn_protocol"));
     if (protocol && !run->protocol) {
         run->protocol = clvi_strdup(run->ctx, protocol);
@@ -236,17 +237,19 @@ static clv_status read_array(clvi_run *run, clvi_h5 *h5, const char *name, clv_d
 {
     void *memory = clvi_calloc(run->ctx, (size_t)(rows * CLVI_MAX(cols, 1)), clv_dtype_size(dtype));
     if (!memory) return CLV_ERR_NOMEM;
-    memcpy(out, &memory, sizeof memory);                   /* the run owns it from here on */
+    memcpy(out, &memory, sizeof memory); /* the run owns it from here on */
     const clv_view view = cols > 0 ? clv_view_2d(memory, dtype, rows, cols) : clv_view_1d(memory, dtype, rows);
     return clvi_h5_read(h5, name, &view);
 }
 
 /* Shape of a matrix within bounds. */
-static clv_status matrix_shape(clvi_h5 *h5, const char *name, int64_t max_rows, int64_t max_cols, int64_t *rows, int64_t *cols)
+static clv_status matrix_shape(clvi_h5 *h5, const char *name, int64_t max_rows, int64_t max_cols, int64_t *rows,
+                               int64_t *cols)
 {
     clvi_h5_info info;
     CLV_TRY(clvi_h5_stat(h5, name, &info));
-    CLV_CHECK(info.ndim == 2 && info.shape[0] >= 1 && info.shape[0] <= max_rows && info.shape[1] >= 1 && info.shape[1] <= max_cols,
+    CLV_CHECK(info.ndim == 2 && info.shape[0] >= 1 && info.shape[0] <= max_rows && info.shape[1] >= 1 &&
+                  info.shape[1] <= max_cols,
               CLV_ERR_FORMAT, "'%s': expected a matrix of at most %" PRId64 " x %" PRId64, name, max_rows, max_cols);
     *rows = info.shape[0];
     *cols = info.shape[1];
@@ -266,7 +269,8 @@ static clv_status read_arrays(clvi_run *run, clvi_h5 *h5)
     CLV_TRY(read_array(run, h5, "neighbour_ids", CLV_I64, examples, neighbours, &run->neighbour_ids));
     CLV_TRY(read_array(run, h5, "neighbour_similarity", CLV_F32, examples, neighbours, &run->similarity));
     for (int64_t i = 0; i < rows * dim; i++)
-        CLV_CHECK(fabsf(run->features[i]) <= (float)MAX_VALUE, CLV_ERR_FORMAT, "'features': row %" PRId64 " is not finite", i / dim);
+        CLV_CHECK(fabsf(run->features[i]) <= (float)MAX_VALUE, CLV_ERR_FORMAT,
+                  "'features': row %" PRId64 " is not finite", i / dim);
     run->rows = rows;
     run->dim = dim;
     run->examples = examples;
@@ -277,7 +281,7 @@ static clv_status read_arrays(clvi_run *run, clvi_h5 *h5)
 static clv_status read_examples(clvi_run *run, const char *path)
 {
     clvi_h5 *h5 = NULL;
-    if (!exists(path)) return CLV_OK;                      /* a run without labels has none */
+    if (!exists(path)) return CLV_OK; /* a run without labels has none */
     CLV_TRY(clvi_h5_open(run->ctx, path, &h5));
     const clv_status st = read_arrays(run, h5);
     clvi_h5_close(h5);
@@ -290,7 +294,8 @@ static clv_status read_version(clvi_run *run, const char *path)
     clvi_h5 *h5 = NULL;
     if (!exists(path)) return CLV_OK;
     CLV_TRY(clvi_h5_open(run->ctx, path, &h5));
-    const clv_status st = clvi_h5_has_attr(h5, "/", "version") ? clvi_h5_attr_text(h5, "/", "version", &run->version) : CLV_OK;
+    const clv_status st = clvi_h5_has_attr(h5, "/", "version") ? clvi_h5_attr_text(h5, "/", "version", &run->version)
+                                                               : CLV_OK;
     clvi_h5_close(h5);
     return st;
 }
@@ -302,7 +307,8 @@ clv_status clvi_run_read(clv_context *ctx, const char *directory, clvi_run *out)
     char path[PATH_SIZE];
     *out = (clvi_run){ .ctx = ctx };
     struct stat st;
-    CLV_CHECK(stat(directory, &st) == 0 && S_ISDIR(st.st_mode), CLV_ERR_IO, "'%s' is not a run directory: no such folder", directory);
+    CLV_CHECK(stat(directory, &st) == 0 && S_ISDIR(st.st_mode), CLV_ERR_IO,
+              "'%s' is not a run directory: no such folder", directory);
     CLV_TRY(path_in(directory, "config.yaml", path));
     CLV_CHECK(exists(path), CLV_ERR_IO, "'%s' is not a run directory: it has no config.yaml", directory);
     CLV_TRY(read_config(out, path));

@@ -18,8 +18,8 @@ void clvi_text_put(clvi_text *text, const char *literal);
 void clvi_text_put_bytes(clvi_text *text, const char *bytes, size_t size);
 void clvi_text_print(clvi_text *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Text from anywhere, for the inside of elements and of attributes in double quotes. Bytes that are not UTF-8 and control
- * characters become U+FFFD. */
+/* Text from anywhere, for the inside of elements and of attributes in double quotes. Bytes that are not UTF-8 and
+ * control characters become U+FFFD. */
 void clvi_text_escape(clvi_text *text, const char *untrusted);
 
 void clvi_text_base64(clvi_text *text, const uint8_t *bytes, size_t size);
