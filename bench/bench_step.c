@@ -233,9 +233,9 @@ static clv_status measure(bench *b, const settings *s)
     TRY(clv_graph_memory(b->graph, &memory));
     qsort(seconds, (size_t)s->steps, sizeof seconds[0], by_value);
     const double median = seconds[s->steps / 2];
-    (void)printf("step,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,median_s=%.4f,min_s=%.4f,max_s=%.4f,"
-                 "images_per_s=%.1f,arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", s->backbone, s->stem, s->size, s->batch,
-                 clv_context_threads(b->ctx), clv_version(), median, seconds[0], seconds[s->steps - 1],
+    (void)printf("step,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,median_s=%.4f,min_s=%.4f,"
+                 "max_s=%.4f,images_per_s=%.1f,arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", s->backbone,
+                 s->stem, s->size, s->batch, clv_context_threads(b->ctx), clv_version(), median, seconds[0], seconds[s->steps - 1],
                  (double)s->batch / median, memory.activations >> 20, memory.scratch >> 20, (double)loss);
     return isfinite(loss) ? CLV_OK : CLV_ERR_NUMERIC;
 }
@@ -266,8 +266,8 @@ int main(int argc, char **argv)
     settings s = { .backbone = "resnet18", .stem = "cifar", .size = 32, .batch = 256, .steps = 5 };
     bench b = { 0 };
     if (!read_settings(&s, argc, argv)) {
-        (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--threads N]"
-                              " [--steps N] [--export FILE] [--serve]\n");
+        (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N]"
+                              " [--threads N] [--steps N] [--export FILE] [--serve]\n");
         return 2;
     }
     clv_status st = open_bench(&b, &s);

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Times one training step of Cleave and of PyTorch on this machine, taking turns so that whatever else happens on it hits
-# both: cleave, torch, torch-tuned, cleave, ... First checks that they compute the same step.
+# Times one training step of Cleave and of PyTorch on this machine, taking turns so that whatever else happens on it
+# hits both: cleave, torch, torch-tuned, cleave, ... First checks that they compute the same step.
 #   bench/compare.sh [ROUNDS] [OPTION...]        options go to both programs: --batch 64, --threads 2, --stem, --size
 # PYTHON is an interpreter that has torch (default python3), BENCH_STEP our program. See docs/bench.md.
 set -eu
@@ -33,7 +33,9 @@ start() {       # start NAME COMMAND...: a program that makes one step for each 
 start a "$ours" "$@"
 start b "$python" "$theirs" "$@"
 start c "${tuned[@]}" "$python" "$theirs" --channels-last "$@"
-exec {a_in}>"$work/a.in" {a_out}<"$work/a.out" {b_in}>"$work/b.in" {b_out}<"$work/b.out" {c_in}>"$work/c.in" {c_out}<"$work/c.out"
+exec {a_in}>"$work/a.in" {a_out}<"$work/a.out"
+exec {b_in}>"$work/b.in" {b_out}<"$work/b.out"
+exec {c_in}>"$work/c.in" {c_out}<"$work/c.out"
 
 turn() {        # turn IN OUT: one step, its seconds
     echo >&"$1"

@@ -96,8 +96,8 @@ def errors(gradients, truth):
 
 
 def check(args):
-    """In float32 the gradients of a deep network with ReLU and batch norm carry errors of 1e-3 and more, whoever computes
-    them: so all are held against float64, and ours may be off by no more than twice what PyTorch's are."""
+    """In float32 the gradients of a deep network with ReLU and batch norm carry errors of 1e-3 and more, whoever
+    computes them: so all are held against float64, and ours may be off by no more than twice what PyTorch's are."""
     records = read_records(args.check)
     exact, truth = step_in(ResNet18(args.stem).train(), records, torch.float64, False)
     ours = records["loss"].item()

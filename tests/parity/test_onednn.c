@@ -1,6 +1,7 @@
 /* test_onednn.c: every oneDNN kernel computes what the reference kernel does, over a table of awkward shapes: channels
- * that do not fill a block, odd sizes, strides, pads. Outputs, padding and scratch memory start as NaN, each kernel runs
- * twice on the same memory, and a guard behind each buffer must survive. Tolerances are relative to the largest entry. */
+ * that do not fill a block, odd sizes, strides, pads. Outputs, padding and scratch memory start as NaN, each kernel
+ * runs twice on the same memory, and a guard behind each buffer must survive. Tolerances are relative to the largest
+ * entry. */
 #include "core/checked.h"
 #include "core/context.h"
 #include "device/attr.h"
@@ -137,14 +138,14 @@ static void bring_inputs(clvi_op_call *call, const value *in, value *mine)
     for (int i = 0; i < call->n_in; i++) {
         mine[i] = (value){ .desc = in[i].desc };
         if (!in[i].data) continue;
-        if (in[i].desc.dtype != CLV_F32 || clvi_desc_same_layout(&call->in[i], &in[i].desc)) mine[i] = copy_value(&in[i]);
-        else mine[i] = reordered(&in[i], &call->in[i]);
+        const bool as_it_is = in[i].desc.dtype != CLV_F32 || clvi_desc_same_layout(&call->in[i], &in[i].desc);
+        mine[i] = as_it_is ? copy_value(&in[i]) : reordered(&in[i], &call->in[i]);
         call->in_data[i] = mine[i].data;
     }
 }
 
-/* Runs the kernel of that name. Inputs keep their layout if the kernel likes it; outputs come in the kernel's own. Inputs
- * from `updated` on (-1: none) take the values the kernel left in them. */
+/* Runs the kernel of that name. Inputs keep their layout if the kernel likes it; outputs come in the kernel's own.
+ * Inputs from `updated` on (-1: none) take the values the kernel left in them. */
 static void apply(const char *name, const clvi_op_call *proto, value *in, value *out, int updated)
 {
     clvi_op_call call = *proto;
@@ -229,7 +230,8 @@ static int64_t conv_out(int64_t size, const conv_case *c)
 
 static void conv_protos(const conv_case *c, clvi_conv2d_attr *attr, clvi_op_call proto[3], value in[3])
 {
-    *attr = (clvi_conv2d_attr){ { c->stride, c->stride }, { c->pad, c->pad }, { c->h, c->w }, { c->kernel, c->kernel } };
+    *attr = (clvi_conv2d_attr){ .stride = { c->stride, c->stride }, .pad = { c->pad, c->pad },
+                                .in_size = { c->h, c->w }, .kernel = { c->kernel, c->kernel } };
     in[0] = random_value(4, (int64_t[]){ c->n, c->c, c->h, c->w }, 1);
     in[1] = random_value(4, (int64_t[]){ c->o, c->c, c->kernel, c->kernel }, 2);
     in[2] = random_value(4, (int64_t[]){ c->n, c->o, conv_out(c->h, c), conv_out(c->w, c) }, 3);
@@ -327,7 +329,8 @@ static void the_switch_changes_the_algorithm(void **state)
     drop(v, 3);
 }
 
-/* The second convolution takes the blocked result of the first as it is: were its padding not zero, NaN would spread. */
+/* The second convolution takes the blocked result of the first as it is: were its padding not zero, NaN would
+ * spread. */
 static void padding_channels_are_written_as_zero(void **state)
 {
     (void)state;
@@ -372,7 +375,8 @@ static const norm_case norm_cases[] = {
     { 4, { 64, 20, 33, 31 }, 2, true, true, true, true }, { 2, { 512, 2050 }, 2, true, true, true, true },
 };
 
-static void forward_norm_proto(const norm_case *c, const clvi_batch_norm_attr *attr, const clvi_desc *x, clvi_op_call *p)
+static void forward_norm_proto(const norm_case *c, const clvi_batch_norm_attr *attr, const clvi_desc *x,
+                               clvi_op_call *p)
 {
     const int64_t rows = c->training ? c->groups : 1;
     *p = (clvi_op_call){ .op = "batch_norm", .attr = attr, .n_in = 5, .n_out = 4,
@@ -382,7 +386,8 @@ static void forward_norm_proto(const norm_case *c, const clvi_batch_norm_attr *a
     p->out[3] = desc_of(CLV_U8, 1, (int64_t[]){ 1 });
 }
 
-static void backward_norm_proto(const norm_case *c, const clvi_batch_norm_attr *attr, const clvi_desc *x, clvi_op_call *p)
+static void backward_norm_proto(const norm_case *c, const clvi_batch_norm_attr *attr, const clvi_desc *x,
+                               clvi_op_call *p)
 {
     *p = (clvi_op_call){ .op = "batch_norm_bwd", .attr = attr, .n_in = 6, .n_out = 3,
                          .wanted = { true, c->gamma, c->beta } };
@@ -491,14 +496,16 @@ static const pool_case pool_cases[] = {
 
 static void check_pool(const pool_case *c, bool max)
 {
-    const clvi_pool2d_attr attr = { { c->kernel, c->kernel }, { c->stride, c->stride }, { c->pad, c->pad }, { c->h, c->w } };
-    const int64_t oh = (c->h + 2 * c->pad - c->kernel) / c->stride + 1, ow = (c->w + 2 * c->pad - c->kernel) / c->stride + 1;
+    const clvi_pool2d_attr attr = { .kernel = { c->kernel, c->kernel }, .stride = { c->stride, c->stride },
+                                    .pad = { c->pad, c->pad }, .in_size = { c->h, c->w } };
+    const int64_t oh = (c->h + 2 * c->pad - c->kernel) / c->stride + 1;
+    const int64_t ow = (c->w + 2 * c->pad - c->kernel) / c->stride + 1;
     value x = random_value(4, (int64_t[]){ c->n, c->c, c->h, c->w }, 21);
     value dy = random_value(4, (int64_t[]){ c->n, c->c, oh, ow }, 22);
     clvi_op_call fwd = { .op = max ? "max_pool2d" : "avg_pool2d", .attr = &attr, .n_in = 1, .n_out = max ? 2 : 1,
                          .wanted = { true, max } };
-    clvi_op_call bwd = { .op = max ? "max_pool2d_bwd" : "avg_pool2d_bwd", .attr = &attr, .n_in = max ? 2 : 1, .n_out = 1,
-                         .wanted = { true } };
+    clvi_op_call bwd = { .op = max ? "max_pool2d_bwd" : "avg_pool2d_bwd", .attr = &attr, .n_in = max ? 2 : 1,
+                         .n_out = 1, .wanted = { true } };
     fwd.out[0] = dy.desc;
     fwd.out[1] = desc_of(CLV_U8, 1, (int64_t[]){ 1 });
     bwd.out[0] = x.desc;

@@ -88,7 +88,8 @@ static clv_status make_group(const clvi_op_call *call, const dnnl_memory_desc_t 
     out->data.dims[0] = out->data.padded_dims[0] = whole->dims[0] / groups;
     out->bytes = (size_t)(out->data.dims[0] * whole->format_desc.blocking.strides[0]) * sizeof(float);
     const dnnl_dims_t channels = { whole->dims[1] };
-    return clvi_onednn_check(dnnl_memory_desc_init_by_tag(&out->channel, 1, channels, dnnl_f32, dnnl_a), call, "layout");
+    const dnnl_status_t st = dnnl_memory_desc_init_by_tag(&out->channel, 1, channels, dnnl_f32, dnnl_a);
+    return clvi_onednn_check(st, call, "layout");
 }
 
 static void make_dense(clvi_desc *desc, int n)
@@ -122,15 +123,18 @@ static clv_status backward_desc(const clvi_op_call *call, const group *g, unsign
     dnnl_primitive_desc_t hint;
     const dnnl_prop_kind_t kind = flags & (dnnl_use_scale | dnnl_use_shift) ? dnnl_backward : dnnl_backward_data;
     CLV_TRY(forward_desc(call, g, flags, true, &hint));
-    dnnl_status_t st = dnnl_batch_normalization_backward_desc_init(&d, kind, &g->data, &g->data, (float)attr->eps, flags);
+    const float eps = (float)attr->eps;
+    dnnl_status_t st = dnnl_batch_normalization_backward_desc_init(&d, kind, &g->data, &g->data, eps, flags);
     if (st == dnnl_success) st = clvi_onednn_primitive_desc(call, &d, hint, out);
     dnnl_primitive_desc_destroy(hint);
     return clvi_onednn_check(st, call, "no kernel");
 }
 
-static size_t workspace_size(const_dnnl_primitive_desc_t pd)
+/* NULL: it has none. */
+static const dnnl_memory_desc_t *workspace_of(const_dnnl_primitive_desc_t pd)
 {
-    return dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_workspace_md, 0));
+    const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, dnnl_query_workspace_md, 0);
+    return dnnl_memory_desc_get_size(md) > 0 ? md : NULL;
 }
 
 static void norm_release(clvi_op_call *call)
@@ -158,7 +162,7 @@ static clv_status build(clvi_op_call *call, const_dnnl_primitive_desc_t pd, cons
         if (args[i].md) CLV_TRY(clvi_onednn_exec_add(call, &s->exec, args[i].arg, args[i].md, &s->place[i]));
     }
     s->group_bytes = g->bytes;
-    s->workspace_bytes = clvi_onednn_round(workspace_size(pd));
+    s->workspace_bytes = workspace_of(pd) ? clvi_onednn_round(dnnl_memory_desc_get_size(workspace_of(pd))) : 0;
     s->partial = call->scratch_size;
     return CLV_OK;
 }
@@ -188,7 +192,7 @@ static clv_status forward_prepare(clvi_op_call *call)
         { DNNL_ARG_SRC, &g.data }, { DNNL_ARG_DST, &g.data }, { DNNL_ARG_MEAN, &g.channel },
         { DNNL_ARG_VARIANCE, &g.channel }, { DNNL_ARG_SCALE, gamma ? &g.channel : NULL },
         { DNNL_ARG_SHIFT, beta ? &g.channel : NULL },
-        { DNNL_ARG_WORKSPACE, workspace_size(pd) ? dnnl_primitive_desc_query_md(pd, dnnl_query_workspace_md, 0) : NULL },
+        { DNNL_ARG_WORKSPACE, workspace_of(pd) },
     };
     CLV_TRY_OR_DONE(build(call, pd, &g, args, FORWARD_ARGS));
     make_dense(&call->in[1], 4);
@@ -266,7 +270,7 @@ static clv_status backward_prepare(clvi_op_call *call)
         { DNNL_ARG_DIFF_DST, &g.data }, { DNNL_ARG_SRC, &g.data }, { DNNL_ARG_DIFF_SRC, &g.data },
         { DNNL_ARG_MEAN, &g.channel }, { DNNL_ARG_VARIANCE, &g.channel }, { DNNL_ARG_SCALE, gamma ? &g.channel : NULL },
         { DNNL_ARG_DIFF_SCALE, gamma ? &g.channel : NULL }, { DNNL_ARG_DIFF_SHIFT, shift ? &g.channel : NULL },
-        { DNNL_ARG_WORKSPACE, workspace_size(pd) ? dnnl_primitive_desc_query_md(pd, dnnl_query_workspace_md, 0) : NULL },
+        { DNNL_ARG_WORKSPACE, workspace_of(pd) },
         { DNNL_ARG_SHIFT, shift ? &g.channel : NULL },   /* asked for, never read */
     };
     CLV_TRY_OR_DONE(build(call, pd, &g, args, BACKWARD_ARGS));

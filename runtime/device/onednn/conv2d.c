@@ -102,7 +102,8 @@ static dnnl_status_t describe(dnnl_convolution_desc_t *c, direction dir, dnnl_al
     case BACKWARD_DATA:
         return dnnl_convolution_backward_data_desc_init(c, algorithm, &md[X], &md[W], &md[Y], stride, pad, pad);
     default:
-        return dnnl_convolution_backward_weights_desc_init(c, algorithm, &md[X], &md[W], NULL, &md[Y], stride, pad, pad);
+        return dnnl_convolution_backward_weights_desc_init(c, algorithm, &md[X], &md[W], NULL, &md[Y], stride, pad,
+                                                           pad);
     }
 }
 
@@ -161,7 +162,8 @@ static void conv_release(clvi_op_call *call)
 }
 
 /* Gives the value of a role the layout the primitive wants, and the primitive an argument for it. */
-static clv_status settle(const clvi_op_call *call, const problem *p, int role, const_dnnl_primitive_desc_t pd, int *place)
+static clv_status settle(const clvi_op_call *call, const problem *p, int role, const_dnnl_primitive_desc_t pd,
+                         int *place)
 {
     conv_state *s = call->state;
     const dnnl_memory_desc_t *md = dnnl_primitive_desc_query_md(pd, directions[p->dir].query[role], 0);

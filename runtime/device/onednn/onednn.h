@@ -1,13 +1,13 @@
 /* onednn.h: what the oneDNN kernels share: memory descriptors to and from ours, and a primitive with its arguments.
- * oneDNN asks OpenMP how many threads there are, when a primitive is made and again when it runs; the calls below see to
- * it that the answer is the context's number both times, and leave the caller's setting as it was. */
+ * oneDNN asks OpenMP how many threads there are, when a primitive is made and again when it runs; the calls below see
+ * to it that the answer is the context's number both times, and leave the caller's setting as it was. */
 #ifndef CLVI_DEVICE_ONEDNN_ONEDNN_H
 #define CLVI_DEVICE_ONEDNN_ONEDNN_H
 
 #include "device/device.h"
 #include <oneapi/dnnl/dnnl.h>
 
-/* CLV_OK, or an error that names the operation and what failed; CLV_ERR_UNSUPPORTED when oneDNN has no kernel for it. */
+/* CLV_OK, or an error that names the operation and what failed; CLV_ERR_UNSUPPORTED when oneDNN has no kernel. */
 clv_status clvi_onednn_check(dnnl_status_t status, const clvi_op_call *call, const char *what);
 
 /* True for a float32 value whose every extent is at least 1. */

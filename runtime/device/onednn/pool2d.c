@@ -42,10 +42,11 @@ static clv_status backward_desc(const clvi_op_call *call, dnnl_alg_kind_t algori
     const clvi_pool2d_attr *a = call->attr;
     const dnnl_dims_t kernel = { a->kernel[0], a->kernel[1] }, stride = { a->stride[0], a->stride[1] };
     const dnnl_dims_t pad = { a->pad[0], a->pad[1] };
+    const dnnl_memory_desc_t *src = dnnl_primitive_desc_query_md(hint, dnnl_query_src_md, 0);
+    const dnnl_memory_desc_t *dst = dnnl_primitive_desc_query_md(hint, dnnl_query_dst_md, 0);
     dnnl_pooling_desc_t d;
-    CLV_TRY(clvi_onednn_check(dnnl_pooling_backward_desc_init(&d, algorithm,
-        dnnl_primitive_desc_query_md(hint, dnnl_query_src_md, 0), dnnl_primitive_desc_query_md(hint, dnnl_query_dst_md, 0),
-        stride, kernel, pad, pad), call, "shapes"));
+    CLV_TRY(clvi_onednn_check(dnnl_pooling_backward_desc_init(&d, algorithm, src, dst, stride, kernel, pad, pad), call,
+                              "shapes"));
     return clvi_onednn_check(clvi_onednn_primitive_desc(call, &d, hint, out), call, "no kernel");
 }
 
@@ -84,8 +85,9 @@ static clv_status pool_prepare(clvi_op_call *call, dnnl_alg_kind_t algorithm, bo
     const clvi_desc *x = backward ? &call->out[0] : &call->in[0], *y = backward ? &call->in[0] : &call->out[0];
     /* A maximum nobody will differentiate needs no workspace. */
     const bool keep = backward || (call->n_out > 1 && call->wanted[1]);
+    const dnnl_prop_kind_t kind = keep ? dnnl_forward_training : dnnl_forward_inference;
     if (!(call->state = clvi_calloc(call->ctx, 1, sizeof(pool_state)))) return CLV_ERR_NOMEM;
-    CLV_TRY_OR_DONE(forward_desc(call, algorithm, keep ? dnnl_forward_training : dnnl_forward_inference, x, y, &forward));
+    CLV_TRY_OR_DONE(forward_desc(call, algorithm, kind, x, y, &forward));
     if (backward) CLV_TRY_OR_DONE(backward_desc(call, algorithm, forward, &pd));
     CLV_TRY_OR_DONE(build(call, backward ? pd : forward, backward));
 done:
