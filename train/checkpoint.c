@@ -1,5 +1,6 @@
 /* checkpoint.c: the part of a checkpoint that is the same for all methods. */
 #include "train/checkpoint.h"
+#include "core/checked.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -114,9 +115,11 @@ clv_status clvi_checkpoint_position(clvi_checkpoint *file, clvi_position *out)
 static clv_status write_head(clvi_h5 *h5, const clv_config *config, const clvi_position *position, int64_t channels,
                              const char *eval_aug)
 {
-    /* Where a run lies and how it was restarted is no part of what it computes. */
+    /* Where a run lies, how it was restarted and who loaded its data is no part of what it computes. */
     clv_config plain = *config;
-    plain.settings.resume[0] = plain.settings.results_dir[0] = 0;
+    static const char *const neutral[] = { "resume", "results-dir", "workers", "prefetch" };
+    for (size_t i = 0; i < CLVI_COUNT(neutral); i++)
+        CLV_TRY(clv_config_set(&plain, neutral[i], clvi_settings_find(neutral[i])->info.def));
     char *text = NULL;
     CLV_TRY(clvi_config_text(&plain, &text));
     clv_status st = CLV_OK;

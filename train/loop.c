@@ -79,12 +79,21 @@ static void add_scores(clvi_position *at, const clv_scores *scores)
     }
 }
 
+/* Without a look at the rows themselves, as clv_bank_stats has: those are many. */
 static void fill_bank(clv_progress *p, const clv_bank *bank)
 {
-    clv_bank_statistics stats;
-    if (!bank || clv_bank_stats(bank, &stats) != CLV_OK) return;
-    p->queue_fill = stats.fill;
-    p->queue_age = stats.age_mean;
+    if (!bank) return;
+    const clv_view valid = clv_bank_valid(bank), born = clv_bank_born(bank);
+    const int64_t capacity = clv_bank_capacity(bank), pushes = clv_bank_pushes(bank);
+    int64_t rows = 0;
+    double ages = 0.0;
+    for (int64_t i = 0; i < capacity; i++) {
+        if (!((const uint8_t *)valid.data)[i]) continue;
+        ages += (double)(pushes - ((const int64_t *)born.data)[i]);
+        rows++;
+    }
+    p->queue_fill = (double)rows / (double)capacity;
+    p->queue_age = rows ? ages / (double)rows : 0.0;
 }
 
 /* What step and epoch lines share. */
@@ -136,7 +145,9 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     p.pretext_top1 = measured.scores.pretext_top1;
     p.health = logged ? measured.health : last->health;
     p.scores = logged ? measured.scores : last->scores;
-    fill_bank(&p, result.bank);
+    p.queue_fill = last->queue_fill;
+    p.queue_age = last->queue_age;
+    if (logged) fill_bank(&p, result.bank);
     *last = p;
     if (logged) CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
     tell(t, &p);
