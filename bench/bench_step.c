@@ -233,10 +233,12 @@ static clv_status measure(bench *b, const settings *s)
     TRY(clv_graph_memory(b->graph, &memory));
     qsort(seconds, (size_t)s->steps, sizeof seconds[0], by_value);
     const double median = seconds[s->steps / 2];
-    (void)printf("step,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,median_s=%.4f,min_s=%.4f,"
-                 "max_s=%.4f,images_per_s=%.1f,arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", s->backbone,
-                 s->stem, s->size, s->batch, clv_context_threads(b->ctx), clv_version(), median, seconds[0], seconds[s->steps - 1],
-                 (double)s->batch / median, memory.activations >> 20, memory.scratch >> 20, (double)loss);
+    (void)printf("step,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,", s->backbone, s->stem, s->size,
+                 s->batch, clv_context_threads(b->ctx), clv_version());
+    (void)printf("median_s=%.4f,min_s=%.4f,max_s=%.4f,images_per_s=%.1f,", median, seconds[0], seconds[s->steps - 1],
+                 (double)s->batch / median);
+    (void)printf("arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", memory.activations >> 20, memory.scratch >> 20,
+                 (double)loss);
     return isfinite(loss) ? CLV_OK : CLV_ERR_NUMERIC;
 }
 

@@ -6,6 +6,7 @@
 #include "core/context.h"
 #include "device/attr.h"
 #include "device/device.h"
+#include <cleave/graph.h>
 #include <math.h>
 #include <omp.h>
 #include <setjmp.h>
@@ -570,6 +571,124 @@ static void reorder_takes_any_number_of_dimensions(void **state)
     }
 }
 
+/* ---- a whole network ---- */
+
+enum { NET_N = 4, NET_SIZE = 15, NET_CLASSES = 7 };
+
+typedef struct network {
+    clv_graph *g;
+    clv_node   images, targets, loss;
+} network;
+
+static clv_node net_weight(clv_graph *g, const char *name, int ndim, int64_t a, int64_t b, int64_t kernel)
+{
+    const clv_init init = { CLV_INIT_KAIMING_NORMAL, 0, b * kernel * kernel };
+    return clv_parameter(g, name, CLV_PARAM_TRAINABLE, ndim, (int64_t[]){ a, b, kernel, kernel }, init);
+}
+
+static clv_node net_vector(clv_graph *g, const char *layer, const char *what, clv_param_kind kind, int64_t c, double v)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "%s.%s", layer, what);
+    return clv_parameter(g, name, kind, 1, &c, (clv_init){ CLV_INIT_CONSTANT, v, 0 });
+}
+
+static clv_node net_layer(clv_graph *g, const char *name, clv_node x, int64_t in, int64_t out, int64_t stride)
+{
+    const clv_batch_norm_desc norm = {
+        .gamma = net_vector(g, name, "gamma", CLV_PARAM_TRAINABLE, out, 1.1),
+        .beta = net_vector(g, name, "beta", CLV_PARAM_TRAINABLE, out, 0.1),
+        .running_mean = net_vector(g, name, "mean", CLV_PARAM_BUFFER, out, 0),
+        .running_var = net_vector(g, name, "var", CLV_PARAM_BUFFER, out, 1),
+        .groups = 2, .eps = 1e-5, .momentum = 0.1,
+    };
+    return clv_batch_norm(g, clv_conv2d(g, x, net_weight(g, name, 4, out, in, 3), stride, 1), &norm);
+}
+
+/* Stem, pool, a residual block, a strided layer, pooled features, a classifier: 20 channels fill no block. */
+static void build_network(clv_params *params, bool reference, network *net)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    desc.params = params;
+    desc.training = true;
+    desc.reference = reference;
+    ok(clv_graph_create(ctx, &desc, &net->g), "graph");
+    clv_graph *g = net->g;
+    net->images = clv_input_image(g, "images", NET_N, 3, NET_SIZE, NET_SIZE);
+    net->targets = clv_input(g, "targets", CLV_I64, 1, (int64_t[]){ NET_N });
+    clv_node x = clv_max_pool2d(g, clv_relu(g, net_layer(g, "stem", net->images, 3, 20, 1)), 3, 2, 1);
+    clv_node y = clv_relu(g, net_layer(g, "a", x, 20, 20, 1));
+    x = clv_relu(g, clv_add(g, net_layer(g, "b", y, 20, 20, 1), x));
+    x = clv_global_avg_pool(g, clv_relu(g, net_layer(g, "c", x, 20, 33, 2)));
+    clv_node logits = clv_matmul(g, x, false, net_weight(g, "fc", 2, NET_CLASSES, 33, 1), true);
+    net->loss = clv_reduce(g, clv_softmax_xent(g, logits, net->targets, CLV_NONE), -1, true);
+    clv_graph_output(g, net->loss);
+    ok(clv_graph_backward(g, net->loss), "backward");
+    ok(clv_graph_finish(g), "finish");
+}
+
+static float run_network(const network *net)
+{
+    static const int64_t shape[] = { NET_N, NET_SIZE, NET_SIZE, 3 };
+    int64_t classes[NET_N] = { 0, 3, 6, 1 };
+    value images = random_value(4, shape, 41);
+    const clv_view x = clv_view_nhwc(images.data, CLV_F32, NET_N, 3, NET_SIZE, NET_SIZE);
+    const clv_view t = clv_view_1d(classes, CLV_I64, NET_N);
+    clv_view loss;
+    ok(clv_graph_bind(net->g, net->images, &x), "bind");
+    ok(clv_graph_bind(net->g, net->targets, &t), "bind");
+    ok(clv_graph_run(net->g), "run");
+    ok(clv_graph_read(net->g, net->loss, &loss), "read");
+    const float result = *(const float *)loss.data;
+    drop(&images, 1);
+    return result;
+}
+
+static value gradient_of(const clv_params *params, int64_t index)
+{
+    clv_param_info info;
+    ok(clv_params_info(params, index, &info), "info");
+    value v = { .desc = desc_of(CLV_F32, info.ndim, info.shape) };
+    give_memory(&v);
+    poison(&v);
+    const clv_view view = clv_view_dense(v.data, CLV_F32, info.ndim, info.shape);
+    const clv_param_part part = info.kind == CLV_PARAM_TRAINABLE ? CLV_PARAM_GRADIENT : CLV_PARAM_VALUE;
+    ok(clv_params_read(params, index, part, &view), info.name);
+    return v;
+}
+
+/* Parameters keep the layout of the graph that came first, so both orders are tried. */
+static void compare_networks(bool reference_first)
+{
+    clv_params *params, *copy;
+    network first, second;
+    ok(clv_params_create(ctx, CLV_F32, &params), "params");
+    build_network(params, reference_first, &first);
+    ok(clv_params_init(params, 5), "init");
+    ok(clv_params_clone(params, &copy), "clone");
+    build_network(copy, !reference_first, &second);
+    const float a = run_network(&first), b = run_network(&second);
+    if (!(fabsf(a - b) <= 1e-5f * fabsf(b))) fail_msg("loss %.8g, %.8g", (double)a, (double)b);
+    for (int64_t i = 0; i < clv_params_count(params); i++) {
+        clv_param_info info;
+        value got = gradient_of(params, i), want = gradient_of(copy, i);
+        ok(clv_params_info(params, i, &info), "info");
+        check_near(&got, &want, 1e-4, info.name, reference_first ? "the reference's layout" : "oneDNN's layout");
+        drop(&got, 1), drop(&want, 1);
+    }
+    clv_graph_destroy(first.g);
+    clv_graph_destroy(second.g);
+    clv_params_destroy(params);
+    clv_params_destroy(copy);
+}
+
+static void a_network_gives_the_gradients_of_the_reference(void **state)
+{
+    (void)state;
+    compare_networks(false);
+    compare_networks(true);
+}
+
 /* ---- what the kernels refuse, and threads ---- */
 
 static bool has_onednn(const char *op, clv_dtype dtype, int64_t samples)
@@ -634,6 +753,7 @@ int main(void)
         cmocka_unit_test(padding_channels_are_written_as_zero),
         cmocka_unit_test(batch_norm_agrees_with_the_reference),
         cmocka_unit_test(pooling_agrees_with_the_reference),
+        cmocka_unit_test(a_network_gives_the_gradients_of_the_reference),
         cmocka_unit_test(only_float32_and_filled_shapes_are_accepted),
         cmocka_unit_test(contexts_with_other_thread_counts_work_side_by_side),
     };
