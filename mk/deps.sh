@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds what the given groups need and installs what is missing with the system's package manager.
-#   mk/deps.sh [--check] GROUP...       groups: build report test valgrind lint fuzz glyphs
+#   mk/deps.sh [--check] GROUP...       groups: build report test valgrind lint fuzz glyphs fashion-mnist
 # --check only reports. Exit status: 0 nothing is missing (any more), 1 something is.
 # Debian and Ubuntu are installed from here. For Fedora and Arch the likely package names are only printed.
 set -u
@@ -31,6 +31,7 @@ lint        program:cppcheck          cppcheck               cppcheck           
 fuzz        program:clang             clang                  clang                clang
 fuzz        file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-dev compiler-rt compiler-rt
 glyphs      module:freetype2          libfreetype-dev        freetype-devel       freetype2
+fashion-mnist file:/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz dataset-fashion-mnist - -
 '
 
 # The OpenMP build may stand beside OpenBLAS's other builds; mk/probe.mk prefers it in the same way.
