@@ -159,10 +159,9 @@ static clv_status put_figures(clvi_text *page, const clvi_run *run)
 {
     clvi_text_put(page, "<h2>Curves</h2>\n<div class=\"figures\">\n");
     CLV_TRY(clvi_figures_curves(run, page));
-    clvi_text_put(
-        page,
-        "</div>\n<h2>Scores</h2>\n<p>How alike the training pairs are, -1 to 1: the darker, the more of an epoch's "
-        "scores lie there.</p>\n<div class=\"figures\">\n");
+    clvi_text_put(page, "</div>\n<h2>Scores</h2>\n<p>How alike the training pairs are, -1 to 1: the stronger the "
+                        "colour, the more of an epoch's "
+                        "scores lie there.</p>\n<div class=\"figures\">\n");
     CLV_TRY(clvi_figures_scores(run, page));
     clvi_text_put(page, "</div>\n");
     return page->status;
@@ -256,7 +255,7 @@ static void put_epochs(clvi_text *page, const clvi_run *run)
         clvi_text_put(page, "<p class=\"missing\">No epoch is finished.</p>\n");
         return;
     }
-    if (every > 1) clvi_text_print(page, "<p>Every %" PRId64 "th epoch and the last.</p>\n", every);
+    if (every > 1) clvi_text_print(page, "<p>One epoch in %" PRId64 ", and the last.</p>\n", every);
     clvi_text_put(page, "<div class=\"wide\"><table class=\"numbers\">\n<thead><tr><th>epoch</th>");
     for (size_t c = 0; c < CLVI_COUNT(columns); c++) clvi_text_print(page, "<th>%s</th>", columns[c].heading);
     clvi_text_put(page, "</tr></thead>\n<tbody>\n");

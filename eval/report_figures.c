@@ -168,10 +168,11 @@ static clv_status draw_curves(const clvi_run *run, const curves *c, clvi_text *p
     for (int i = 0, drawn = 0; i < c->count; i++) {
         const series *s = &c->series[i];
         if (points[i] == 0) continue;
-        clvi_text_print(&script, "%s $d%d using 1:2 %s with %s lw %s lc rgb \"%s\" title \"%s\"",
+        clvi_text_print(&script, "%s $d%d using 1:2 %s with %s lw %s dt %d lc rgb \"%s\" title \"%s\"",
                         drawn++ ? "," : "plot", i, s->second && points[0] ? "axes x1y2" : "",
                         points[i] <= FEW ? "linespoints pt 7 ps 0.4" : "lines",
-                        i == 0 && c->series[1].from == FROM_EPOCHS && c->count == 2 ? "1" : "2", s->color, s->title);
+                        i == 0 && c->series[1].from == FROM_EPOCHS && c->count == 2 ? "1" : "2",
+                        s->second ? 2 : 1, s->color, s->title);
     }
     clvi_text_put(&script, "\n");
     put_caption(page, c->heading, c->note);

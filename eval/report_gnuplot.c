@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -13,10 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define SECONDS   60
+#define SECONDS   "60"
 #define SVG_LIMIT ((size_t)64 << 20)
 
 static const char preamble[] = "set terminal svg size %d,%d dynamic name \"%s\" font \"sans-serif,12\" noenhanced\n"
@@ -34,27 +32,27 @@ typedef struct process {
     pid_t pid; /* 0: not started, or over */
 } process;
 
-static double now_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void close_end(int *fd)
 {
     if (*fd >= 0) close(*fd);
     *fd = -1;
 }
 
+/* Its status as waitpid gives it, or -1 when the caller has ignored or reaped it. */
+static int process_wait(process *p)
+{
+    int status = 0;
+    pid_t got;
+    while ((got = waitpid(p->pid, &status, 0)) < 0 && errno == EINTR) continue;
+    p->pid = 0;
+    return got < 0 ? -1 : status;
+}
+
 static void process_end(process *p)
 {
-    if (p->pid > 0) {
-        kill(p->pid, SIGKILL);
-        while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR) continue;
-    }
+    close_end(&p->out); /* whoever still writes there is ended by that */
+    if (p->pid > 0) process_wait(p);
     close_end(&p->in);
-    close_end(&p->out);
     close_end(&p->err);
     close_end(&p->child_out);
 }
@@ -75,13 +73,15 @@ static clv_status open_ends(process *p, const char *head, const clvi_text *scrip
     return CLV_OK;
 }
 
-/* Its messages and numbers shall not depend on the user's settings, so it gets hardly any environment. */
+/* Its messages and numbers shall not depend on the user's settings, so it gets hardly any environment. It runs under
+ * `timeout`: a library that sends signals itself could hit a stranger, since a program may reap our child before us. */
 static clv_status spawn(process *p)
 {
     char path[4096];
     const char *given = getenv("PATH");
     const int n = snprintf(path, sizeof path, "PATH=%s", given ? given : "/usr/bin:/bin");
-    char *const arguments[] = { (char[]){ "gnuplot" }, (char[]){ "-d" }, NULL };
+    char *const arguments[] = { (char[]){ "timeout" }, (char[]){ "-k5" }, (char[]){ SECONDS },
+                                (char[]){ "gnuplot" }, (char[]){ "-d" },  NULL };
     char *const environment[] = { (char[]){ "LC_ALL=C" }, n < (int)sizeof path ? path : NULL, NULL };
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -97,13 +97,13 @@ static clv_status spawn(process *p)
         error = posix_spawn_file_actions_adddup2(&files, p->in, STDIN_FILENO);
         if (!error) error = posix_spawn_file_actions_adddup2(&files, p->child_out, STDOUT_FILENO);
         if (!error) error = posix_spawn_file_actions_adddup2(&files, p->err, STDERR_FILENO);
-        if (!error) error = posix_spawnp(&p->pid, "gnuplot", &files, &attributes, arguments, environment);
+        if (!error) error = posix_spawnp(&p->pid, "timeout", &files, &attributes, arguments, environment);
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&files);
     if (error) p->pid = 0;
     CLV_CHECK(error != ENOENT, CLV_ERR_UNSUPPORTED,
-              "figures are drawn by gnuplot, which is not installed (Debian: gnuplot-nox)");
+              "figures are drawn by gnuplot under timeout, which is not installed (Debian: coreutils)");
     CLV_CHECK(error == 0, CLV_ERR_IO, "cannot start gnuplot: %s", strerror(error));
     close_end(&p->child_out); /* else the pipe never ends */
     return CLV_OK;
@@ -111,18 +111,12 @@ static clv_status spawn(process *p)
 
 static clv_status read_output(process *p, clvi_text *svg)
 {
-    const double deadline = now_seconds() + SECONDS;
     char block[65536];
     for (;;) {
-        const double left = deadline - now_seconds();
-        struct pollfd wait = { .fd = p->out, .events = POLLIN };
-        const int ready = left > 0 ? poll(&wait, 1, (int)(left * 1000) + 1) : 0;
-        if (ready < 0 && errno == EINTR) continue;
-        CLV_CHECK(ready > 0, CLV_ERR_UNSUPPORTED, "gnuplot did not finish a figure within %d seconds", SECONDS);
         const ssize_t n = read(p->out, block, sizeof block);
         if (n < 0 && errno == EINTR) continue;
         CLV_CHECK(n >= 0, CLV_ERR_IO, "cannot read from gnuplot: %s", strerror(errno));
-        if (n == 0) return svg->status;
+        if (n == 0 || svg->status != CLV_OK) return svg->status;
         CLV_CHECK(svg->size + (size_t)n <= SVG_LIMIT, CLV_ERR_UNSUPPORTED, "gnuplot's figure is larger than %zu bytes",
                   SVG_LIMIT);
         clvi_text_put_bytes(svg, block, (size_t)n);
@@ -140,15 +134,17 @@ static void last_words(int fd, char *text, size_t size)
 
 static clv_status join(process *p)
 {
-    int status = 0;
-    pid_t got;
-    while ((got = waitpid(p->pid, &status, 0)) < 0 && errno == EINTR) continue;
-    p->pid = 0;
-    if (got < 0) return CLV_OK; /* the caller ignores its children; the figure itself is checked */
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return CLV_OK;
+    const int status = process_wait(p);
+    if (status < 0) return CLV_OK; /* nobody knows, and the figure itself is looked at next */
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     char words[512];
     last_words(p->err, words, sizeof words);
-    return clvi_fail(CLV_ERR_INTERNAL, "gnuplot refused a figure: %s", words);
+    CLV_CHECK(code != 127, CLV_ERR_UNSUPPORTED,
+              "figures are drawn by gnuplot, which is not installed (Debian: gnuplot-nox)");
+    CLV_CHECK(code != 124 && code != 137, CLV_ERR_UNSUPPORTED, "gnuplot did not finish a figure within %s seconds",
+              SECONDS);
+    CLV_CHECK(code == 0, CLV_ERR_INTERNAL, "gnuplot refused a figure: %s", words);
+    return CLV_OK;
 }
 
 static clv_status run(const char *head, const clvi_text *script, clvi_text *svg)
@@ -171,9 +167,13 @@ done:
 static const struct {
     const char *from, *to;
 } edits[] = {
-    { "id=\"gnuplot_canvas\"", "" },     { " id='", " id='@" },
-    { "href='#", "href='#@" },           { "url(#", "url(#@" },
-    { "\"black\"", "\"currentColor\"" }, { "'black'", "'currentColor'" },
+    { "id=\"gnuplot_canvas\"", "" },
+    { " id='", " id='@" },
+    { "href='#", "href='#@" },
+    { "url(#", "url(#@" },
+    { "rgb(  0,   0,   0)", "currentColor" },
+    { "\"black\"", "\"currentColor\"" },
+    { "'black'", "'currentColor'" },
 };
 
 static void put_edited(clvi_text *page, const char *name, const char *line, size_t size)

@@ -288,16 +288,14 @@ static clv_status read_examples(clvi_run *run, const char *path)
     return st == CLV_OK ? CLV_OK : clvi_fail_in(st, path);
 }
 
-/* A checkpoint that is not there, or is from elsewhere, leaves the version unknown. */
+/* A checkpoint that is not there, damaged or from elsewhere leaves the version unknown. */
 static clv_status read_version(clvi_run *run, const char *path)
 {
     clvi_h5 *h5 = NULL;
-    if (!exists(path)) return CLV_OK;
-    CLV_TRY(clvi_h5_open(run->ctx, path, &h5));
-    const clv_status st = clvi_h5_has_attr(h5, "/", "version") ? clvi_h5_attr_text(h5, "/", "version", &run->version)
-                                                               : CLV_OK;
+    clv_status st = exists(path) ? clvi_h5_open(run->ctx, path, &h5) : CLV_ERR_IO;
+    if (st == CLV_OK) st = clvi_h5_attr_text(h5, "/", "version", &run->version);
     clvi_h5_close(h5);
-    return st;
+    return st == CLV_ERR_NOMEM ? st : CLV_OK;
 }
 
 /* ---- all of it ---- */

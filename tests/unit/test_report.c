@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- a run ---- */
@@ -282,6 +283,23 @@ static void text_from_outside_is_escaped(void **state)
     free(html);
 }
 
+static void the_version_of_the_run_is_told_where_a_checkpoint_has_one(void **state)
+{
+    test_env *t = *state;
+    make_run(t, "");
+    write_text(test_path(t, "run/last.h5"), "damaged");
+    char *html = report(t);
+    assert_has(html, "run by Cleave (no checkpoint tells).");
+    free(html);
+    clvi_h5 *h5 = NULL;
+    assert_ok(clvi_h5_create(t->ctx, test_path(t, "run/last.h5"), true, &h5));
+    assert_ok(clvi_h5_set_attr_text(h5, "/", "version", "0.0.7<"));
+    assert_ok(clvi_h5_commit(h5));
+    html = report(t);
+    assert_has(html, "run by Cleave 0.0.7&lt;.");
+    free(html);
+}
+
 static void damaged_lines_of_metrics_are_passed_over(void **state)
 {
     test_env *t = *state;
@@ -423,17 +441,43 @@ static void examples_whose_arrays_do_not_fit_together_are_refused(void **state)
     assert_fails(clv_report_write(t->ctx, test_path(t, "run"), NULL), CLV_ERR_FORMAT, "'features': expected a matrix");
 }
 
-static void without_gnuplot_the_message_says_what_to_install(void **state)
+/* A program of this name in the test's folder. */
+static void make_program(test_env *t, const char *name, const char *script)
 {
-    test_env *t = *state;
-    make_run(t, "");
+    const char *path = test_path(t, name);
+    write_text(path, script);
+    assert_int_equal(chmod(path, 0700), 0);
+}
+
+/* The test's folder is all there is in PATH. */
+static clv_status report_with_own_path(test_env *t)
+{
     char *path = strdup(getenv("PATH"));
     setenv("PATH", t->folder, 1);
     const clv_status st = clv_report_write(t->ctx, test_path(t, "run"), NULL);
     setenv("PATH", path, 1);
     free(path);
-    assert_fails(st, CLV_ERR_UNSUPPORTED, "gnuplot, which is not installed");
     assert_int_not_equal(access(test_path(t, "run/report.html"), F_OK), 0);
+    return st;
+}
+
+static void without_gnuplot_the_message_says_what_to_install(void **state)
+{
+    test_env *t = *state;
+    make_run(t, "");
+    assert_fails(report_with_own_path(t), CLV_ERR_UNSUPPORTED, "timeout, which is not installed");
+    make_program(t, "timeout", "#!/bin/sh\nexec /usr/bin/timeout \"$@\"\n");
+    assert_fails(report_with_own_path(t), CLV_ERR_UNSUPPORTED, "gnuplot, which is not installed (Debian: gnuplot-nox)");
+}
+
+static void a_gnuplot_that_fails_to_draw_is_told(void **state)
+{
+    test_env *t = *state;
+    make_run(t, "");
+    make_program(t, "timeout", "#!/bin/sh\nexit 124\n"); /* as it ends when the time is up */
+    assert_fails(report_with_own_path(t), CLV_ERR_UNSUPPORTED, "did not finish a figure within 60 seconds");
+    make_program(t, "timeout", "#!/bin/sh\necho '<svg>'\n");
+    assert_fails(report_with_own_path(t), CLV_ERR_INTERNAL, "gnuplot drew no figure for 'Loss'");
 }
 
 static void what_gnuplot_says_is_passed_on(void **state)
@@ -484,10 +528,12 @@ static void text_is_escaped_and_encoded(void **state)
 
 TEST_MAIN(TEST(a_report_has_all_its_sections), TEST(a_report_is_well_formed_and_loads_nothing),
           TEST(the_same_run_gives_the_same_bytes), TEST(text_from_outside_is_escaped),
+          TEST(the_version_of_the_run_is_told_where_a_checkpoint_has_one),
           TEST(damaged_lines_of_metrics_are_passed_over), TEST(a_run_of_a_single_epoch_has_figures),
           TEST(numbers_of_any_kind_give_figures), TEST(a_run_that_measured_nothing_has_sentences_instead_of_figures),
           TEST(a_data_set_that_is_gone_leaves_out_the_pictures),
           TEST(neighbours_that_are_not_in_the_data_set_are_numbers), TEST(missing_and_damaged_files_are_named),
           TEST(examples_whose_arrays_do_not_fit_together_are_refused),
           TEST(without_gnuplot_the_message_says_what_to_install), TEST(what_gnuplot_says_is_passed_on),
-          TEST(reading_a_run_survives_every_refused_allocation), TEST(text_is_escaped_and_encoded))
+          TEST(a_gnuplot_that_fails_to_draw_is_told), TEST(reading_a_run_survives_every_refused_allocation),
+          TEST(text_is_escaped_and_encoded))
