@@ -1,6 +1,6 @@
-/* bench_bank_nce.c: InfoNCE against a bank, loss and gradient, beside the two bare matrix products it cannot do without.
- * Each variant's answer is checked first, on its first queries, against the plain kernels. The two are timed in turn, so
- * that what else the machine does hits both alike.
+/* bench_bank_nce.c: InfoNCE against a bank, loss and gradient, beside the two bare matrix products it cannot do
+ * without. Each variant's answer is checked first, on its first queries, against the plain kernels. They are timed in
+ * turn, so that what else the machine does hits all alike.
  *     bench_bank_nce [batch dim keys threads] */
 #include <cleave/graph.h>
 #include <inttypes.h>
@@ -65,7 +65,8 @@ static clv_status bind(clv_graph *g, clv_node x, float *data, int64_t rows, int6
     return clv_graph_bind(g, x, &view);
 }
 
-static clv_status make_loss(clv_context *ctx, const problem *p, int64_t batch, bool unit, bool reference, loss_graph *out)
+static clv_status make_loss(clv_context *ctx, const problem *p, int64_t batch, bool unit, bool reference,
+                            loss_graph *out)
 {
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     clv_bank_nce_desc nce = CLV_BANK_NCE_DESC_INIT;

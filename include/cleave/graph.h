@@ -138,24 +138,24 @@ CLV_API clv_node clv_stop_gradient(clv_graph *g, clv_node x);
 CLV_API clv_node clv_softmax_xent(clv_graph *g, clv_node logits /*[N,C]*/, clv_node targets, clv_node mask);
 /* InfoNCE of queries against their key and a bank of negatives, in one walk over the bank: extra memory grows with B D,
  * never with B K.
- *   per_row_b = log(e^{<q_b,k_b>/t} + sum_j e^{<q_b,n_j>/t}) - <q_b,k_b>/t     over the bank rows n_j that count for b */
+ *   per_row_b = log(e^{<q_b,k_b>/t} + sum_j e^{<q_b,n_j>/t}) - <q_b,k_b>/t   over the bank rows n_j that count for b */
 typedef struct clv_bank_nce_desc {
     clv_node query;              /* [B,D]; the only input that receives a gradient */
     clv_node key;                /* [B,D]; row b is the positive of query b. A constant */
     clv_node bank;               /* [K,D]; K may be 0. A constant */
     clv_node valid;              /* uint8 [K] or CLV_NONE: rows with 0 do not count, whatever they hold */
-    clv_node ids, bank_ids;      /* int64 [B] and [K], or both CLV_NONE: a bank row with the query's id does not count for
-                                  * it; a negative id is nobody's */
+    clv_node ids, bank_ids;      /* int64 [B] and [K], or both CLV_NONE: a bank row with the query's id does not count
+                                  * for it; a negative id is nobody's */
     double   temperature;        /* t > 0 */
     bool     unit_rows;          /* a promise that all rows have length 1 or 0: a little faster */
 } clv_bank_nce_desc;
 #define CLV_BANK_NCE_DESC_INIT                                                                                         \
     { .query = { -1 }, .key = { -1 }, .bank = { -1 }, .valid = { -1 }, .ids = { -1 }, .bank_ids = { -1 },              \
       .temperature = 0.07 }
-/* Returns per_row [B], and through prob_pos (may be NULL) the probability of the positive, e^{-per_row} [B], which is not
- * differentiable. A query for which no bank row counts has per_row exactly 0, prob_pos 1 and no gradient.
- * Errors (by clv_graph_finish): CLV_ERR_SHAPE; CLV_ERR_INVALID for a temperature that is not positive, or one of ids and
- * bank_ids alone. Source: He et al. 2020, arXiv:1911.05722, eq. 1. */
+/* Returns per_row [B], and through prob_pos (may be NULL) the probability of the positive, e^{-per_row} [B], which is
+ * not differentiable. A query for which no bank row counts has per_row exactly 0, prob_pos 1 and no gradient.
+ * Errors (by clv_graph_finish): CLV_ERR_SHAPE; CLV_ERR_INVALID for a temperature that is not positive, or one of ids
+ * and bank_ids alone. Source: He et al. 2020, arXiv:1911.05722, eq. 1. */
 CLV_API clv_node clv_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, clv_node *prob_pos);
 /* first, first + step, ...: int64 or uint8 [length]. A constant. */
 CLV_API clv_node clv_iota(clv_graph *g, clv_dtype dtype, int64_t length, int64_t first, int64_t step);

@@ -1,5 +1,5 @@
-/* test_bank_nce.c: bank_nce gives the published values and the reference's, whatever the shapes, masks, ids and numbers,
- * and its memory does not grow with the bank. */
+/* test_bank_nce.c: bank_nce gives the published values and the reference's, whatever the shapes, masks, ids and
+ * numbers, and its memory does not grow with the bank. */
 #include "core/checked.h"
 #include "core/h5.h"
 #include "device/attr.h"
@@ -107,7 +107,8 @@ static void set_desc(clvi_desc *d, clv_dtype type, int ndim, int64_t rows, int64
     if (type != CLV_DTYPE_COUNT) clvi_desc_make_dense(d);
 }
 
-static void make_call(const problem *p, clv_dtype type, clv_context *ctx, const clvi_bank_nce_attr *attr, clvi_op_call *c)
+static void make_call(const problem *p, clv_dtype type, clv_context *ctx, const clvi_bank_nce_attr *attr,
+                      clvi_op_call *c)
 {
     memset(c, 0, sizeof *c);
     c->ctx = ctx;

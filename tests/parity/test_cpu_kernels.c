@@ -204,7 +204,8 @@ static void free_case(test_case *t)
 }
 
 /* Runs a kernel on the case's inputs into new, poisoned outputs (0xff bytes are NaN in every float type). */
-static void run_kernel(const test_case *t, const clvi_kernel *k, clv_context *ctx, void *out[CLVI_MAX_OUT], bool in_place)
+static void run_kernel(const test_case *t, const clvi_kernel *k, clv_context *ctx, void *out[CLVI_MAX_OUT],
+                       bool in_place)
 {
     clvi_op_call c = t->call;
     c.ctx = ctx;
@@ -252,8 +253,8 @@ static void check_close(const test_case *t, void *got[CLVI_MAX_OUT], void *want[
             const double a = element(d, got[o], i), b = element(d, want[o], i);
             const double allowed = eps * (sqrt((double)t->depth + 1) + fabs(b));
             if (!(fabs(a - b) <= allowed))
-                fail_msg("%s, variant %d, input 0 [%ld,%ld], output %d[%ld]: %.9g, the reference gives %.9g", t->call.op,
-                         variant, (long)t->call.in[0].shape[0], (long)t->call.in[0].shape[1], o, (long)i, a, b);
+                fail_msg("%s, variant %d, input 0 [%ld,%ld], output %d[%ld]: %.9g, the reference gives %.9g",
+                         t->call.op, variant, (long)t->call.in[0].shape[0], (long)t->call.in[0].shape[1], o, (long)i, a, b);
         }
     }
 }
@@ -445,7 +446,8 @@ static void softmax_target_out_of_range_is_refused(void **state)
     float out[2][3];
     t.call.out_data[0] = out[0], t.call.out_data[1] = out[1];
     assert_fails(find_cpu(&t.call)->run(&t.call), CLV_ERR_INVALID, "target of row 2 is 4, want less than 4");
-    assert_fails(clvi_kernel_find(&t.call, true)->run(&t.call), CLV_ERR_INVALID, "target of row 2 is 4, want less than 4");
+    const clvi_kernel *reference = clvi_kernel_find(&t.call, true);
+    assert_fails(reference->run(&t.call), CLV_ERR_INVALID, "target of row 2 is 4, want less than 4");
     free_case(&t);
 }
 
@@ -460,7 +462,8 @@ static void every_operation_has_a_reference_kernel_for_both_types(void **state)
             call.in[0] = (clvi_desc){ .dtype = types[f], .ndim = 1, .shape = { 3 } };
             clvi_desc_make_dense(&call.in[0]);
             call.out[0] = call.in[0];
-            if (!clvi_kernel_find(&call, true)) fail_msg("%s has no reference kernel for %s", call.op, clv_dtype_name(types[f]));
+            if (!clvi_kernel_find(&call, true))
+                fail_msg("%s has no reference kernel for %s", call.op, clv_dtype_name(types[f]));
         }
     }
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const int64_t lengths[] = { 0, 1, 7, 33, 32768, 100003 };
-#define EACH_LENGTH(n) for (size_t i_ = 0; i_ < sizeof lengths / sizeof *lengths; i_++) for (int64_t n = lengths[i_], *o_ = &n; o_; o_ = NULL)
+#define EACH_LENGTH(at) for (const int64_t *at = lengths; at < lengths + sizeof lengths / sizeof *lengths; at++)
 
 /* Numbers in [-1, 1), exact in float. */
 static double *numbers(int64_t n, uint64_t seed)
@@ -44,9 +44,12 @@ static void sgd_is_pytorchs(void **state)
 {
     test_env *t = *state;
     for (int variant = 0; variant < 3; variant++)
-        EACH_LENGTH(n) {
-            clvi_flat_sgd_args a = { .lr = 0.1, .momentum = variant ? 0.9 : 0, .weight_decay = 0.01, .nesterov = variant == 2 };
-            double *w = numbers(n, 1), *g = numbers(n, 2), *v = numbers(n, 3), *want = numbers(n, 1), *wv = numbers(n, 4);
+        EACH_LENGTH(at) {
+            const int64_t n = *at;
+            clvi_flat_sgd_args a = { .lr = 0.1, .momentum = variant ? 0.9 : 0, .weight_decay = 0.01,
+                                     .nesterov = variant == 2 };
+            double *w = numbers(n, 1), *g = numbers(n, 2), *v = numbers(n, 3);
+            double *want = numbers(n, 1), *wv = numbers(n, 4);
             float *w32 = rounded(w, n), *g32 = rounded(g, n), *v32 = rounded(v, n);
             plain_sgd(n, want, g, wv, &a, 3);
             for (int step = 0; step < 3; step++) {
@@ -77,7 +80,8 @@ static void the_first_step_does_not_read_the_momentum(void **state)
 static void ema_and_axpy_match_plain_loops(void **state)
 {
     test_env *t = *state;
-    EACH_LENGTH(n) {
+    EACH_LENGTH(at) {
+        const int64_t n = *at;
         double *k = numbers(n, 1), *q = numbers(n, 2), *was = numbers(n, 1);
         float *k32 = rounded(k, n), *q32 = rounded(q, n);
         clvi_flat_ema(t->ctx, CLV_F64, n, k, q, 0.99);
@@ -100,7 +104,8 @@ static void ema_and_axpy_match_plain_loops(void **state)
 static void norm_is_summed_in_double(void **state)
 {
     test_env *t = *state;
-    EACH_LENGTH(n) {
+    EACH_LENGTH(at) {
+        const int64_t n = *at;
         double *x = numbers(n, 5), sum = 0;
         float *x32 = rounded(x, n);
         for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];

@@ -1,11 +1,12 @@
-/* test_ref_network.c: reference kernels of networks: convolution, pooling, batch norm, with numbers worked out by hand. */
+/* test_ref_network.c: reference kernels of convolution, pooling, batch norm, with numbers worked out by hand. */
 #include "tests/support/kernel.h"
 #include <math.h>
 
-static const clv_dtype types[] = { CLV_F32, CLV_F64 };
-#define EACH_TYPE(f) for (int type_ = 0; type_ < 2; type_++) for (clv_dtype f = types[type_], *once_ = &f; once_; once_ = NULL)
+#define EACH_TYPE(f) for (clv_dtype f = CLV_F32; f <= CLV_F64; f++)
 
-static const clvi_conv2d_attr conv_s2p1 = { .stride = { 2, 2 }, .pad = { 1, 1 }, .in_size = { 3, 3 }, .kernel = { 2, 2 } };
+static const clvi_conv2d_attr conv_s2p1 = {
+    .stride = { 2, 2 }, .pad = { 1, 1 }, .in_size = { 3, 3 }, .kernel = { 2, 2 },
+};
 
 static void convolution_with_stride_and_padding(void **state)
 {
@@ -42,7 +43,9 @@ static void convolution_gradients(void **state)
 }
 
 static const clvi_pool2d_attr pool_k2s2 = { .kernel = { 2, 2 }, .stride = { 2, 2 }, .in_size = { 2, 4 } };
-static const clvi_pool2d_attr pool_k3s2p1 = { .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1 }, .in_size = { 3, 3 } };
+static const clvi_pool2d_attr pool_k3s2p1 = {
+    .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1 }, .in_size = { 3, 3 },
+};
 
 static void max_pooling_gives_ties_to_the_first_index(void **state)
 {
@@ -105,7 +108,8 @@ static void padding_is_not_counted_in_an_average(void **state)
 /* ---- batch norm ---- */
 
 /* x [4,2] in two groups. */
-static test_kernel run_batch_norm(test_env *t, clv_dtype f, const clvi_batch_norm_attr *attr, const double *x, int64_t n)
+static test_kernel run_batch_norm(test_env *t, clv_dtype f, const clvi_batch_norm_attr *attr, const double *x,
+                                  int64_t n)
 {
     test_kernel k = test_kernel_make(t, "batch_norm", attr);
     const int64_t groups = attr->training ? attr->groups : 1;

@@ -2,8 +2,7 @@
 #include "tests/support/kernel.h"
 #include <math.h>
 
-static const clv_dtype types[] = { CLV_F32, CLV_F64 };
-#define EACH_TYPE(f) for (int type_ = 0; type_ < 2; type_++) for (clv_dtype f = types[type_], *once_ = &f; once_; once_ = NULL)
+#define EACH_TYPE(f) for (clv_dtype f = CLV_F32; f <= CLV_F64; f++)
 
 static void elementwise_operations(void **state)
 {
@@ -174,8 +173,8 @@ static void reductions_and_their_gradients(void **state)
     };
     EACH_TYPE(f) {
         for (int i = 0; i < 4; i++) {
-            const clvi_reduce_attr attr = { .axis = cases[i].axis, .mean = cases[i].mean, .ndim = 2, .shape = { 2, 3 } };
-            const int ndim = cases[i].axis < 0 ? 0 : 1;
+            const int axis = cases[i].axis, ndim = axis < 0 ? 0 : 1;
+            const clvi_reduce_attr attr = { .axis = axis, .mean = cases[i].mean, .ndim = 2, .shape = { 2, 3 } };
             test_kernel k = test_kernel_make(*state, "reduce", &attr);
             test_kernel_in(&k, f, 2, SHAPE(2, 3), NUMBERS(1, 2, 3, 4, 5, 6));
             test_kernel_out(&k, f, ndim, cases[i].out);

@@ -79,7 +79,8 @@ static void multiply_range(void *arg, int64_t begin, int64_t end)
     const blocking b = choose(call);
     const int64_t size = (int64_t)clv_dtype_size(call->out[0].dtype);
     const int64_t lda = attr->trans_a ? b.rows : b.depth, ldb = attr->trans_b ? b.depth : b.cols;
-    const CBLAS_TRANSPOSE ta = attr->trans_a ? CblasTrans : CblasNoTrans, tb = attr->trans_b ? CblasTrans : CblasNoTrans;
+    const CBLAS_TRANSPOSE ta = attr->trans_a ? CblasTrans : CblasNoTrans;
+    const CBLAS_TRANSPOSE tb = attr->trans_b ? CblasTrans : CblasNoTrans;
     for (int64_t item = begin; item < end; item++) {
         const int64_t part = item / (b.row_blocks * b.col_blocks);
         const int64_t i = item / b.col_blocks % b.row_blocks * b.block_rows, j = item % b.col_blocks * b.block_cols;
@@ -91,11 +92,11 @@ static void multiply_range(void *arg, int64_t begin, int64_t end)
         char *y = b.parts > 1 ? (char *)call->scratch + part * b.rows * b.cols * size : call->out_data[0];
         y += (i * b.cols + j) * size;
         if (call->out[0].dtype == CLV_F32)
-            cblas_sgemm(CblasRowMajor, ta, tb, m, n, depth, 1.0f, (const float *)x, (int)lda, (const float *)w, (int)ldb,
-                        0.0f, (float *)y, (int)b.cols);
+            cblas_sgemm(CblasRowMajor, ta, tb, m, n, depth, 1.0f, (const float *)x, (int)lda, (const float *)w,
+                        (int)ldb, 0.0f, (float *)y, (int)b.cols);
         else
-            cblas_dgemm(CblasRowMajor, ta, tb, m, n, depth, 1.0, (const double *)x, (int)lda, (const double *)w, (int)ldb,
-                        0.0, (double *)y, (int)b.cols);
+            cblas_dgemm(CblasRowMajor, ta, tb, m, n, depth, 1.0, (const double *)x, (int)lda, (const double *)w,
+                        (int)ldb, 0.0, (double *)y, (int)b.cols);
     }
 }
 

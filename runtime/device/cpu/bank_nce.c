@@ -1,4 +1,4 @@
-/* bank_nce.c: InfoNCE against a bank in float32, in one walk over the bank. Formula and edge cases as in ref_bank_nce.c.
+/* bank_nce.c: InfoNCE against a bank in float32, in one walk over it. Formula and edge cases as in ref_bank_nce.c.
  *
  * A walk takes a block of queries through a segment of the bank, tile by tile:
  *   scores    P[q][k] = <q, n_k> / t          a register-tiled product
@@ -59,7 +59,7 @@ typedef struct running {
     float  max;      /* -inf before the first key that counts */
 } running;
 
-/* Scores of `count` keys become weights. keep: all ones for a key that counts, 0 for one that does not; NULL: all count.
+/* Scores of `count` keys become weights. keep: all ones for a key that counts, 0 for one that does not; NULL: all do.
  * acc is rescaled when the maximum rises; a constant maximum never does. */
 CLVI_INLINE void weigh_body(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
                             int64_t columns)
@@ -109,8 +109,10 @@ CLVI_INLINE void weigh_body(float *score, int64_t count, const int32_t *keep, bo
         weigh_body(score, count, keep, constant, r, acc, columns);                                                     \
     }
 WEIGH(plain, )
+#if defined(__x86_64__)
 WEIGH(avx2, CLVI_TARGET_AVX2)
 WEIGH(avx512, CLVI_TARGET_AVX512)
+#endif
 
 typedef struct tile_isa {
     int64_t queries, keys;   /* of a score tile */
@@ -232,7 +234,7 @@ typedef struct tile {
     int32_t       *keep_query;       /* room for one query's keys */
 } tile;
 
-/* Rows as long as whole vectors, and zeros where a key does not count: the memory of an unused slot may hold anything. */
+/* Rows as long as whole vectors, zeros where a key does not count: the memory of an unused slot may hold anything. */
 static void copy_rows(const walk *w, tile *t, float *to)
 {
     const float *bank = (const float *)w->call->in_data[2] + t->first * w->p.dim;
@@ -313,7 +315,8 @@ static void walk_range(void *arg, int64_t begin, int64_t end)
     const plan *p = &w->p;
     for (int64_t item = begin; item < end; item++) {
         const int64_t segment = item / p->blocks, first = item % p->blocks * p->block;
-        const int64_t count = CLVI_MIN(p->block, p->batch - first), stop = CLVI_MIN((segment + 1) * p->segment, p->keys);
+        const int64_t count = CLVI_MIN(p->block, p->batch - first);
+        const int64_t stop = CLVI_MIN((segment + 1) * p->segment, p->keys);
         memset(acc_at(w, segment, first), 0, (size_t)(p->block * p->columns) * sizeof(float));
         for (int64_t q = 0; q < count; q++)
             *state_at(w, segment, first + q) = (running){ .max = w->constant ? w->inverse_t : -INFINITY };

@@ -32,8 +32,9 @@ TARGET static void TILE(scores)(const float *query, const float *panel, int64_t 
 }
 
 /* acc[q][..] += sum_k weight[q][k] row[k][..] for 3 queries, `count` rows, `vectors` vectors of columns. */
-CLVI_INLINE TARGET void TILE(accumulate)(const float *weight, int64_t weight_stride, const float *row, int64_t row_stride,
-                                         int64_t count, float *acc, int64_t acc_stride, const int vectors)
+CLVI_INLINE TARGET void TILE(accumulate)(const float *weight, int64_t weight_stride, const float *row,
+                                         int64_t row_stride, int64_t count, float *acc, int64_t acc_stride,
+                                         const int vectors)
 {
     TILE(vec) sum[3][TILE_D];
 #pragma GCC unroll 3
@@ -58,8 +59,9 @@ CLVI_INLINE TARGET void TILE(accumulate)(const float *weight, int64_t weight_str
 }
 
 /* The same for any number of columns that is a multiple of LANES. */
-TARGET static void TILE(accumulate_all)(const float *weight, int64_t weight_stride, const float *row, int64_t row_stride,
-                                        int64_t count, float *acc, int64_t acc_stride, int64_t columns)
+TARGET static void TILE(accumulate_all)(const float *weight, int64_t weight_stride, const float *row,
+                                        int64_t row_stride, int64_t count, float *acc, int64_t acc_stride,
+                                        int64_t columns)
 {
     int64_t c = 0;
     for (; c + TILE_D * LANES <= columns; c += TILE_D * LANES)

@@ -8,8 +8,9 @@
 #include <string.h>
 
 #if defined(__x86_64__)
-#define CLVI_TARGET_AVX2   __attribute__((target("avx2,fma")))
-#define CLVI_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#define CLVI_TARGET_AVX2 __attribute__((target("avx2,fma")))
+#define CLVI_TARGET_AVX512                                                                                             \
+    __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
 #else
 #define CLVI_TARGET_AVX2
 #define CLVI_TARGET_AVX512

@@ -20,7 +20,8 @@ CLVI_INLINE void forward_body(void *arg, int64_t begin, int64_t end)
             clvi_load16(&v, x, j, cols, 0);
             clvi_v8f half[2];
             memcpy(half, &v, sizeof half);
-            const clvi_v8d a = __builtin_convertvector(half[0], clvi_v8d), b = __builtin_convertvector(half[1], clvi_v8d);
+            const clvi_v8d a = __builtin_convertvector(half[0], clvi_v8d);
+            const clvi_v8d b = __builtin_convertvector(half[1], clvi_v8d);
             sum += a * a;
             sum += b * b;
         }

@@ -46,4 +46,15 @@ static inline int64_t clvi_ref_extent(const clvi_desc *desc, int begin, int end)
     return n;
 }
 
+/* softmax_xent: a target must be a column, or negative for a row to ignore. */
+static inline clv_status clvi_ref_check_targets(const clvi_op_call *call)
+{
+    const int64_t *target = call->in_data[1], cols = call->in[0].shape[1];
+    for (int64_t i = 0; i < call->in[0].shape[0]; i++)
+        CLV_CHECK(target[i] < cols, CLV_ERR_INVALID,
+                  "softmax_xent: target of row %" PRId64 " is %" PRId64 ", want less than %" PRId64, i, target[i],
+                  cols);
+    return CLV_OK;
+}
+
 #endif

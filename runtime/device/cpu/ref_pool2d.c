@@ -149,7 +149,8 @@ static void FN(avg_pool2d_bwd_range)(void *arg, int64_t begin, int64_t end)
         for (int64_t p = 0; p < oh; p++)
             for (int64_t q = 0; q < ow; q++) {
                 const window win = window_at(call->attr, h, w, p, q);
-                const REAL share = dy[(item * oh + p) * ow + q] / (REAL)((win.bottom - win.top) * (win.right - win.left));
+                const int64_t pixels = (win.bottom - win.top) * (win.right - win.left);
+                const REAL share = dy[(item * oh + p) * ow + q] / (REAL)pixels;
                 for (int64_t i = win.top; i < win.bottom; i++)
                     for (int64_t j = win.left; j < win.right; j++) plane[i * w + j] += share;
             }

@@ -41,8 +41,8 @@ static clv_status slice_bwd(const clvi_op_call *call)
     const clvi_slice_attr *attr = call->attr;
     const clvi_desc *dy = &call->in[0], *dx = &call->out[0];
     const int64_t outer = clvi_ref_extent(dx, 0, attr->axis);
-    const size_t step = run_bytes(dx, attr->axis), run = run_bytes(dy, attr->axis), skip = run_bytes(dx, attr->axis + 1);
-    const size_t before = (size_t)attr->begin * skip;
+    const size_t step = run_bytes(dx, attr->axis), run = run_bytes(dy, attr->axis);
+    const size_t before = (size_t)attr->begin * run_bytes(dx, attr->axis + 1);
     for (int64_t i = 0; step > 0 && i < outer; i++) {
         char *to = (char *)call->out_data[0] + (size_t)i * step;
         memset(to, 0, step);

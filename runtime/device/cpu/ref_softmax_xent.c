@@ -6,14 +6,6 @@
 #include "device/cpu/ref.h"
 #include <math.h>
 
-static clv_status check_targets(const int64_t *target, int64_t rows, int64_t cols)
-{
-    for (int64_t i = 0; i < rows; i++)
-        CLV_CHECK(target[i] < cols, CLV_ERR_INVALID,
-                  "softmax_xent: target of row %" PRId64 " is %" PRId64 ", want less than %" PRId64, i, target[i], cols);
-    return CLV_OK;
-}
-
 static bool kept(const unsigned char *mask, int64_t cols, int64_t row, int64_t col, int64_t target)
 {
     return !mask || mask[row * cols + col] || col == target;
@@ -24,7 +16,7 @@ static bool kept(const unsigned char *mask, int64_t cols, int64_t row, int64_t c
 
 static clv_status softmax_xent(const clvi_op_call *call)
 {
-    CLV_TRY(check_targets(call->in_data[1], call->in[0].shape[0], call->in[0].shape[1]));
+    CLV_TRY(clvi_ref_check_targets(call));
     CLVI_REF_LOOP(call, call->in[0].shape[0], 4, softmax_xent_range);
     return CLV_OK;
 }

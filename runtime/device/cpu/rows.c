@@ -1,5 +1,5 @@
-/* rows.c: add_row, scale_rows, row_dot, batched_row_dot and its gradients in float32, 16 columns at a time. Formulas as in
- * ref_rows.c. */
+/* rows.c: add_row, scale_rows, row_dot, batched_row_dot and its gradients in float32, 16 columns at a time. Formulas as
+ * in ref_rows.c. */
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
 

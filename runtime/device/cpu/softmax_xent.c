@@ -1,5 +1,5 @@
-/* softmax_xent.c: softmax_xent and its gradient in float32, 16 columns at a time, sums in double. Formula and edge cases
- * as in ref_softmax_xent.c. */
+/* softmax_xent.c: softmax_xent and its gradient in float32, 16 columns at a time, sums in double. Formula and edge
+ * cases as in ref_softmax_xent.c. */
 #include "device/attr.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
@@ -98,11 +98,8 @@ CLVI_ISA_VARIANTS(backward_body)
 
 static clv_status forward(const clvi_op_call *call)
 {
-    const int64_t rows = call->in[0].shape[0], cols = call->in[0].shape[1], *targets = call->in_data[1];
-    for (int64_t i = 0; i < rows; i++)
-        CLV_CHECK(targets[i] < cols, CLV_ERR_INVALID,
-                  "softmax_xent: target of row %" PRId64 " is %" PRId64 ", want less than %" PRId64, i, targets[i], cols);
-    clvi_parallel_for(call->ctx, rows, ROWS, clvi_isa_pick(forward_body_table), (void *)call);
+    CLV_TRY(clvi_ref_check_targets(call));
+    clvi_parallel_for(call->ctx, call->in[0].shape[0], ROWS, clvi_isa_pick(forward_body_table), (void *)call);
     return CLV_OK;
 }
 
