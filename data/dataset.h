@@ -3,12 +3,13 @@
 #define CLVI_DATA_DATASET_H
 
 #include <cleave/data.h>
+#include "core/isolate.h"
 #include "core/context.h"
 #include "core/file.h"
 
 #define CLVI_DATA_MAX_COUNT   (INT64_C(1) << 40)
 #define CLVI_DATA_MAX_CLASSES 1000000
-#define CLVI_DATA_MAX_LOADED  (INT64_C(4) << 30)   /* bytes a reader may hold in memory when it cannot map the file */
+#define CLVI_DATA_MAX_LOADED  CLVI_ISOLATED_BYTES   /* bytes a reader may hold in memory when it cannot map the file */
 
 struct clv_dataset;
 

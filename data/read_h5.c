@@ -2,7 +2,7 @@
  * nothing of the survey before checking it, and maps contiguous images straight from the file. */
 #include "data/dataset.h"
 #include "core/checked.h"
-#include "data/isolate.h"
+#include "core/isolate.h"
 #include "data/survey.h"
 #include <math.h>
 #include <string.h>

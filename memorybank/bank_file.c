@@ -242,7 +242,7 @@ clv_status clv_bank_load(clv_context *ctx, const char *path, clv_bank **out)
     clvi_h5 *h5 = NULL;
     clv_bank *bank = NULL;
     described d = { 0 };
-    CLV_TRY(clvi_h5_open(ctx, path, &h5));
+    CLV_TRY(clvi_h5_open_untrusted(ctx, path, &h5));
     clv_status st = load(ctx, h5, &d, &bank);
     clvi_h5_close(h5);
     for (int i = 0; i < d.n; i++) clvi_free(ctx, d.text[i]);

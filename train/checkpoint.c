@@ -63,7 +63,7 @@ clv_status clvi_checkpoint_open(clv_context *ctx, const char *path, clv_config *
     file->ctx = ctx;
     clv_status st = locate(path, file->path, sizeof file->path);
     if (st == CLV_OK) st = check_seal(file->path);
-    if (st == CLV_OK) st = clvi_h5_open(ctx, file->path, &file->h5);
+    if (st == CLV_OK) st = clvi_h5_open_untrusted(ctx, file->path, &file->h5);
     if (st == CLV_OK) st = read_head(file, config);
     if (st != CLV_OK) {
         clvi_checkpoint_close(file);

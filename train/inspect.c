@@ -1,14 +1,18 @@
-/* inspect.c: what is in a file Cleave wrote, for a person to read. */
+/* inspect.c: what is in a file Cleave wrote, for a person to read. The file may be anybody's, so it is read in a child
+ * process, which hands over lines. */
 #include <cleave/train.h>
 #include "core/h5.h"
+#include "core/isolate.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#define MAX_LINES_SIZE ((size_t)64 << 20)
+
 typedef struct printer {
-    void (*line)(const char *text, void *user);
-    void *user;
+    FILE *out;
 } printer;
 
 static void say(const printer *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -19,7 +23,10 @@ static void say(const printer *p, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    p->line(text, p->user);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127) *c = '?';      /* a terminal obeys control characters */
+    fputs(text, p->out);
+    fputc('\n', p->out);
 }
 
 /* Text of several lines, each indented. */
@@ -101,16 +108,35 @@ done:
     return st;
 }
 
-clv_status clv_inspect(clv_context *ctx, const char *path, void (*line)(const char *text, void *user), void *user)
+static clv_status inspect_in_child(clv_context *ctx, void *arg, int fd)
 {
-    CLV_CHECK(ctx && path && line, CLV_ERR_INVALID, "clv_inspect: an argument is NULL");
-    const printer p = { line, user };
+    const char *path = arg;
+    const printer p = { fdopen(fd, "w") };
+    CLV_CHECK(p.out, CLV_ERR_IO, "inspect: %s", strerror(errno));
     bool sealed = false;
-    CLV_TRY(clvi_h5_verify(path, &sealed));
     clvi_h5 *h5 = NULL;
+    CLV_TRY(clvi_h5_verify(path, &sealed));
     CLV_TRY(clvi_h5_open(ctx, path, &h5));
     say(&p, "%s: HDF5, %s", path, sealed ? "sealed, checksum right" : "not sealed");
     const clv_status st = say_group(ctx, h5, "", 0, &p);
     clvi_h5_close(h5);
+    CLV_CHECK(fflush(p.out) == 0, CLV_ERR_IO, "inspect: %s", strerror(errno));
     return st;
+}
+
+clv_status clv_inspect(clv_context *ctx, const char *path, void (*line)(const char *text, void *user), void *user)
+{
+    CLV_CHECK(ctx && path && line, CLV_ERR_INVALID, "clv_inspect: an argument is NULL");
+    clvi_map lines = { NULL, 0 };
+    CLV_TRY(clvi_isolate(path, inspect_in_child, (void *)path, &lines));
+    for (size_t at = 0; at < lines.size && at < MAX_LINES_SIZE;) {
+        const uint8_t *end = memchr(lines.data + at, '\n', lines.size - at);
+        const size_t length = (end ? (size_t)(end - lines.data) : lines.size) - at;
+        char text[4096];
+        snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : sizeof text - 1), (const char *)lines.data + at);
+        line(text, user);
+        at += length + 1;
+    }
+    clvi_map_close(&lines);
+    return CLV_OK;
 }

@@ -15,6 +15,10 @@ clv_status clvi_h5_open(clv_context *ctx, const char *path, clvi_h5 **out) CLV_N
 /* Opens an image of a file in memory (fuzzing, embedded files). The bytes are copied. */
 clv_status clvi_h5_open_memory(clv_context *ctx, const void *bytes, size_t size, clvi_h5 **out) CLV_NODISCARD;
 
+/* The same for a file from a stranger: a child process opens it first and reads all that HDF5 has to interpret (names,
+ * attributes, chunked data), so that a file which crashes libhdf5 is CLV_ERR_FORMAT here. h5_untrusted.c */
+clv_status clvi_h5_open_untrusted(clv_context *ctx, const char *path, clvi_h5 **out) CLV_NODISCARD;
+
 typedef struct clvi_h5_info {
     clv_dtype dtype;
     int       ndim;                 /* 0: a scalar */

@@ -1,9 +1,12 @@
 /* isolate.h: running a piece of work on untrusted bytes where it cannot take this process down. */
-#ifndef CLVI_DATA_ISOLATE_H
-#define CLVI_DATA_ISOLATE_H
+#ifndef CLVI_CORE_ISOLATE_H
+#define CLVI_CORE_ISOLATE_H
 
 #include "core/context.h"
 #include "core/file.h"
+
+/* The most a child may write, and hold beyond what the process had and a margin. */
+#define CLVI_ISOLATED_BYTES (INT64_C(4) << 30)
 
 /* Runs in the child. `ctx` is the child's own; results go into the file `fd`. */
 typedef clv_status (*clvi_isolated_fn)(clv_context *ctx, void *arg, int fd);

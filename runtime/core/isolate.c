@@ -6,8 +6,7 @@
  * the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a counter guarded by a mutex
  * which a thread that wants in holds for some instructions; a child forked just then hangs at its first call. It is
  * therefore asked for a sign of life, and when none comes it is replaced by another. */
-#include "data/isolate.h"
-#include "data/dataset.h"
+#include "core/isolate.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
@@ -55,8 +54,8 @@ static void confine_child(rlim_t space)
     static const int deadly[] = { SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGXCPU, SIGXFSZ, SIGTERM };
     for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++) signal(deadly[i], SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (space != RLIM_INFINITY) limit(RLIMIT_AS, space + CLVI_DATA_MAX_LOADED + CHILD_EXTRA_MEMORY);
-    limit(RLIMIT_FSIZE, CLVI_DATA_MAX_LOADED + CHILD_EXTRA_MEMORY);
+    if (space != RLIM_INFINITY) limit(RLIMIT_AS, space + CLVI_ISOLATED_BYTES + CHILD_EXTRA_MEMORY);
+    limit(RLIMIT_FSIZE, CLVI_ISOLATED_BYTES + CHILD_EXTRA_MEMORY);
     limit(RLIMIT_CPU, CHILD_CPU_SECONDS);
     limit(RLIMIT_CORE, 0);
 }
@@ -178,7 +177,7 @@ static clv_status supervise(const job *j)
 clv_status clvi_isolate(const char *path, clvi_isolated_fn fn, void *arg, clvi_map *result)
 {
     char name[64];
-    const int fd = memfd_create("cleave-data", MFD_CLOEXEC);
+    const int fd = memfd_create("cleave-isolated", MFD_CLOEXEC);
     CLV_CHECK(fd >= 0, CLV_ERR_IO, "cannot make a memory file to read '%s': %s", path, strerror(errno));
     const job j = { path, fn, arg, fd, address_space() };
     clv_status st = supervise(&j);
