@@ -37,16 +37,16 @@ exec {a_in}>"$work/a.in" {a_out}<"$work/a.out"
 exec {b_in}>"$work/b.in" {b_out}<"$work/b.out"
 exec {c_in}>"$work/c.in" {c_out}<"$work/c.out"
 
-turn() {        # turn IN OUT: one step, its seconds
-    echo >&"$1"
-    read -r seconds <&"$2"
+turn() {        # turn NAME IN OUT: one step, its seconds
+    echo >&"$2"
+    read -r seconds <&"$3" || { echo "$1 stopped without an answer" >&2; return 1; }
     echo "$seconds"
 }
 
 for round in $(seq -2 "$rounds"); do        # rounds below 1 warm up
-    a=$(turn "$a_in" "$a_out")
-    b=$(turn "$b_in" "$b_out")
-    c=$(turn "$c_in" "$c_out")
+    a=$(turn cleave "$a_in" "$a_out")
+    b=$(turn torch "$b_in" "$b_out")
+    c=$(turn torch-tuned "$c_in" "$c_out")
     [ "$round" -lt 1 ] && continue
     echo "$a $b $c" >>"$work/times"
 done
