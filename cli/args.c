@@ -54,7 +54,8 @@ static void print_flag(FILE *out, const cli_flag *f)
     char left[80];
     snprintf(left, sizeof left, "%c%c%s --%s%s%s", f->letter ? '-' : ' ', f->letter ? f->letter : ' ',
              f->letter ? "," : " ", f->name, f->value ? " " : "", f->value ? f->value : "");
-    fprintf(out, "  %-30s %s\n", left, f->help);
+    if (strlen(left) > 30) fprintf(out, "  %s\n  %-30s %s\n", left, "", f->help);
+    else fprintf(out, "  %-30s %s\n", left, f->help);
 }
 
 void cli_help(const cli_command *command, FILE *out)

@@ -21,7 +21,7 @@ static bool show(int64_t done, int64_t total, void *user)
     return !cli_stop_requested();
 }
 
-static clv_status save(cli *c, const cli_args *args, const clv_dataset *ds, const clv_view *features)
+static clv_status save(cli *c, const cli_args *args, bool key, const clv_dataset *ds, const clv_view *features)
 {
     const int64_t n = features->shape[0];
     clv_dataset_info info;
@@ -34,7 +34,7 @@ static clv_status save(cli *c, const cli_args *args, const clv_dataset *ds, cons
     }
     const clv_option attributes[] = {
         { "checkpoint", args->positional[0] }, { "data", info.path }, { "split", info.split },
-        { "layer", args->value[LAYER] ? args->value[LAYER] : "backbone" }, { "network", args->value[KEY] ? "key" : "query" },
+        { "layer", args->value[LAYER] ? args->value[LAYER] : "backbone" }, { "network", key ? "key" : "query" },
     };
     const clv_status st = clv_features_save(c->ctx, args->value[OUTPUT], features, info.has_labels ? columns : NULL, columns + n,
                                             attributes, 5);
@@ -58,7 +58,7 @@ static clv_status embed(cli *c, const cli_args *args, const clv_encoder_desc *de
         cli_progress progress = cli_progress_begin(c, "embed");
         st = rows ? clv_encoder_embed(encoder, ds, 0, info.count, &features, show, &progress) : CLV_ERR_NOMEM;
         cli_progress_end(&progress);
-        if (st == CLV_OK) st = save(c, args, ds, &features);
+        if (st == CLV_OK) st = save(c, args, desc->key, ds, &features);
     }
     free(rows);
     clv_dataset_destroy(ds);

@@ -54,7 +54,7 @@ static clv_status not_finite(clv_trainer *t, double loss)
     const char *name = NULL;
     CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_GRADIENT, &name));
     return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": %s%s%s is not finite (loss %g)", t->at.epoch + 1,
-                     t->at.step + 1, name ? "the gradient of '" : "the loss", name ? name : "", name ? "'" : "", loss);
+                     t->at.step + 1, name ? "the gradient of '" : "the loss", name ? name : "", name ? "'" : "", isnan(loss) ? NAN : loss);       /* the sign of a NaN tells nothing */
 }
 
 static double key_momentum(const clv_trainer *t)

@@ -66,7 +66,7 @@ check() {   # runs the command collected so far, if any
 
 command='' count=0 failures=0
 while IFS= read -r line || [ -n "$line" ]; do
-    text=${line#??}
+    text=${line#?} text=${text# }
     case $line in
     '$ '*)       check; command=$text status=0; : >"$home/want.stdout"; : >"$home/want.stderr" ;;
     '| '* | '|') printf '%s\n' "$text" >>"$home/want.stdout" ;;
