@@ -61,6 +61,7 @@ CLV_API clv_status clv_params_clone(const clv_params *src, clv_params **out) CLV
 /* NULL is accepted. Graphs that use the set must be destroyed first. */
 CLV_API void clv_params_destroy(clv_params *params);
 
+/* Number of parameters and buffers. */
 CLV_API int64_t clv_params_count(const clv_params *params);
 /* Index of a name, or -1. */
 CLV_API int64_t clv_params_find(const clv_params *params, const char *name);
@@ -88,7 +89,9 @@ typedef struct clv_graph_desc {
 
 #define CLV_GRAPH_DESC_INIT { .struct_size = sizeof(clv_graph_desc), .dtype = CLV_F32 }
 
+/* An empty graph. Errors: CLV_ERR_INVALID (desc's size or type; another type than the parameters'), CLV_ERR_NOMEM. */
 CLV_API clv_status clv_graph_create(clv_context *ctx, const clv_graph_desc *desc, clv_graph **out) CLV_NODISCARD;
+/* NULL is accepted. A parameter set of the caller's stays. */
 CLV_API void clv_graph_destroy(clv_graph *graph);
 
 /* A value the caller supplies before each run with clv_graph_bind. Images: clv_input_image, bound as N,H,W,C. */
@@ -176,6 +179,8 @@ CLV_API clv_node clv_graph_gradient(clv_graph *g, clv_node x);
  * be fused away then. */
 CLV_API void clv_graph_output(clv_graph *g, clv_node x);
 
+/* Fuses, chooses kernels and layouts, plans memory. Once. Errors: the first one of building; CLV_ERR_UNSUPPORTED, naming
+ * the operation, if no kernel does it; CLV_ERR_INVALID (finished already), CLV_ERR_NOMEM. */
 CLV_API clv_status clv_graph_finish(clv_graph *g) CLV_NODISCARD;
 
 /* Where an input's data is: host memory, the input's shape and type, dense (images: N,H,W,C). The pointer is kept until

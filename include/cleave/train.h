@@ -99,7 +99,10 @@ typedef struct clv_encoder_desc {
 
 #define CLV_ENCODER_DESC_INIT { .struct_size = sizeof(clv_encoder_desc), .batch_size = 256 }
 
+/* Opens a checkpoint and builds its network. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (damaged, or no checkpoint; named),
+ * CLV_ERR_INVALID, CLV_ERR_NOMEM. *out is NULL on error. */
 CLV_API clv_status clv_encoder_open(clv_context *ctx, const clv_encoder_desc *desc, clv_encoder **out) CLV_NODISCARD;
+/* NULL is accepted. */
 CLV_API void clv_encoder_destroy(clv_encoder *encoder);
 /* Length of a feature row. */
 CLV_API int64_t clv_encoder_dim(const clv_encoder *encoder);
