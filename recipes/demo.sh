@@ -34,8 +34,8 @@ knn() { $cleave eval knn "$@" | tee /dev/stderr | top1; }
 cosine=$(knn --pixels "$data" --distance centred-cosine --knn-k 20 --knn-t 0.07)
 l2=$(knn --pixels "$data" --distance l2 --knn-k 1)
 pixels=$(printf '%s\n%s\n' "$cosine" "$l2" | sort -n | tail -n 1)
-untrained=$(knn "$run" "$data" --untrained --knn-k 20 --knn-t 0.07)
-trained=$(knn "$run" "$data" --knn-k 20 --knn-t 0.07)
+untrained=$(knn "$run/last.h5" "$data" --untrained --knn-k 20 --knn-t 0.07)
+trained=$(knn "$run/last.h5" "$data" --knn-k 20 --knn-t 0.07)
 
 say "writing the report"
 $cleave report "$run" >/dev/null
