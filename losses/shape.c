@@ -1,5 +1,5 @@
 /* shape.c: shapes written as text: "B,1+K". A letter stands for one length, a dimension is a sum of letters and
- * numbers, and at most one letter of it may be new. */
+ * numbers, and at most one letter of it may be new; "B,..." ends with any number of dimensions of any length. */
 #include "losses/loss.h"
 #include <stdio.h>
 #include <string.h>
@@ -49,12 +49,12 @@ clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_por
     int dim = 0, unknown = -1;
     int64_t sum = 0;
     char found[160];
-    for (; *text && dim < ndim && same; dim++) {
+    for (; *text && *text != '.' && dim < ndim && same; dim++) {
         text = read_dimension(text, letters, &sum, &unknown);
         if (unknown >= 0 && shape[dim] >= sum) letters->length[unknown] = shape[dim] - sum;
         else same = unknown < 0 && shape[dim] == sum;
     }
-    if (same && !*text && dim == ndim) return CLV_OK;
+    if (same && (*text ? strcmp(text, "...") == 0 : dim == ndim)) return CLV_OK;
     print_shape(found, sizeof found, ndim, shape);
     if (!same && unknown < 0)
         return clvi_fail(CLV_ERR_SHAPE, "%s: %s'%s' must be [%s], got [%s]: dimension %d should be %" PRId64,

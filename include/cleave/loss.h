@@ -26,7 +26,7 @@ CLV_API bool clv_loss_option_at(int loss, int index, clv_option_info *out);
 typedef struct clv_loss_port {
     const char *name;        /* "query" */
     const char *shape;       /* "B,D": a letter is the same length wherever it stands in one variant; "1+K" is a sum;
-                                "" is a scalar */
+                                "B,..." has any dimensions after the first; "" is a scalar */
     clv_dtype   dtype;       /* CLV_F32: a float of any type; CLV_U8: a mask of 0 and 1; CLV_I64: labels, ids */
     bool        optional;
     bool        differentiable;

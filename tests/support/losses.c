@@ -19,13 +19,14 @@ void test_losses_each(void (*fn)(const char *name, const char *variant, void *us
     }
 }
 
-/* "B,1+K" with the lengths put in. */
+/* "B,1+K" with the lengths put in; "..." as one dimension, D. */
 static clv_view view_of(const clv_loss_port *port, clv_dtype dtype, test_length_fn length, void *user)
 {
     int64_t shape[CLV_MAX_DIMS] = { 0 };
     int ndim = port->shape[0] != 0;
     for (const char *c = port->shape; *c; c++) {
         if (*c == ',') ndim++;
+        else if (*c == '.') shape[ndim - 1] = length('D', user);
         else if (*c >= '0' && *c <= '9') shape[ndim - 1] += *c - '0';
         else if (*c != '+') shape[ndim - 1] += length(*c, user);
     }
@@ -54,17 +55,30 @@ static clv_dtype dtype_of(const clv_loss_port *port)
     return port->dtype == CLV_F32 ? CLV_F64 : port->dtype;
 }
 
+/* The option that divides the exponents of a loss, or NULL. */
+static const char *temperature_of(int loss)
+{
+    clv_option_info info;
+    for (int i = 0; clv_loss_option_at(loss, i, &info); i++)
+        if (strcmp(info.name, "temperature") == 0 || strcmp(info.name, "tau") == 0) return info.name;
+    return NULL;
+}
+
 test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature,
                           bool optional, uint64_t seed, test_length_fn length, void *user)
 {
     test_loss *l = calloc(1, sizeof *l);
-    const clv_option options[] = { { "temperature", temperature }, { "variant", variant } };
     const int index = clv_loss_find(name);
+    const char *divisor = temperature_of(index);
+    clv_option options[2];
+    int n_options = 0;
     clv_loss_port port;
     clvi_rng rng = clvi_rng_make(seed, CLVI_RNG_TEST, 0, 0, 0);
     l->name = name;
     l->variant = variant;
-    assert_ok(clv_loss_create(ctx, name, options, variant ? 2 : 1, &l->loss));
+    if (divisor) options[n_options++] = (clv_option) { divisor, temperature };
+    if (variant) options[n_options++] = (clv_option) { "variant", variant };
+    assert_ok(clv_loss_create(ctx, name, options, n_options, &l->loss));
     for (int i = 0; clv_loss_input_at(index, i, &port); i++) {
         if (!belongs(&port, variant) || (port.optional && !optional)) continue;
         l->in[l->n_in] = (clv_loss_tensor) { port.name, view_of(&port, dtype_of(&port), length, user) };

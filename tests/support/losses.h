@@ -22,8 +22,8 @@ void test_losses_each(void (*fn)(const char *name, const char *variant, void *us
 /* Length of a letter in shapes ("B,D"). */
 typedef int64_t (*test_length_fn)(char letter, void *user);
 
-/* Makes the loss with options `temperature` (and `variant`) and inputs of the lengths given: floats normal, masks and
- * labels drawn; the same seed gives the same numbers. With `optional`, optional inputs are there, too. */
+/* Makes the loss with options `temperature` (or `tau`, where it has either) and `variant`, and inputs of the lengths
+ * given: floats normal, masks and labels drawn; the same seed gives the same numbers. With `optional`, optional inputs are there, too. */
 test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature,
                           bool optional, uint64_t seed, test_length_fn length, void *user);
 void test_loss_free(test_loss *l);
