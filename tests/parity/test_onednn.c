@@ -1,6 +1,6 @@
 /* test_onednn.c: every oneDNN kernel computes what the reference kernel does, over a table of awkward shapes: channels
- * that do not fill a block, odd sizes, strides, pads. Outputs, padding and scratch memory start as NaN, each kernel
- * runs twice on the same memory, and a guard behind each buffer must survive. Tolerances are relative to the largest
+ * that do not fill a block, odd sizes, strides, pads. Outputs, padding and scratch memory start as NaN, kernels
+ * run twice on the same memory, and a guard behind each buffer must survive. Tolerances are relative to the largest
  * entry. */
 #include "core/checked.h"
 #include "core/context.h"
@@ -163,7 +163,8 @@ static void apply(const char *name, const clvi_op_call *proto, value *in, value 
         give_memory(&out[o]);
         call.out_data[o] = out[o].data;
     }
-    for (int round = 0; round < (updated >= 0 ? 1 : 2); round++) {
+    const bool again = updated < 0 && strcmp(name, "onednn") == 0;
+    for (int round = 0; round <= again; round++) {
         for (int o = 0; o < call.n_out; o++) poison(&out[o]);
         memset(scratch, 0xff, call.scratch_size);
         memset(scratch + call.scratch_size, 0xa5, GUARD);
@@ -373,7 +374,7 @@ static const norm_case norm_cases[] = {
     { 2, { 16, 128 }, 1, true, true, true, true },        { 2, { 16, 128 }, 4, true, false, true, true },
     { 2, { 16, 10 }, 2, true, true, true, true },         { 2, { 16, 17 }, 8, true, false, false, false },
     { 2, { 9, 33 }, 1, false, true, true, true },         { 4, { 8, 64, 1, 1 }, 1, true, true, true, true },
-    { 4, { 64, 20, 33, 31 }, 2, true, true, true, true }, { 2, { 512, 2050 }, 2, true, true, true, true },
+    { 4, { 16, 20, 33, 31 }, 2, true, true, true, true }, { 2, { 128, 2050 }, 2, true, true, true, true },
 };
 
 static void forward_norm_proto(const norm_case *c, const clvi_batch_norm_attr *attr, const clvi_desc *x,
