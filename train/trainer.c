@@ -41,9 +41,21 @@ static clv_status open_val(clv_trainer *t)
     clv_dataset_info info;
     clv_dataset_describe(t->val, &info);
     if (info.has_labels) return CLV_OK;
+    CLV_CHECK(!s->val_data[0] && !s->val_split[0], CLV_ERR_INVALID, "'%s' has no labels for the kNN monitor to compare with",
+              path);
     clv_dataset_destroy(t->val);
     t->val = NULL;
     return CLV_OK;
+}
+
+/* What the kNN monitor will not do, although the settings ask for it. */
+static void tell_limits(clv_trainer *t)
+{
+    const clvi_settings *s = t->settings;
+    if (s->knn_freq > 0 && !t->info.has_labels)
+        clvi_trainer_note(t, "'%s' has no labels: no kNN accuracy is measured", s->data);
+    else if (s->knn_freq > 0 && !t->val && s->knn_queries > 0)
+        clvi_trainer_note(t, "'%s' holds nothing out: the kNN monitor leaves one out, and knn-queries does not act", s->data);
 }
 
 static clv_status open_data(clv_trainer *t)
@@ -55,6 +67,7 @@ static clv_status open_data(clv_trainer *t)
     CLV_CHECK(t->info.count >= s->batch_size, CLV_ERR_INVALID,
               "'%s' has %" PRId64 " images, fewer than one batch of %" PRId64, s->data, t->info.count, s->batch_size);
     if (s->knn_freq > 0 && t->info.has_labels) CLV_TRY(open_val(t));
+    tell_limits(t);
     if (s->moco_k > t->info.count / 2)
         clvi_trainer_note(t, "moco-k %" PRId64 " is more than half of the %" PRId64 " images: the bank holds each image's own "
                           "recent keys as negatives; %" PRId64 " is a usual choice here", s->moco_k, t->info.count,

@@ -1,6 +1,7 @@
 /* test_trainer.c: what is said about settings that do not fit the data or each other, and what a run writes. */
 #include "tests/support/train.h"
 #include "core/file.h"
+#include "core/h5.h"
 #include "train/config.h"
 
 #include <glob.h>
@@ -95,6 +96,48 @@ static void recipes_ask_for_nothing_that_cannot_act(void **state)
         clv_config_destroy(config);
     }
     globfree(&recipes);
+}
+
+/* ---- data without labels ---- */
+
+typedef struct told {
+    char notes[2048];
+} told;
+
+static bool notes(const clv_progress *p, void *user)
+{
+    told *n = user;
+    const size_t length = strlen(n->notes);
+    if (p->kind == CLV_PROGRESS_NOTE) snprintf(n->notes + length, sizeof n->notes - length, "%s\n", p->note);
+    return true;
+}
+
+static void make_unlabelled(test_env *t, const char *path)
+{
+    static uint8_t pixels[32][16 * 16];
+    for (size_t i = 0; i < sizeof pixels; i++) ((uint8_t *)pixels)[i] = (uint8_t)(i * 37 % 251);
+    const int64_t shape[4] = { 32, 16, 16, 1 };
+    const clv_view images = clv_view_dense(pixels, CLV_U8, 4, shape);
+    clvi_h5 *h5 = NULL;
+    assert_ok(clvi_h5_create(t->ctx, path, false, &h5));
+    assert_ok(clvi_h5_write(h5, "images", &images));
+    assert_ok(clvi_h5_commit(h5));
+}
+
+static void without_labels_a_run_goes_on_and_says_what_it_leaves_out(void **state)
+{
+    test_env *t = *state;
+    told n = { "" };
+    char path[512];
+    snprintf(path, sizeof path, "%s", test_path(t, "plain.h5"));
+    make_unlabelled(t, path);
+    assert_ok(test_run(t, test_run_config(t, "a", "data", path, "epochs", "1", NULL), notes, &n));
+    assert_non_null(strstr(n.notes, "has no labels: no kNN accuracy is measured"));
+    assert_false(test_has_file(t, "a/best.h5"));
+    n.notes[0] = 0;
+    assert_ok(test_run(t, test_run_config(t, "b", "epochs", "1", "knn-queries", "9", NULL), notes, &n));
+    assert_non_null(strstr(n.notes, "knn-queries does not act"));
+    assert_fails(create(t, test_run_config(t, "c", "val-data", path, NULL)), CLV_ERR_INVALID, "plain.h5' has no labels");
 }
 
 /* ---- collapse ---- */
@@ -192,5 +235,6 @@ static void the_queue_is_told_to_fill_up_and_its_rows_to_age(void **state)
 
 TEST_MAIN(TEST(settings_that_do_not_fit_the_data_are_refused), TEST(settings_that_cannot_act_are_refused),
           TEST(what_a_stronger_source_switches_off_is_left_alone), TEST(recipes_ask_for_nothing_that_cannot_act),
+          TEST(without_labels_a_run_goes_on_and_says_what_it_leaves_out),
           TEST(a_collapse_is_told_once_an_epoch_or_ends_the_run), TEST(the_log_has_a_line_for_each_logged_step_and_each_epoch),
           TEST(the_queue_is_told_to_fill_up_and_its_rows_to_age))
