@@ -3,8 +3,10 @@
 #include "tests/support/train.h"
 #include "core/file.h"
 #include "core/h5.h"
+#include "train/trainer.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -292,7 +294,29 @@ static void numbers_that_are_not_finite_end_the_run_and_reach_no_checkpoint(void
     clv_encoder_destroy(encoder);
 }
 
-TEST_MAIN(TEST(a_damaged_last_checkpoint_is_named_and_the_one_before_is_used),
+/* An update can leave the finite numbers at the very step after which a checkpoint is due. */
+static void a_network_that_is_not_finite_is_not_saved(void **state)
+{
+    test_env *t = *state;
+    clv_trainer *trainer = NULL;
+    clv_config *config = test_run_config(t, "a", NULL);
+    assert_ok(clvi_mkdirs(test_path(t, "a")));
+    assert_ok(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer));
+    clv_config_destroy(config);
+    assert_ok(clvi_save_last(trainer));
+    clv_params *params = trainer->method->cls->params(trainer->method, false);
+    float bias[16] = { [3] = INFINITY };
+    const clv_view view = clv_view_1d(bias, CLV_F32, 16);
+    assert_ok(clv_params_write(params, clv_params_find(params, "fc.bias"), &view));
+    assert_fails(clvi_save_last(trainer), CLV_ERR_NUMERIC, "parameter 'fc.bias' is not finite");
+    assert_fails(clvi_save_best(trainer), CLV_ERR_NUMERIC, "fc.bias");
+    assert_true(test_has_file(t, "a/last.h5"));
+    assert_false(test_has_file(t, "a/previous.h5"));
+    assert_false(test_has_file(t, "a/best.h5"));
+    clv_trainer_destroy(trainer);
+}
+
+TEST_MAIN(TEST(a_network_that_is_not_finite_is_not_saved), TEST(a_damaged_last_checkpoint_is_named_and_the_one_before_is_used),
           TEST(without_last_and_previous_a_numbered_checkpoint_is_used),
           TEST(a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew), TEST(files_that_are_no_checkpoints_are_named),
           TEST(a_checkpoint_of_another_configuration_is_refused_by_option), TEST(an_earlier_run_is_not_overwritten),
