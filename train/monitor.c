@@ -119,16 +119,32 @@ static knn_sets sets_of(const clv_trainer *t)
     return (knn_sets){ bank, clv_view_2d(t->query_rows, CLV_F32, t->query_count, dim), t->query_ids, t->query_labels };
 }
 
+/* Row `row` of the search's result, `found` bank rows of which `wanted` are kept, moved to its place among kept rows: image
+ * ids, without the image `self`. */
+static void keep_others(const clv_trainer *t, int64_t self, int64_t found, int64_t wanted, int64_t row, int64_t *neighbour,
+                        float *similarity)
+{
+    int64_t kept = 0;
+    for (int64_t j = 0; j < found && kept < wanted; j++) {
+        const int64_t id = t->bank_ids[neighbour[row * found + j]];
+        if (id == self) continue;
+        similarity[row * wanted + kept] = similarity[row * found + j];
+        neighbour[row * wanted + kept++] = id;
+    }
+}
+
 /* examples.h5, for the report: features of at most 2000 queries, and a few of them with their nearest bank images. */
 static clv_status write_examples(clv_trainer *t, const knn_sets *sets)
 {
     const int64_t n = CLVI_MIN(sets->query.shape[0], INT64_C(2000)), dim = sets->query.shape[1];
     const int64_t shown = CLVI_MIN(n, EXAMPLES);
-    int64_t ids[EXAMPLES], labels[EXAMPLES], neighbour[EXAMPLES * NEIGHBOURS];
-    float similarity[EXAMPLES * NEIGHBOURS];
+    int64_t ids[EXAMPLES], labels[EXAMPLES], neighbour[EXAMPLES * (NEIGHBOURS + 1)];
+    float similarity[EXAMPLES * (NEIGHBOURS + 1)];
     clv_knn_desc desc = knn_desc(t);
-    desc.k = CLVI_MIN(NEIGHBOURS, t->bank_count - (t->val ? 0 : 1));
-    if (shown < 1 || desc.k < 1) return CLV_OK;
+    /* Without held-out images a query finds itself first: one more is looked for, and it is dropped. */
+    const int64_t own = t->val ? 0 : 1, wanted = CLVI_MIN(NEIGHBOURS, t->bank_count - own);
+    desc.k = wanted + own;
+    if (shown < 1 || wanted < 1) return CLV_OK;
     float *rows = clvi_calloc(t->ctx, (size_t)(shown * dim), sizeof *rows);
     if (!rows) return CLV_ERR_NOMEM;
     for (int64_t i = 0; i < shown; i++) {
@@ -141,16 +157,16 @@ static clv_status write_examples(clv_trainer *t, const knn_sets *sets)
     snprintf(path, sizeof path, "%s/examples.h5", t->settings->results_dir);
     clvi_h5 *h5 = NULL;
     clv_status st = CLV_OK;
-    desc.leave_one_out = false;                            /* rows are copies: the image itself is dropped by its id */
+    desc.leave_one_out = false;                            /* the rows are copies, in no order that the search knows */
     const clv_view some = clv_view_2d(rows, CLV_F32, shown, dim);
     CLV_TRY_OR_DONE(clv_knn_search(t->ctx, &desc, &sets->bank, &some, neighbour, similarity));
-    for (int64_t i = 0; i < shown * desc.k; i++) neighbour[i] = t->bank_ids[neighbour[i]];
+    for (int64_t i = 0; i < shown; i++) keep_others(t, own ? ids[i] : -1, desc.k, wanted, i, neighbour, similarity);
     CLV_TRY_OR_DONE(clvi_h5_create(t->ctx, path, true, &h5));
     const clv_view features = clv_view_2d(sets->query.data, CLV_F32, n, dim);
     const clv_view all_ids = clv_view_1d((void *)sets->query_ids, CLV_I64, n);
     const clv_view all_labels = clv_view_1d((void *)sets->query_labels, CLV_I64, n);
     const clv_view shown_ids = clv_view_1d(ids, CLV_I64, shown), shown_labels = clv_view_1d(labels, CLV_I64, shown);
-    const clv_view near = clv_view_2d(neighbour, CLV_I64, shown, desc.k), sim = clv_view_2d(similarity, CLV_F32, shown, desc.k);
+    const clv_view near = clv_view_2d(neighbour, CLV_I64, shown, wanted), sim = clv_view_2d(similarity, CLV_F32, shown, wanted);
     CLV_TRY_OR_DONE(clvi_h5_set_attr_text(h5, "/", "format", "cleave-examples-1"));
     CLV_TRY_OR_DONE(clvi_h5_set_attr_text(h5, "/", "protocol", t->protocol));
     CLV_TRY_OR_DONE(clvi_h5_write(h5, "features", &features));
