@@ -12,6 +12,7 @@ enum { BATCH = 16, SIDE = 16, DIM = 16, BANK = 64, PIXELS = BATCH * SIDE * SIDE 
 
 /* A method with a configuration and one batch of two views. */
 typedef struct rig {
+    clv_context *ctx;
     clv_config  *config;
     clvi_method *method;
     clv_batch    batch;
@@ -30,7 +31,8 @@ static rig *make(test_env *t, ...)
     rig *r = calloc(1, sizeof *r);
     const clvi_method_class *cls = NULL;
     assert_non_null(r);
-    assert_ok(clv_config_create(t->ctx, &r->config));
+    r->ctx = test_context(t, 1);
+    assert_ok(clv_config_create(r->ctx, &r->config));
     for (size_t i = 0; i < sizeof tiny / sizeof tiny[0]; i++) assert_ok(clv_config_set(r->config, tiny[i][0], tiny[i][1]));
     va_list args;
     va_start(args, t);
@@ -38,7 +40,7 @@ static rig *make(test_env *t, ...)
         assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
     va_end(args);
     assert_ok(clvi_method_find("moco", &cls));
-    const clvi_method_setup setup = { t->ctx, &r->config->settings, 3, SIDE, SIDE };
+    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE };
     assert_ok(cls->create(&setup, &r->method));
     for (int v = 0; v < 2; v++) {
         clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
@@ -63,6 +65,7 @@ static void destroy(rig *r)
 {
     r->method->cls->destroy(r->method);
     clv_config_destroy(r->config);
+    clv_context_destroy(r->ctx);
     free(r);
 }
 
