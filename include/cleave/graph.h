@@ -123,6 +123,12 @@ CLV_API clv_node clv_global_avg_pool(clv_graph *g, clv_node x /*[N,C,H,W]*/);   
 CLV_API clv_node clv_add(clv_graph *g, clv_node a, clv_node b);                              /* equal shapes */
 CLV_API clv_node clv_sub(clv_graph *g, clv_node a, clv_node b);
 CLV_API clv_node clv_mul(clv_graph *g, clv_node a, clv_node b);
+CLV_API clv_node clv_div(clv_graph *g, clv_node a, clv_node b);                              /* 0 where b is 0 */
+CLV_API clv_node clv_sqrt(clv_graph *g, clv_node x);                                         /* gradient 0 at 0 */
+CLV_API clv_node clv_abs(clv_graph *g, clv_node x);                                          /* gradient 0 at 0 */
+CLV_API clv_node clv_softplus(clv_graph *g, clv_node x);                                     /* log(1 + e^x) */
+CLV_API clv_node clv_clamp(clv_graph *g, clv_node x, double low, double high);               /* gradient 0 outside */
+CLV_API clv_node clv_add_column(clv_graph *g, clv_node x /*[N,D]*/, clv_node column /*[N]*/);
 CLV_API clv_node clv_add_row(clv_graph *g, clv_node x /*[N,D]*/, clv_node row /*[D]*/);
 CLV_API clv_node clv_scale(clv_graph *g, clv_node x, double factor, double offset);          /* factor x + offset */
 CLV_API clv_node clv_matmul(clv_graph *g, clv_node a, bool trans_a, clv_node b, bool trans_b); /* [M,K][K,N] */
@@ -139,6 +145,17 @@ CLV_API clv_node clv_stop_gradient(clv_graph *g, clv_node x);
 /* per-row log-sum-exp minus the target's logit; [N]. mask u8 [N,C] (or none) leaves entries with 0 out; a row whose only
  * entry is its target gives exactly 0. targets: i64 [N]; < 0 ignores the row (0, no gradient). */
 CLV_API clv_node clv_softmax_xent(clv_graph *g, clv_node logits /*[N,C]*/, clv_node targets, clv_node mask);
+/* log sum_j e^{x_ij} of each row; [N]. mask u8 [N,C] (or none) leaves entries with 0 out; -inf where nothing is left. */
+CLV_API clv_node clv_log_sum_exp_rows(clv_graph *g, clv_node x /*[N,C]*/, clv_node mask);
+/* x[i, index_i] of each row; [N]. A negative index gives 0. CLV_ERR_INVALID at the run for one beyond the columns. */
+CLV_API clv_node clv_pick(clv_graph *g, clv_node x /*[N,C]*/, clv_node index /*i64 [N]*/);
+/* x with value_i at [i, index_i] (0 for no value); rows with a negative index stay as they are. */
+CLV_API clv_node clv_put(clv_graph *g, clv_node x /*[N,C]*/, clv_node index /*i64 [N]*/, clv_node value /*[N] or none*/);
+/* Rows of the table by index; [N,D]. A negative index gives zeros. */
+CLV_API clv_node clv_gather_rows(clv_graph *g, clv_node table /*[M,D]*/, clv_node index /*i64 [N]*/);
+/* uint8 [N,N]: 1 where rows i != j (upper: i < j) have the same label (or, not same, different ones); rows with a
+ * negative label are in no pair. Not differentiable. */
+CLV_API clv_node clv_label_pairs(clv_graph *g, clv_node labels /*i64 [N]*/, bool same, bool upper);
 /* InfoNCE of queries against their key and a bank of negatives, in one walk over the bank: extra memory grows with B D,
  * never with B K.
  *   per_row_b = log(e^{<q_b,k_b>/t} + sum_j e^{<q_b,n_j>/t}) - <q_b,k_b>/t   over the bank rows n_j that count for b */

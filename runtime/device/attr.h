@@ -14,7 +14,10 @@
  *   max_pool2d              x -> y, workspace         max_pool2d_bwd         dy, workspace -> dx
  *   avg_pool2d              x -> y                    avg_pool2d_bwd         dy -> dx
  *   add, sub, mul           a, b -> y (equal shapes)
+ *   div                     a, b -> y (equal shapes; 0 where b is 0)
+ *   sqrt, sqrt_bwd          x -> y, (dy, y) -> dx     abs, softplus, clamp   x -> y; their _bwd: (dy, x) -> dx
  *   add_row                 x [N,D], row [D] -> y     scale                  x -> y
+ *   add_column              x [N,D], column [N] -> y
  *   scale_rows              x [N,D], s [N] -> y       row_dot                a, b [N,D] -> [N]
  *   matmul                  a, b -> y
  *   l2norm_rows             x [N,D] -> y, norm [N]    l2norm_rows_bwd        dy, y, norm -> dx
@@ -28,6 +31,13 @@
  *   softmax_xent_bwd        dper_row, logits, targets, mask?, lse            -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D], valid? u8 [K], ids? i64 [B], bank_ids? i64 [K]
  *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
+ *   log_sum_exp_rows        x [N,C], mask? u8 [N,C] -> y [N] (-inf over nothing)
+ *   log_sum_exp_rows_bwd    dy, x, mask?, y -> dx
+ *   pick                    x [N,C], index i64 [N] -> y [N] (0 where the index is negative)
+ *   put                     x [N,C], index i64 [N], value? [N] -> y: x with value_i (absent: 0) at index_i
+ *   gather_rows             table [M,D], index i64 [N] -> y [N,D] (0 where the index is negative)
+ *   gather_rows_bwd         dy, index -> dtable
+ *   label_pairs             labels i64 [N] -> u8 [N,N]
  *   iota                    -> y i64 or u8 [N]: first + i step
  *   mask                    x [N,C], mask u8 [N,C] or [C] -> y (0 where the mask is 0)
  *   ids_differ              a i64 [N], b i64 [M] -> u8 [N,M]: a_i < 0 or a_i != b_j
@@ -76,6 +86,11 @@ typedef struct clvi_scale_attr {
     double factor, offset;
 } clvi_scale_attr;
 
+/* clamp, clamp_bwd: y = min(max(x, low), high). */
+typedef struct clvi_clamp_attr {
+    double low, high;
+} clvi_clamp_attr;
+
 /* l2norm_rows, l2norm_rows_bwd: y = x / max(|x|, eps). */
 typedef struct clvi_l2norm_attr {
     double eps;
@@ -112,6 +127,16 @@ typedef struct clvi_iota_attr {
     int     dtype;                 /* clv_dtype */
     int64_t length, first, step;
 } clvi_iota_attr;
+
+/* label_pairs: i != j with labels that are equal (same) or not; upper: i < j only. */
+typedef struct clvi_label_pairs_attr {
+    bool same, upper;
+} clvi_label_pairs_attr;
+
+/* gather_rows_bwd: rows of the table. */
+typedef struct clvi_gather_rows_attr {
+    int64_t rows;
+} clvi_gather_rows_attr;
 
 /* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. */
 typedef struct clvi_bank_nce_attr {

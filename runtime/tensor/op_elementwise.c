@@ -1,4 +1,5 @@
-/* op_elementwise.c: add, sub, mul of equal shapes, scale, and adding a row to every row. */
+/* op_elementwise.c: add, sub, mul of equal shapes, scale, and adding a row to every row or a column to every
+ * column. */
 #include "tensor/op.h"
 
 static clv_status infer_pair(clvi_op_call *call)
@@ -115,4 +116,34 @@ const clvi_op_class clvi_op_add_row = {
 clv_node clv_add_row(clv_graph *g, clv_node x, clv_node row)
 {
     return clvi_op2(g, "add_row", NULL, x, row);
+}
+
+/* ---- add_column ---- */
+
+static clv_status add_column_infer(clvi_op_call *call)
+{
+    CLV_TRY(clvi_op_want(call, 0, 2));
+    CLV_TRY(clvi_op_want(call, 1, 1));
+    CLV_CHECK(call->in[1].shape[0] == call->in[0].shape[0], CLV_ERR_SHAPE,
+              "add_column: the column has %" PRId64 " values, x has %" PRId64 " rows", call->in[1].shape[0],
+              call->in[0].shape[0]);
+    clvi_op_out_like(call, 0);
+    return CLV_OK;
+}
+
+static void add_column_backward(clv_graph *g, const clv_node *in, const clv_node *out, const void *attr,
+                                const clv_node *grad_out, const bool *need, clv_node *grad_in)
+{
+    (void)in, (void)out, (void)attr;
+    grad_in[0] = grad_out[0];
+    if (need[1]) grad_in[1] = clv_reduce(g, grad_out[0], 1, false);
+}
+
+const clvi_op_class clvi_op_add_column = {
+    .name = "add_column", .n_in = 2, .infer = add_column_infer, .backward = add_column_backward,
+};
+
+clv_node clv_add_column(clv_graph *g, clv_node x, clv_node column)
+{
+    return clvi_op2(g, "add_column", NULL, x, column);
 }

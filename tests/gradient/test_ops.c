@@ -137,6 +137,17 @@ static clv_node square(op_test *t)
     const clv_node x = values(t, SHAPE(3, 5));
     return clv_mul(t->g, x, x);
 }
+static clv_node quotient(op_test *t) { return clv_div(t->g, values(t, SHAPE(3, 5)), values(t, SHAPE(3, 5))); }
+/* A square root of what is positive. */
+static clv_node root(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(3, 5));
+    return clv_sqrt(t->g, clv_scale(t->g, clv_mul(t->g, x, x), 1, 0.1));
+}
+static clv_node magnitude(op_test *t) { return clv_abs(t->g, values(t, SHAPE(3, 5))); }
+static clv_node softplus(op_test *t) { return clv_softplus(t->g, clv_scale(t->g, values(t, SHAPE(3, 5)), 10, 0)); }
+static clv_node clamp(op_test *t) { return clv_clamp(t->g, values(t, SHAPE(3, 5)), -0.71, 0.93); }
+static clv_node add_column(op_test *t) { return clv_add_column(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(4))); }
 static clv_node add_row(op_test *t) { return clv_add_row(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(3))); }
 static clv_node scale(op_test *t) { return clv_scale(t->g, values(t, SHAPE(7)), -1.7, 0.4); }
 static clv_node scale_rows(op_test *t) { return clv_scale_rows(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(4))); }
@@ -207,6 +218,29 @@ static clv_node mask(op_test *t)
     return clv_mask(t->g, x, bytes(t, SHAPE(3, 4), keep));
 }
 
+static clv_node log_sum_exp(op_test *t) { return clv_log_sum_exp_rows(t->g, values(t, SHAPE(4, 5)), CLV_NONE); }
+static clv_node log_sum_exp_mask(op_test *t)
+{
+    static const uint8_t keep[12] = { 1, 0, 0, 1,  0, 1, 1, 1,  0, 0, 1, 0 };
+    const clv_node x = values(t, SHAPE(3, 4));
+    return clv_log_sum_exp_rows(t->g, x, bytes(t, SHAPE(3, 4), keep));
+}
+static clv_node pick(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(4, 5));
+    return clv_pick(t->g, x, integers(t, 4, (int64_t[]) { 1, 4, -1, 0 }));
+}
+static clv_node put(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(4, 5)), index = integers(t, 4, (int64_t[]) { 1, 4, -1, 0 });
+    return clv_put(t->g, x, index, values(t, SHAPE(4)));
+}
+static clv_node gather_rows(op_test *t)
+{
+    const clv_node table = values(t, SHAPE(4, 3));
+    return clv_gather_rows(t->g, table, integers(t, 5, (int64_t[]) { 3, 1, -1, 3, 0 }));
+}
+
 /* Only queries have a gradient. The third row's id is in the bank: that entry is no negative of its. */
 static clv_node bank(op_test *t, bool sides)
 {
@@ -254,6 +288,8 @@ static const op_case cases[] = {
     { "max_pool2d", max_pool, false }, { "avg_pool2d", avg_pool, false }, { "avg_pool2d", global_pool, false },
     { "add", add, false }, { "add", add_relu, false }, { "sub", sub, false }, { "mul", mul, false },
     { "mul", square, false }, { "add_row", add_row, false }, { "scale", scale, false },
+    { "div", quotient, false }, { "sqrt", root, false }, { "abs", magnitude, false }, { "softplus", softplus, false },
+    { "clamp", clamp, false }, { "add_column", add_column, false },
     { "scale_rows", scale_rows, false }, { "row_dot", row_dot, false }, { "batched_row_dot", batched_row_dot, false },
     { "matmul", matmul_nn, false }, { "matmul", matmul_nt, false }, { "matmul", matmul_tn, false },
     { "matmul", matmul_tt, false }, { "matmul", linear, false },
@@ -263,6 +299,8 @@ static const op_case cases[] = {
     { "concat", concat, false }, { "concat", concat_rows, false }, { "slice", slice, false },
     { "slice", slice_rows, false }, { "reshape", reshape, false },
     { "softmax_xent", xent, false }, { "softmax_xent", xent_mask, false },
+    { "log_sum_exp_rows", log_sum_exp, false }, { "log_sum_exp_rows", log_sum_exp_mask, false },
+    { "pick", pick, false }, { "put", put, false }, { "gather_rows", gather_rows, false },
     { "mask", mask, false }, { "bank_nce", bank_nce, false }, { "bank_nce", bank_nce_sides, false },
     { "conv2d", block, false },
 };

@@ -1,4 +1,4 @@
-/* ref_elementwise.c: relu, relu_bwd, add, sub, mul, scale. A NaN goes through all of them. */
+/* ref_elementwise.c: relu, relu_bwd, add, sub, mul, div, scale. A NaN goes through all of them. */
 #ifndef REAL
 
 #include "device/cpu/ref.h"
@@ -19,6 +19,7 @@ ELEMENTWISE(relu_bwd);
 ELEMENTWISE(add);
 ELEMENTWISE(sub);
 ELEMENTWISE(mul);
+ELEMENTWISE(div);
 ELEMENTWISE(scale);
 
 #else
@@ -66,6 +67,15 @@ static void FN(mul_range)(void *arg, int64_t begin, int64_t end)
     const REAL *a = call->in_data[0], *b = call->in_data[1];
     REAL *y = call->out_data[0];
     for (int64_t i = begin; i < end; i++) y[i] = a[i] * b[i];
+}
+
+/* A quotient by 0 is 0. */
+static void FN(div_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const REAL *a = call->in_data[0], *b = call->in_data[1];
+    REAL *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++) y[i] = b[i] == 0 ? 0 : a[i] / b[i];
 }
 
 static void FN(scale_range)(void *arg, int64_t begin, int64_t end)

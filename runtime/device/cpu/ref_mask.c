@@ -1,4 +1,4 @@
-/* ref_mask.c: mask, ids_differ: what counts and what does not. */
+/* ref_mask.c: mask, ids_differ, label_pairs: what counts and what does not. */
 #ifndef REAL
 
 #include "device/cpu/ref.h"
@@ -23,6 +23,25 @@ static clv_status ids_differ(const clvi_op_call *call)
     return CLV_OK;
 }
 CLVI_REF_KERNEL(ids_differ);
+
+static void label_pairs_range(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const clvi_label_pairs_attr *attr = call->attr;
+    const int64_t n = call->in[0].shape[0], *label = call->in_data[0];
+    unsigned char *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < n; j++)
+            y[i * n + j] = label[i] >= 0 && label[j] >= 0 && (attr->upper ? i < j : i != j) &&
+                           (label[i] == label[j]) == attr->same;
+}
+
+static clv_status label_pairs(const clvi_op_call *call)
+{
+    clvi_parallel_for(call->ctx, call->in[0].shape[0], 16, label_pairs_range, (void *)call);
+    return CLV_OK;
+}
+CLVI_REF_KERNEL(label_pairs);
 
 #else
 

@@ -1,4 +1,4 @@
-/* ref_rows.c: add_row, scale_rows, row_dot, batched_row_dot and its gradients. */
+/* ref_rows.c: add_row, add_column, scale_rows, row_dot, batched_row_dot and its gradients. */
 #ifndef REAL
 
 #include "device/cpu/ref.h"
@@ -16,6 +16,7 @@
     CLVI_REF_KERNEL(op_name)
 
 PER_ROW(add_row, 0);
+PER_ROW(add_column, 0);
 PER_ROW(scale_rows, 0);
 PER_ROW(row_dot, 0);
 PER_ROW(batched_row_dot, 0);
@@ -33,6 +34,17 @@ static void FN(add_row_range)(void *arg, int64_t begin, int64_t end)
     REAL *y = call->out_data[0];
     for (int64_t i = begin; i < end; i++)
         for (int64_t j = 0; j < cols; j++) y[i * cols + j] = x[i * cols + j] + row[j];
+}
+
+/* y = x[i] + column[i] */
+static void FN(add_column_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const int64_t cols = call->in[0].shape[1];
+    const REAL *x = call->in_data[0], *column = call->in_data[1];
+    REAL *y = call->out_data[0];
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < cols; j++) y[i * cols + j] = x[i * cols + j] + column[i];
 }
 
 /* y = s[i] x[i] */
