@@ -65,7 +65,8 @@ typedef struct clv_progress {
 typedef bool (*clv_progress_fn)(const clv_progress *progress, void *user);
 
 /* Opens the data, builds the networks, and, with the option `resume`, loads the newest whole checkpoint of the run
- * directory (or the one given); a damaged one is named in a note and the one before is used.
+ * directory (or the one given); a damaged one is named in a note and the one before is used. Without it, a directory that
+ * holds a run already is refused. Settings that cannot act beside the others are errors.
  * Errors: everything that can be wrong with configuration, data or checkpoint, by name. *out is NULL on error. */
 CLV_API clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,
                                       clv_trainer **out) CLV_NODISCARD;
@@ -77,8 +78,9 @@ CLV_API clv_status clv_trainer_describe(clv_trainer *trainer, void (*line)(const
 
 /* Trains to the end. Writes into the run directory: config.yaml, metrics.jsonl (a line a step logged and one an epoch),
  * log.csv (a line an epoch), last.h5, best.h5, checkpoint_NNNN.h5. Returns CLV_STOPPED when the callback asked for it;
- * run again with `resume` and the result is the same to the bit as without the stop.
- * Errors: CLV_ERR_NUMERIC if loss or a gradient is not finite (named, with the step; no checkpoint is written from it), or
+ * run again with `resume` and the result is the same to the bit as without the stop. The directory is locked until the
+ * trainer is destroyed.
+ * Errors: CLV_ERR_IO if another trainer holds it; CLV_ERR_NUMERIC if loss or a gradient is not finite (named, with the step; no checkpoint is written from it), or
  * on collapse with stop-on-collapse; those of data and files. */
 CLV_API clv_status clv_trainer_run(clv_trainer *trainer) CLV_NODISCARD;
 
