@@ -92,6 +92,10 @@ clv_status clvi_loss_unknown_port(const clvi_loss_class *cls, const clvi_loss_po
 
 /* n(x) where `normalize`, else x. */
 clv_node clvi_unit_rows(clv_graph *g, clv_node x, bool normalize, double eps);
+/* uint8 [n,n]: 0 on the diagonal, else 1. */
+clv_node clvi_off_diagonal(clv_graph *g, int64_t n);
+/* <x_i,x_j>/t, 0 on the diagonal. */
+clv_node clvi_pair_logits(clv_graph *g, clv_node x, double temperature);
 /* Length of an axis; 0 when the graph has an error. */
 int64_t clvi_node_length(const clv_graph *g, clv_node x, int axis);
 

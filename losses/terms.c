@@ -12,3 +12,15 @@ int64_t clvi_node_length(const clv_graph *g, clv_node x, int axis)
     const int ndim = clv_node_shape(g, x, shape);
     return axis < ndim ? shape[axis] : 0;
 }
+
+clv_node clvi_off_diagonal(clv_graph *g, int64_t n)
+{
+    const clv_node i = clv_iota(g, CLV_I64, n, 0, 1);
+    return clv_ids_differ(g, i, i);
+}
+
+clv_node clvi_pair_logits(clv_graph *g, clv_node x, double temperature)
+{
+    const clv_node scores = clv_scale(g, clv_gram(g, x, false), 1 / temperature, 0);
+    return clv_mask(g, scores, clvi_off_diagonal(g, clvi_node_length(g, x, 0)));
+}

@@ -177,6 +177,18 @@ typedef struct clv_bank_nce_desc {
  * Errors (by clv_graph_finish): CLV_ERR_SHAPE; CLV_ERR_INVALID for a temperature that is not positive, or one of ids
  * and bank_ids alone. Source: He et al. 2020, arXiv:1911.05722, eq. 1. */
 CLV_API clv_node clv_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, clv_node *prob_pos);
+/* Every anchor, one of the first `anchors` rows of x, picks its positives, the other rows with its label, out of all
+ * other rows, in two walks over the pairs: extra memory grows with M, never with M M.
+ *   per_anchor_a = log sum_{j != a} e^{<x_a,x_j>/t} - mean over the positives j of <x_a,x_j>/t       [anchors]
+ * labels: int64 [L] where L divides M; row i has the label i mod L, so views may be stacked. `positives` (may be NULL)
+ * receives how many positives each anchor has, not differentiable. An anchor without any has per_anchor exactly 0 and
+ * no gradient. Errors (by clv_graph_finish): CLV_ERR_SHAPE; CLV_ERR_INVALID for a temperature that is not positive.
+ * Source: Khosla et al. 2020, arXiv:2004.11362, eq. 2. */
+CLV_API clv_node clv_pair_nce(clv_graph *g, clv_node x /*[M,D]*/, clv_node labels, int64_t anchors, double temperature,
+                              clv_node *positives);
+CLV_API clv_node clv_transpose(clv_graph *g, clv_node x /*[N,M,...]*/);                      /* [M,N,...] */
+/* Inner products of all rows, x x^T, or of all columns, x^T x. */
+CLV_API clv_node clv_gram(clv_graph *g, clv_node x /*[N,D]*/, bool columns);
 /* first, first + step, ...: int64 or uint8 [length]. A constant. */
 CLV_API clv_node clv_iota(clv_graph *g, clv_dtype dtype, int64_t length, int64_t first, int64_t step);
 /* x where the mask is 1, else 0. mask: uint8 [N,C], or [C] for all rows. */

@@ -38,6 +38,10 @@
  *   gather_rows             table [M,D], index i64 [N] -> y [N,D] (0 where the index is negative)
  *   gather_rows_bwd         dy, index -> dtable
  *   label_pairs             labels i64 [N] -> u8 [N,N]
+ *   pair_nce                x [M,D], labels i64 [L], L divides M             -> per_anchor [A], positives [A], lse [A]
+ *   pair_nce_bwd            dper_anchor, x, labels, lse                      -> dx
+ *   transpose               x [N,M,...] -> y [M,N,...]
+ *   symmetric               x [N,N] -> y (the same elements; no kernel)      add_transpose   x [N,N] -> x + x^T
  *   iota                    -> y i64 or u8 [N]: first + i step
  *   mask                    x [N,C], mask u8 [N,C] or [C] -> y (0 where the mask is 0)
  *   ids_differ              a i64 [N], b i64 [M] -> u8 [N,M]: a_i < 0 or a_i != b_j
@@ -143,5 +147,11 @@ typedef struct clvi_bank_nce_attr {
     double temperature;
     bool   unit_rows;  /* all rows are known to be unit length or zero: logits lie in [-1/t, 1/t] */
 } clvi_bank_nce_attr;
+
+/* pair_nce, pair_nce_bwd: each of the first `anchors` rows against all other rows. */
+typedef struct clvi_pair_nce_attr {
+    double  temperature;
+    int64_t anchors;
+} clvi_pair_nce_attr;
 
 #endif

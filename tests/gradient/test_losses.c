@@ -13,6 +13,8 @@ static int64_t length(char letter, void *user)
     case 'D': return 7;
     case 'K': return 11;
     case 'M': return 6;
+    case 'V': return 2;
+    case 'A': return 10;   /* anchors of a batch with two views */
     default: return 4;
     }
 }

@@ -258,6 +258,23 @@ static clv_node bank(op_test *t, bool sides)
 static clv_node bank_nce(op_test *t) { return bank(t, false); }
 static clv_node bank_nce_sides(op_test *t) { return bank(t, true); }
 
+/* Three rows of one label, two pairs, and a row that is alone. */
+static clv_node pairs(op_test *t, int64_t anchors)
+{
+    const clv_node x = values(t, SHAPE(8, 3));
+    return clv_pair_nce(t->g, x, integers(t, 8, (int64_t[]) { 4, -1, 4, 7, -1, 9, 4, 7 }), anchors, 0.8, NULL);
+}
+static clv_node pair_nce(op_test *t) { return pairs(t, 8); }
+static clv_node pair_nce_some_anchors(op_test *t) { return pairs(t, 3); }
+static clv_node pair_nce_views(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(6, 4));
+    return clv_pair_nce(t->g, x, integers(t, 3, (int64_t[]) { 0, 1, 2 }), 6, 0.5, NULL);
+}
+static clv_node transpose(op_test *t) { return clv_transpose(t->g, values(t, SHAPE(3, 2, 4))); }
+static clv_node gram_rows(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), false); }
+static clv_node gram_columns(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), true); }
+
 /* A residual block: several uses of a value, fusion, all layouts. */
 static clv_node block(op_test *t)
 {
@@ -302,6 +319,9 @@ static const op_case cases[] = {
     { "log_sum_exp_rows", log_sum_exp, false }, { "log_sum_exp_rows", log_sum_exp_mask, false },
     { "pick", pick, false }, { "put", put, false }, { "gather_rows", gather_rows, false },
     { "mask", mask, false }, { "bank_nce", bank_nce, false }, { "bank_nce", bank_nce_sides, false },
+    { "pair_nce", pair_nce, false }, { "pair_nce", pair_nce_some_anchors, false },
+    { "pair_nce", pair_nce_views, false }, { "transpose", transpose, false },
+    { "symmetric", gram_rows, false }, { "symmetric", gram_columns, false },
     { "conv2d", block, false },
 };
 #define N_CASES (sizeof cases / sizeof cases[0])

@@ -19,6 +19,7 @@ static int64_t length(char letter, void *user)
     case 'K': return s->K;
     case 'M': return s->M;
     case 'V': return 2;
+    case 'A': return 2 * s->B;   /* anchors of a batch with two views */
     default: return s->B;
     }
 }
@@ -81,6 +82,9 @@ static void the_order_of_a_batch_does_not_matter(void **state)
     check_permutation(*state, "info_nce", "explicit", lists, s);
     check_permutation(*state, "info_nce", "moco_v3", views, s);
     check_permutation(*state, "moco_queue", NULL, queue, s);
+    static const char *const two_views[] = { "z1", "z2", NULL }, *const labelled[] = { "features", "labels", NULL };
+    check_permutation(*state, "nt_xent", NULL, two_views, s);
+    check_permutation(*state, "supcon", NULL, labelled, s);
     static const char *const regression[] = { "p1", "p2", "z1", "z2", NULL };
     check_permutation(*state, "cosine_regression", "byol", regression, s);
     check_permutation(*state, "cosine_regression", "simsiam", regression, s);
@@ -116,7 +120,7 @@ static void normalised_losses_do_not_see_lengths(void **state)
         { "info_nce", "in_batch", "query" }, { "info_nce", "in_batch", "key" }, { "info_nce", "explicit", "negatives" },
         { "info_nce", "moco_v3", "q1" }, { "info_nce", "moco_v3", "k2" }, { "moco_queue", NULL, "query" },
         { "moco_queue", NULL, "key" }, { "cosine_regression", "byol", "p1" },
-        { "cosine_regression", "simsiam", "z2" },
+        { "cosine_regression", "simsiam", "z2" }, { "nt_xent", NULL, "z1" }, { "supcon", NULL, "features" },
     };
     const sizes s = { 5, 9, 12, 6 };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
