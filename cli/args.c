@@ -1,5 +1,5 @@
-/* args.c: command lines by table: --name value, --name=value, -n value, -nvalue, --switch, --no-switch; '-' and '_' are the
- * same in names; "--" ends the flags. */
+/* args.c: command lines by table: --name value, --name=value, -n value, -nvalue, --switch, --no-switch; '-' and '_'
+ * are the same in names; "--" ends the flags. */
 #include "cli/cli.h"
 
 #include <errno.h>

@@ -47,7 +47,8 @@ static int show_one(const char *name)
         for (int j = 0; (o = clv_augment_option_at(i, j)); j++) printf("  %-14s %-10s %s\n", o->name, o->def, o->help);
         return CLI_OK;
     }
-    return cli_usage(&cli_command_augment, "augment: no preset or step '%s'; 'cleave augment list' tells what there is", name);
+    return cli_usage(&cli_command_augment, "augment: no preset or step '%s'; 'cleave augment list' tells what there is",
+                     name);
 }
 
 /* Pictures of a data set: copies, since a decoder gives one at a time. */
@@ -72,8 +73,8 @@ static clv_status collect(cli *c, const clv_dataset *ds, int64_t count, clv_imag
     return st;
 }
 
-static clv_status write_sheet(cli *c, const cli_args *args, const clv_augment *augment, const clv_augment_preview_desc *desc,
-                              const clv_image *images, int64_t count)
+static clv_status write_sheet(cli *c, const cli_args *args, const clv_augment *augment,
+                              const clv_augment_preview_desc *desc, const clv_image *images, int64_t count)
 {
     uint8_t *pixels = NULL;
     int64_t height = 0, width = 0, channels = 0;
@@ -94,7 +95,8 @@ static clv_status preview(cli *c, const cli_args *args, const clv_augment_previe
     uint8_t **copies = calloc((size_t)count, sizeof *copies);
     clv_status st = images && copies ? CLV_OK : CLV_ERR_NOMEM;
     if (st == CLV_OK)
-        st = clv_augment_create(c->ctx, args->value[AUG] ? args->value[AUG] : "moco-v2", &size, args->value[SIZE] ? 1 : 0, &augment);
+        st = clv_augment_create(c->ctx, args->value[AUG] ? args->value[AUG] : "moco-v2", &size,
+                                args->value[SIZE] ? 1 : 0, &augment);
     if (st == CLV_OK) st = clv_dataset_open(c->ctx, args->positional[1], args->value[SPLIT], &ds);
     if (st == CLV_OK) st = collect(c, ds, count, images, copies);
     if (st == CLV_OK) st = write_sheet(c, args, augment, desc, images, count);
@@ -128,7 +130,8 @@ static int run(cli *c, const cli_args *args)
     const char *verb = args->positional_count ? args->positional[0] : "";
     if (!strcmp(verb, "preview")) return run_preview(c, args);
     for (int i = 0; flags[i].name; i++)
-        if (args->value[i]) return cli_usage(&cli_command_augment, "--%s acts with 'augment preview' only", flags[i].name);
+        if (args->value[i])
+            return cli_usage(&cli_command_augment, "--%s acts with 'augment preview' only", flags[i].name);
     if (!strcmp(verb, "list") && args->positional_count == 1) {
         list();
         return CLI_OK;

@@ -14,6 +14,10 @@ static int run(cli *c, const cli_args *args)
 }
 
 const cli_command cli_command_devices = {
-    .name = "devices", .usage = "cleave devices", .summary = "list the devices that can compute", .example = "  cleave devices",
-    .flags = flags, .run = run,
+    .name = "devices",
+    .usage = "cleave devices",
+    .summary = "list the devices that can compute",
+    .example = "  cleave devices",
+    .flags = flags,
+    .run = run,
 };

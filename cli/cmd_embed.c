@@ -36,8 +36,8 @@ static clv_status save(cli *c, const cli_args *args, bool key, const clv_dataset
         { "checkpoint", args->positional[0] }, { "data", info.path }, { "split", info.split },
         { "layer", args->value[LAYER] ? args->value[LAYER] : "backbone" }, { "network", key ? "key" : "query" },
     };
-    const clv_status st = clv_features_save(c->ctx, args->value[OUTPUT], features, info.has_labels ? columns : NULL, columns + n,
-                                            attributes, 5);
+    const clv_status st = clv_features_save(c->ctx, args->value[OUTPUT], features, info.has_labels ? columns : NULL,
+                                            columns + n, attributes, 5);
     free(columns);
     return st;
 }
@@ -90,7 +90,10 @@ static int run(cli *c, const cli_args *args)
 }
 
 const cli_command cli_command_embed = {
-    .name = "embed", .usage = "cleave embed RUN|CHECKPOINT DATA -o OUT [flags]", .summary = "write features of a data set",
+    .name = "embed",
+    .usage = "cleave embed RUN|CHECKPOINT DATA -o OUT [flags]",
+    .summary = "write features of a data set",
     .example = "  cleave embed runs/demo recipes/data/glyphs.h5 --split test -o features.h5",
-    .flags = flags, .run = run,
+    .flags = flags,
+    .run = run,
 };

@@ -1,4 +1,5 @@
-/* cmd_eval.c: cleave eval knn: nearest neighbours on features or on pixels. Every figure is printed with its protocol. */
+/* cmd_eval.c: cleave eval knn: nearest neighbours on features or on pixels. Every figure is printed with its
+ * protocol. */
 #include "cli/cli.h"
 
 #include <stdlib.h>
@@ -134,7 +135,8 @@ static int read_flags(const cli_args *args, clv_knn_desc *knn, clv_encoder_desc 
     enc->key = is_on(args, KEY);
     enc->untrained = is_on(args, UNTRAINED);
     if (is_on(args, PIXELS) && (args->value[LAYER] || enc->key || enc->untrained || args->value[BATCH]))
-        return cli_usage(&cli_command_eval, "--pixels uses no encoder: --layer, --key, --untrained and --batch-size cannot act");
+        return cli_usage(&cli_command_eval,
+                         "--pixels uses no encoder: --layer, --key, --untrained and --batch-size cannot act");
     return CLI_OK;
 }
 
@@ -143,10 +145,13 @@ static void print_result(const clv_knn_result *r, const clv_knn_desc *knn, const
     char weights[48] = "majority vote";
     if (knn->vote == CLV_KNN_EXPONENTIAL) snprintf(weights, sizeof weights, "T=%g", knn->temperature);
     const char *layer = pixels ? "pixels" : enc->layer == CLV_LAYER_BACKBONE ? "backbone" : "embedding";
-    const char *network = pixels ? "" : enc->untrained ? ", untrained network" : enc->key ? ", key encoder" : ", query encoder";
-    printf("kNN top-1 %.2f  top-5 %.2f  (k=%lld, %s, %s, %s%s; bank %lld, %s %lld)\n", r->top1, r->top5, (long long)r->k, weights,
-           distances[knn->distance], layer, network, (long long)r->bank, knn->leave_one_out ? "leave-one-out" : "queries",
-           (long long)r->queries);
+    const char *network = pixels           ? ""
+                          : enc->untrained ? ", untrained network"
+                          : enc->key       ? ", key encoder"
+                                           : ", query encoder";
+    printf("kNN top-1 %.2f  top-5 %.2f  (k=%lld, %s, %s, %s%s; bank %lld, %s %lld)\n", r->top1, r->top5,
+           (long long)r->k, weights, distances[knn->distance], layer, network, (long long)r->bank,
+           knn->leave_one_out ? "leave-one-out" : "queries", (long long)r->queries);
 }
 
 static int run(cli *c, const cli_args *args)
@@ -157,7 +162,8 @@ static int run(cli *c, const cli_args *args)
         return cli_usage(&cli_command_eval, "eval: expected 'knn'");
     const bool pixels = is_on(args, PIXELS);
     if (args->positional_count != (pixels ? 2 : 3))
-        return cli_usage(&cli_command_eval, pixels ? "eval knn --pixels: expected DATA" : "eval knn: expected RUN and DATA");
+        return cli_usage(&cli_command_eval,
+                         pixels ? "eval knn --pixels: expected DATA" : "eval knn: expected RUN and DATA");
     if (read_flags(args, &knn, &enc) != CLI_OK) return CLI_USAGE;
     cli_catch_signals();
     clv_encoder *encoder = NULL;

@@ -14,6 +14,10 @@ static int run(cli *c, const cli_args *args)
 }
 
 const cli_command cli_command_inspect = {
-    .name = "inspect", .usage = "cleave inspect FILE...", .summary = "describe a checkpoint, data set, bank or feature file",
-    .example = "  cleave inspect runs/demo/last.h5", .flags = flags, .run = run,
+    .name = "inspect",
+    .usage = "cleave inspect FILE...",
+    .summary = "describe a checkpoint, data set, bank or feature file",
+    .example = "  cleave inspect runs/demo/last.h5",
+    .flags = flags,
+    .run = run,
 };

@@ -19,9 +19,10 @@ static void list(void)
 
 static void print_port(const char *kind, const clv_loss_port *p)
 {
-    printf("  %-8s %-18s [%s] %s%s%s%s%s  %s\n", kind, p->name, p->shape, p->dtype == CLV_F32 ? "float" : clv_dtype_name(p->dtype),
-           p->optional ? ", optional" : "", p->variant ? ", variant " : "", p->variant ? p->variant : "",
-           p->differentiable ? ", differentiable" : "", p->help ? p->help : "");
+    printf("  %-8s %-18s [%s] %s%s%s%s%s  %s\n", kind, p->name, p->shape,
+           p->dtype == CLV_F32 ? "float" : clv_dtype_name(p->dtype), p->optional ? ", optional" : "",
+           p->variant ? ", variant " : "", p->variant ? p->variant : "", p->differentiable ? ", differentiable" : "",
+           p->help ? p->help : "");
 }
 
 static int show_one(const char *name)
@@ -68,8 +69,8 @@ static int check(cli *c, const cli_args *args)
     int64_t failed = 0, compared = 0;
     for (int i = 1; i < args->positional_count; i++) {
         int64_t here = 0;
-        const clv_status st = clv_loss_check(c->ctx, args->positional[i], !strcmp(dtype, "float64") ? CLV_F64 : CLV_F32, reference,
-                                             print_result, &compared, &here);
+        const clv_status st = clv_loss_check(c->ctx, args->positional[i], !strcmp(dtype, "float64") ? CLV_F64 : CLV_F32,
+                                             reference, print_result, &compared, &here);
         if (st != CLV_OK) return cli_fail(st);
         failed += here;
     }

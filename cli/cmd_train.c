@@ -96,7 +96,8 @@ static void draw_bar(display *d, const clv_progress *p)
     memset(bar, '.', 24);
     memset(bar, '=', (size_t)filled);
     bar[24] = 0;
-    fprintf(stderr, "\r\033[Kepoch %lld/%lld [%s] %lld/%lld  %.0f img/s  data %2.0f%%  loss %.4f  pretext@1 %.1f  ETA %s",
+    fprintf(stderr,
+            "\r\033[Kepoch %lld/%lld [%s] %lld/%lld  %.0f img/s  data %2.0f%%  loss %.4f  pretext@1 %.1f  ETA %s",
             (long long)p->epoch, (long long)p->epochs, bar, (long long)p->step, (long long)p->steps_per_epoch,
             p->images_per_second, p->mean_seconds_step > 0 ? 100 * p->mean_seconds_data / p->mean_seconds_step : 0.0,
             p->loss_mean, p->pretext_top1_mean, left);
@@ -109,20 +110,22 @@ static void print_step(const clv_progress *p)
 {
     fprintf(stderr,
             "Epoch: [%lld][%lld/%lld]  Time %6.3f (%6.3f)  Data %6.3f (%6.3f)  LR %.4g  Loss %.4e (%.4e)  "
-            "pretext@1 %6.2f (%6.2f)  std %.3f  rank %.1f  align %.3f  unif %.3f  pos %.3f/%.4f  neg %.3f/%.4f  queue %.0f%% age %.1f\n",
-            (long long)p->epoch, (long long)p->step, (long long)p->steps_per_epoch, p->seconds_step, p->mean_seconds_step,
-            p->seconds_data, p->mean_seconds_data, p->lr, p->loss, p->loss_mean, p->pretext_top1, p->pretext_top1_mean,
-            p->health.std, p->health.effective_rank, p->health.alignment, p->health.uniformity, p->scores.positive_mean,
-            p->scores.positive_variance, p->scores.negative_mean, p->scores.negative_variance, 100 * p->queue_fill,
-            p->queue_age);
+            "pretext@1 %6.2f (%6.2f)  std %.3f  rank %.1f  align %.3f  unif %.3f  pos %.3f/%.4f  neg %.3f/%.4f  queue "
+            "%.0f%% age %.1f\n",
+            (long long)p->epoch, (long long)p->step, (long long)p->steps_per_epoch, p->seconds_step,
+            p->mean_seconds_step, p->seconds_data, p->mean_seconds_data, p->lr, p->loss, p->loss_mean, p->pretext_top1,
+            p->pretext_top1_mean, p->health.std, p->health.effective_rank, p->health.alignment, p->health.uniformity,
+            p->scores.positive_mean, p->scores.positive_variance, p->scores.negative_mean, p->scores.negative_variance,
+            100 * p->queue_fill, p->queue_age);
 }
 
 static void print_epoch(const clv_progress *p)
 {
-    fprintf(stderr, "Epoch: [%lld/%lld]  Loss %.4f  pretext@1 %.2f  %.0f img/s  std %.3f  rank %.1f", (long long)p->epoch,
-            (long long)p->epochs, p->loss_mean, p->pretext_top1_mean, p->images_per_second, p->health.std,
-            p->health.effective_rank);
-    if (p->knn_top1 >= 0) fprintf(stderr, "  kNN top-1 %.2f (best %.2f; %s)", p->knn_top1, p->knn_best, p->knn_protocol);
+    fprintf(stderr, "Epoch: [%lld/%lld]  Loss %.4f  pretext@1 %.2f  %.0f img/s  std %.3f  rank %.1f",
+            (long long)p->epoch, (long long)p->epochs, p->loss_mean, p->pretext_top1_mean, p->images_per_second,
+            p->health.std, p->health.effective_rank);
+    if (p->knn_top1 >= 0)
+        fprintf(stderr, "  kNN top-1 %.2f (best %.2f; %s)", p->knn_top1, p->knn_best, p->knn_protocol);
     fputc('\n', stderr);
 }
 
@@ -187,7 +190,8 @@ static int run(cli *c, const cli_args *args)
 static void more_help(FILE *out)
 {
     const clv_option_info *o;
-    fputs("\nKeys of a recipe and CLEAVE_<KEY> variables are these flags' names; default < recipe < environment < flag.\ndefaults:\n",
+    fputs("\nKeys of a recipe and CLEAVE_<KEY> variables are these flags' names; default < recipe < environment < "
+          "flag.\ndefaults:\n",
           out);
     for (int i = 0; (o = clv_train_option_at(i)); i++)
         if (o->def && o->def[0]) fprintf(out, "  %-20s %s\n", o->name, o->def);

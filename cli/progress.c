@@ -1,4 +1,4 @@
-/* progress.c: how far a long command is: a redrawn line with rate and time left on a terminal, plain lines elsewhere. */
+/* progress.c: how far a long command is: a redrawn line with rate and time left on a terminal, else plain lines. */
 #include "cli/cli.h"
 
 #include <time.h>
@@ -31,8 +31,8 @@ void cli_progress_show(cli_progress *p, long long done, long long total, const c
     char left[32];
     const double rate = elapsed > 0 ? (double)done / elapsed : 0.0;
     cli_duration(rate > 0 ? (double)(total - done) / rate : 0.0, left);
-    fprintf(stderr, "%s%s: %lld/%lld  %.0f/s  ETA %s%s%s%s", p->terminal ? "\r\033[K" : "", p->what, done, total, rate, left,
-            extra ? "  " : "", extra ? extra : "", p->terminal ? "" : "\n");
+    fprintf(stderr, "%s%s: %lld/%lld  %.0f/s  ETA %s%s%s%s", p->terminal ? "\r\033[K" : "", p->what, done, total, rate,
+            left, extra ? "  " : "", extra ? extra : "", p->terminal ? "" : "\n");
     fflush(stderr);
 }
 

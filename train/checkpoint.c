@@ -20,7 +20,8 @@ static clv_status locate(const char *path, char *file, size_t size)
     for (int i = directory ? 1 : 0; i < (directory ? 3 : 1); i++) {
         struct stat st;
         const int length = snprintf(file, size, "%s%s", path, names[i]);
-        CLV_CHECK(length > 0 && (size_t)length < size, CLV_ERR_INVALID, "checkpoint: path '%.80s...' is too long", path);
+        CLV_CHECK(length > 0 && (size_t)length < size, CLV_ERR_INVALID, "checkpoint: path '%.80s...' is too long",
+                  path);
         if (!directory || stat(file, &st) == 0) return CLV_OK;
     }
     return clvi_fail(CLV_ERR_IO, "'%s' holds neither best.h5 nor last.h5: is it a run directory?", path);
@@ -32,7 +33,8 @@ static clv_status read_head(clvi_checkpoint *file, clv_config *config)
     clv_status st = clvi_h5_attr_text(file->h5, "/", "format", &format);
     if (st != CLV_OK || strcmp(format, CLVI_CHECKPOINT_FORMAT) != 0) {
         clvi_free(file->ctx, format);
-        return clvi_fail(CLV_ERR_FORMAT, "'%s' is no checkpoint (format '%s' expected)", file->path, CLVI_CHECKPOINT_FORMAT);
+        return clvi_fail(CLV_ERR_FORMAT, "'%s' is no checkpoint (format '%s' expected)", file->path,
+                         CLVI_CHECKPOINT_FORMAT);
     }
     CLV_TRY_OR_DONE(clvi_h5_attr_text(file->h5, "/", "config", &text));
     CLV_TRY_OR_DONE(clvi_config_parse(config, file->path, text, strlen(text)));
@@ -90,9 +92,12 @@ typedef struct position_field {
 } position_field;
 
 static const position_field position_fields[] = {
-    { "epoch", offsetof(clvi_position, epoch), false },       { "step", offsetof(clvi_position, step), false },
-    { "total_step", offsetof(clvi_position, total), false },  { "top1_count", offsetof(clvi_position, top1_count), false },
-    { "loss_sum", offsetof(clvi_position, loss_sum), true },  { "top1_sum", offsetof(clvi_position, top1_sum), true },
+    { "epoch", offsetof(clvi_position, epoch), false },
+    { "step", offsetof(clvi_position, step), false },
+    { "total_step", offsetof(clvi_position, total), false },
+    { "top1_count", offsetof(clvi_position, top1_count), false },
+    { "loss_sum", offsetof(clvi_position, loss_sum), true },
+    { "top1_sum", offsetof(clvi_position, top1_sum), true },
     { "knn_best", offsetof(clvi_position, knn_best), true },
 };
 enum { POSITION_FIELDS = sizeof position_fields / sizeof position_fields[0] };
@@ -105,7 +110,8 @@ clv_status clvi_checkpoint_position(clvi_checkpoint *file, clvi_position *out)
         CLV_TRY(f->real ? clvi_h5_attr_f64(file->h5, "/", f->name, field)
                         : clvi_h5_attr_i64(file->h5, "/", f->name, field));
     }
-    CLV_CHECK(out->epoch >= 0 && out->step >= 0 && out->total >= 0, CLV_ERR_FORMAT, "'%s': position is negative", file->path);
+    CLV_CHECK(out->epoch >= 0 && out->step >= 0 && out->total >= 0, CLV_ERR_FORMAT, "'%s': position is negative",
+              file->path);
     const clv_view positive = clv_view_1d(out->positive_histogram, CLV_I64, CLV_SCORE_BINS);
     const clv_view negative = clv_view_1d(out->negative_histogram, CLV_I64, CLV_SCORE_BINS);
     CLV_TRY(clvi_h5_read(file->h5, "scores/positive", &positive));

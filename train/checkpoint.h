@@ -1,6 +1,6 @@
 /* checkpoint.h: a run at one moment, in one sealed HDF5 file: configuration, position, method (parameters, optimiser,
- * bank), the epoch's sums, the best figure. Nothing in it depends on when or where it was written: two runs with one seed
- * give the same bytes. Layout: docs/formats.md. */
+ * bank), the epoch's sums, the best figure. Nothing in it depends on when or where it was written: two runs with one
+ * seed give the same bytes. Layout: docs/formats.md. */
 #ifndef CLVI_TRAIN_CHECKPOINT_H
 #define CLVI_TRAIN_CHECKPOINT_H
 
@@ -28,7 +28,8 @@ typedef struct clvi_checkpoint {
 } clvi_checkpoint;
 
 /* Opens a checkpoint, or the best (else the last) of a run directory, and fills `config` with its configuration. */
-clv_status clvi_checkpoint_open(clv_context *ctx, const char *path, clv_config *config, clvi_checkpoint **out) CLV_NODISCARD;
+clv_status clvi_checkpoint_open(clv_context *ctx, const char *path, clv_config *config,
+                                clvi_checkpoint **out) CLV_NODISCARD;
 void clvi_checkpoint_close(clvi_checkpoint *file);
 clv_status clvi_checkpoint_position(clvi_checkpoint *file, clvi_position *out) CLV_NODISCARD;
 

@@ -1,4 +1,4 @@
-/* config.c: the option table of a run, and where its values come from: defaults, a YAML file, the environment, flags. */
+/* config.c: the option table of a run, and where its values come from: defaults, a YAML file, environment, flags. */
 #include "train/config.h"
 #include "core/checked.h"
 #include "core/file.h"
@@ -43,7 +43,8 @@ const clvi_option clvi_settings_table[] = {
     FLAG(moco_m_cos, "moco-m-cos", "false", "raise it to 1 along a half cosine"),
     F64(moco_t, "moco-t", "0.07", 1e-4, 1e4, "softmax temperature", "tau"),
     FLAG(symmetric, "symmetric", "false", "both views as query; the loss is the sum of the two directions"),
-    I64(bn_splits, "bn-splits", "1", 1, 4096, "groups of split batch norm; more than 1 stands for as many devices", NULL),
+    I64(bn_splits, "bn-splits", "1", 1, 4096, "groups of split batch norm; more than 1 stands for as many devices",
+        NULL),
     FLAG(shuffle_bn, "shuffle-bn", "true", "shuffle the key batch over the groups (acts with bn-splits > 1)"),
     CHOICE(bn_buffers, "bn-buffers", "own", "own|copy|average",
            "running statistics of the key encoder: its own (as published), the query's, or averaged like weights"),

@@ -68,7 +68,8 @@ struct clv_config {
 /* Refuses settings that cannot act, beside what switches them off: CLV_ERR_INVALID. (rules.c) */
 clv_status clvi_config_check(const clv_config *config) CLV_NODISCARD;
 
-/* The configuration as YAML text (clvi_free it), and from such text: the form inside a checkpoint. `what` opens messages. */
+/* The configuration as YAML text (clvi_free it), and from such text: the form inside a checkpoint. `what` opens
+ * messages. */
 clv_status clvi_config_text(const clv_config *config, char **text) CLV_NODISCARD;
 clv_status clvi_config_parse(clv_config *config, const char *what, const char *text, size_t size) CLV_NODISCARD;
 

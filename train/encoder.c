@@ -41,7 +41,8 @@ const char *clvi_eval_chain(const clvi_settings *s)
     return preset && preset->eval ? preset->eval : "eval";
 }
 
-clv_status clvi_chain_create(clv_context *ctx, const char *chain, const clvi_settings *s, bool training, clv_augment **out)
+clv_status clvi_chain_create(clv_context *ctx, const char *chain, const clvi_settings *s, bool training,
+                             clv_augment **out)
 {
     char size[24], crop[32];
     clv_option overrides[2];
@@ -224,13 +225,15 @@ static void fill_rows(void *arg, int64_t begin, int64_t end)
     }
 }
 
-clv_status clvi_encoder_embed_ids(clv_encoder *e, const clv_dataset *ds, const int64_t *ids, int64_t first, int64_t count,
-                                  const clv_view *features, bool (*progress)(int64_t, int64_t, void *), void *user)
+clv_status clvi_encoder_embed_ids(clv_encoder *e, const clv_dataset *ds, const int64_t *ids, int64_t first,
+                                  int64_t count, const clv_view *features, bool (*progress)(int64_t, int64_t, void *),
+                                  void *user)
 {
     CLV_CHECK(features->dtype == CLV_F32 && features->ndim == 2 && features->shape[0] == count
                   && features->shape[1] == e->dim && clv_view_is_dense(features),
               CLV_ERR_SHAPE, "embed: features must be dense float32 [%" PRId64 ", %" PRId64 "]", count, e->dim);
-    const clv_view pixels = clv_view_nhwc(e->pixels, CLV_F32, e->batch, e->channels, e->transform.height, e->transform.width);
+    const clv_view pixels = clv_view_nhwc(e->pixels, CLV_F32, e->batch, e->channels, e->transform.height,
+                                          e->transform.width);
     CLV_TRY(clv_graph_bind(e->graph, e->images, &pixels));
     for (int64_t done = 0; done < count; done += e->batch) {
         const int64_t n = CLVI_MIN(e->batch, count - done);
@@ -246,13 +249,15 @@ clv_status clvi_encoder_embed_ids(clv_encoder *e, const clv_dataset *ds, const i
     return CLV_OK;
 }
 
-clv_status clv_encoder_embed(clv_encoder *e, const clv_dataset *ds, int64_t first, int64_t count, const clv_view *features,
-                             bool (*progress)(int64_t done, int64_t total, void *user), void *user)
+clv_status clv_encoder_embed(clv_encoder *e, const clv_dataset *ds, int64_t first, int64_t count,
+                             const clv_view *features, bool (*progress)(int64_t done, int64_t total, void *user),
+                             void *user)
 {
     CLV_CHECK(e && ds && features, CLV_ERR_INVALID, "clv_encoder_embed: an argument is NULL");
     clv_dataset_info info;
     clv_dataset_describe(ds, &info);
     CLV_CHECK(first >= 0 && count >= 0 && count <= info.count - first, CLV_ERR_INVALID,
-              "clv_encoder_embed: images %" PRId64 "..%" PRId64 " of a set of %" PRId64, first, first + count, info.count);
+              "clv_encoder_embed: images %" PRId64 "..%" PRId64 " of a set of %" PRId64, first, first + count,
+              info.count);
     return clvi_encoder_embed_ids(e, ds, NULL, first, count, features, progress, user);
 }

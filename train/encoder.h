@@ -19,8 +19,8 @@ clv_status clvi_chain_create(clv_context *ctx, const char *chain, const clvi_set
                              clv_augment **out) CLV_NODISCARD;
 
 /* Features of images ids[0..count) (ids NULL: first, first + 1, ...). */
-clv_status clvi_encoder_embed_ids(clv_encoder *e, const clv_dataset *ds, const int64_t *ids, int64_t first, int64_t count,
-                                  const clv_view *features, bool (*progress)(int64_t, int64_t, void *), void *user)
-    CLV_NODISCARD;
+clv_status clvi_encoder_embed_ids(clv_encoder *e, const clv_dataset *ds, const int64_t *ids, int64_t first,
+                                  int64_t count, const clv_view *features, bool (*progress)(int64_t, int64_t, void *),
+                                  void *user) CLV_NODISCARD;
 
 #endif

@@ -34,8 +34,9 @@ static size_t npy_header(char header[128], int64_t rows, int64_t cols)
     memset(header, ' ', 128);
     memcpy(header, "\x93NUMPY\x01\x00\x76\x00", 10);
     char text[118];
-    const int n = snprintf(text, sizeof text, "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRId64 ", %" PRId64 "), }",
-                           rows, cols);
+    const int n = snprintf(text, sizeof text,
+                           "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRId64 ", %" PRId64 "), }", rows,
+                           cols);
     memcpy(header + 10, text, (size_t)n);
     header[127] = '\n';
     return 128;

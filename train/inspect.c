@@ -133,7 +133,8 @@ clv_status clv_inspect(clv_context *ctx, const char *path, void (*line)(const ch
         const uint8_t *end = memchr(lines.data + at, '\n', lines.size - at);
         const size_t length = (end ? (size_t)(end - lines.data) : lines.size) - at;
         char text[4096];
-        snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : sizeof text - 1), (const char *)lines.data + at);
+        snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : sizeof text - 1),
+                 (const char *)lines.data + at);
         line(text, user);
         at += length + 1;
     }

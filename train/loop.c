@@ -1,5 +1,5 @@
-/* loop.c: the training loop. Every number it writes is a function of configuration, data and seed; the clock only enters
- * what it tells the user. */
+/* loop.c: the training loop. Every number it writes is a function of configuration, data and seed; the clock only
+ * enters what it tells the user. */
 #include "train/trainer.h"
 #include "core/checked.h"
 #include "core/file.h"
@@ -41,7 +41,8 @@ clv_status clvi_trainer_not_finite(clv_trainer *t, clv_param_part part, const ch
         values.data = clvi_calloc(t->ctx, (size_t)clv_view_count(&values), sizeof(float));
         if (!values.data) return CLV_ERR_NOMEM;
         const clv_status st = clv_params_read(params, i, part, &values);
-        if (st == CLV_OK && !clvi_flat_all_finite(t->ctx, CLV_F32, clv_view_count(&values), values.data)) *name = info.name;
+        if (st == CLV_OK && !clvi_flat_all_finite(t->ctx, CLV_F32, clv_view_count(&values), values.data))
+            *name = info.name;
         clvi_free(t->ctx, values.data);
         CLV_TRY(st);
     }
@@ -53,8 +54,9 @@ static clv_status not_finite(clv_trainer *t, double loss)
 {
     const char *name = NULL;
     CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_GRADIENT, &name));
-    return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": %s%s%s is not finite (loss %g)", t->at.epoch + 1,
-                     t->at.step + 1, name ? "the gradient of '" : "the loss", name ? name : "", name ? "'" : "", isnan(loss) ? NAN : loss);       /* the sign of a NaN tells nothing */
+    return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": %s%s%s is not finite (loss %g)",
+                     t->at.epoch + 1, t->at.step + 1, name ? "the gradient of '" : "the loss", name ? name : "",
+                     name ? "'" : "", isnan(loss) ? NAN : loss); /* the sign of a NaN tells nothing */
 }
 
 static double key_momentum(const clv_trainer *t)
@@ -101,13 +103,18 @@ static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
 {
     const double elapsed = now() - clock->begin, steps = (double)CLVI_MAX(clock->steps, INT64_C(1));
     return (clv_progress){
-        .epoch = t->at.epoch + 1, .epochs = t->settings->epochs, .step = t->at.step, .steps_per_epoch = t->steps_per_epoch,
+        .epoch = t->at.epoch + 1,
+        .epochs = t->settings->epochs,
+        .step = t->at.step,
+        .steps_per_epoch = t->steps_per_epoch,
         .total_step = t->at.total,
         .loss_mean = t->at.step ? t->at.loss_sum / (double)t->at.step : 0.0,
         .pretext_top1_mean = t->at.top1_count ? t->at.top1_sum / (double)t->at.top1_count : 0.0,
-        .mean_seconds_step = elapsed / steps, .mean_seconds_data = clock->data / steps,
+        .mean_seconds_step = elapsed / steps,
+        .mean_seconds_data = clock->data / steps,
         .images_per_second = elapsed > 0 ? steps * (double)t->settings->batch_size / elapsed : 0.0,
-        .knn_top1 = -1.0, .knn_best = t->at.knn_best,
+        .knn_top1 = -1.0,
+        .knn_best = t->at.knn_best,
     };
 }
 
@@ -118,8 +125,10 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     CLV_TRY(clv_loader_next(t->loader, &batch));
     const double data = now() - begin;
     const clvi_step step = {
-        .seed = (uint64_t)t->settings->seed, .total = t->at.total,
-        .lr = clvi_schedule_at(&t->schedule, t->at.epoch, t->at.step, t->steps_per_epoch), .key_momentum = key_momentum(t),
+        .seed = (uint64_t)t->settings->seed,
+        .total = t->at.total,
+        .lr = clvi_schedule_at(&t->schedule, t->at.epoch, t->at.step, t->steps_per_epoch),
+        .key_momentum = key_momentum(t),
     };
     clvi_step_result result = { .bank = NULL };
     CLV_TRY(t->method->cls->forward(t->method, &batch, &step, &result));

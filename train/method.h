@@ -26,7 +26,7 @@ typedef struct clvi_step {
 
 typedef struct clvi_step_result {
     double          loss, grad_norm;
-    clv_view        query, key;   /* unit rows [B,D] of this step, in the order of the batch; borrowed until the next step */
+    clv_view query, key; /* unit rows [B,D] of this step, in the order of the batch; borrowed until the next step */
     const clv_bank *bank;         /* NULL for methods without */
 } clvi_step_result;
 
@@ -35,8 +35,8 @@ typedef struct clvi_method_class {
     int            views;         /* it wants per sample */
     clv_status (*create)(const clvi_method_setup *setup, clvi_method **out);
     /* One optimiser step. Two halves, so that the trainer can look at loss and features as the loss saw them (the bank
-     * as it was), and can refuse a step that is not finite: `forward` computes loss and gradients; `update` applies them
-     * and moves bank and schedule on. */
+     * as it was), and can refuse a step that is not finite: `forward` computes loss and gradients; `update` applies
+     * them and moves bank and schedule on. */
     clv_status (*forward)(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out);
     clv_status (*update)(clvi_method *m, const clv_batch *batch, const clvi_step *at);
     clv_params *(*params)(clvi_method *m, bool key);     /* key: NULL for methods without a momentum encoder */

@@ -1,9 +1,9 @@
-/* moco.c: momentum contrast. He et al. 2020, arXiv:1911.05722, algorithm 1 (v1); Chen et al. 2020, arXiv:2003.04297 (v2:
- * the mlp head and stronger augmentation are settings, not another method).
+/* moco.c: momentum contrast. He et al. 2020, arXiv:1911.05722, algorithm 1 (v1); Chen et al. 2020, arXiv:2003.04297
+ * (v2: the mlp head and stronger augmentation are settings, not another method).
  *
  * A step: the key encoder follows the query encoder (theta_k = m theta_k + (1-m) theta_q); keys without gradient, their
- * batch shuffled over the groups of split batch norm; InfoNCE against the bank as it was; SGD; then the keys are enqueued.
- * With several groups, batch norm sees what it would see on as many devices (section 3.3, "Shuffling BN"). */
+ * batch shuffled over the groups of split batch norm; InfoNCE against the bank as it was; SGD; then the keys are
+ * enqueued. With several groups, batch norm sees what it would see on as many devices (section 3.3, "Shuffling BN"). */
 #include "train/method.h"
 #include "train/network.h"
 #include "train/optimizer.h"
@@ -173,8 +173,8 @@ static clv_status moco_init(moco *m, const clvi_method_setup *setup)
 static void draw_order(moco *m, const clvi_step *at)
 {
     for (int64_t i = 0; i < m->batch; i++)
-        m->order[i] = (int64_t)clvi_rng_permute(at->seed ^ (uint64_t)at->total << 20, CLVI_RNG_SHUFFLE, (uint32_t)at->total,
-                                                (uint64_t)m->batch, (uint64_t)i);
+        m->order[i] = (int64_t)clvi_rng_permute(at->seed ^ (uint64_t)at->total << 20, CLVI_RNG_SHUFFLE,
+                                                (uint32_t)at->total, (uint64_t)m->batch, (uint64_t)i);
 }
 
 /* Keys of one view, in the order of the batch. */
@@ -221,7 +221,8 @@ static clv_status follow(moco *m, double momentum)
     clvi_flat_ema(m->base.ctx, k.dtype, clv_view_count(&k), k.data, q.data, momentum);
     switch (m->settings->bn_buffers) {
     case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(m->key_params, m->query_params, 1.0, m->mix);
-    case CLVI_BN_BUFFERS_AVERAGE: return clvi_weights_mix_buffers(m->key_params, m->query_params, 1.0 - momentum, m->mix);
+    case CLVI_BN_BUFFERS_AVERAGE:
+        return clvi_weights_mix_buffers(m->key_params, m->query_params, 1.0 - momentum, m->mix);
     default: return CLV_OK;
     }
 }
@@ -287,8 +288,8 @@ static clv_status describe_graph(clv_graph *g, const char *name, void (*line)(co
     CLV_TRY(clv_graph_memory(g, &memory));
     char text[256];
     snprintf(text, sizeof text,
-             "%s: parameters %.1f MiB, gradients %.1f MiB, activations %.1f MiB (%.1f unshared), scratch %.1f MiB", name,
-             (double)memory.parameters / 1048576.0, (double)memory.gradients / 1048576.0,
+             "%s: parameters %.1f MiB, gradients %.1f MiB, activations %.1f MiB (%.1f unshared), scratch %.1f MiB",
+             name, (double)memory.parameters / 1048576.0, (double)memory.gradients / 1048576.0,
              (double)memory.activations / 1048576.0, (double)memory.unplanned / 1048576.0,
              (double)memory.scratch / 1048576.0);
     line(text, user);
@@ -301,7 +302,8 @@ static clv_status moco_describe(clvi_method *base, void (*line)(const char *text
     CLV_TRY(describe_graph(m->query.graph, "query encoder", line, user));
     CLV_TRY(describe_graph(m->keyer.graph, "key encoder", line, user));
     char text[256];
-    snprintf(text, sizeof text, "bank: fifo, %" PRId64 " x %" PRId64 " float32, %.1f MiB; every query sees %" PRId64 " negatives",
+    snprintf(text, sizeof text,
+             "bank: fifo, %" PRId64 " x %" PRId64 " float32, %.1f MiB; every query sees %" PRId64 " negatives",
              m->settings->moco_k, m->settings->moco_dim,
              (double)(m->settings->moco_k * m->settings->moco_dim) * 4 / 1048576.0, m->settings->moco_k);
     line(text, user);
@@ -330,9 +332,17 @@ static clv_status moco_create(const clvi_method_setup *setup, clvi_method **out)
 
 extern const clvi_method_class clvi_method_moco;
 const clvi_method_class clvi_method_moco = {
-    .info = { "moco", "momentum contrast, v1 and v2, asymmetric or symmetric", "arXiv:1911.05722, arXiv:2003.04297", 0 },
-    .views = 2, .create = moco_create, .forward = moco_forward, .update = moco_update, .params = moco_params,
-    .write = moco_write, .read = moco_read, .describe = moco_describe, .destroy = moco_destroy,
+    .info = { "moco", "momentum contrast, v1 and v2, asymmetric or symmetric", "arXiv:1911.05722, arXiv:2003.04297",
+              0 },
+    .views = 2,
+    .create = moco_create,
+    .forward = moco_forward,
+    .update = moco_update,
+    .params = moco_params,
+    .write = moco_write,
+    .read = moco_read,
+    .describe = moco_describe,
+    .destroy = moco_destroy,
 };
 
 static clv_status moco_create(const clvi_method_setup *setup, clvi_method **out)

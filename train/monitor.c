@@ -17,11 +17,12 @@ static clv_status check_collapse(clv_trainer *t, const clv_health *h)
 {
     if (h->std >= COLLAPSE_STD && h->effective_rank >= COLLAPSE_RANK) return CLV_OK;
     CLV_CHECK(!t->settings->stop_on_collapse, CLV_ERR_NUMERIC,
-              "epoch %" PRId64 ", step %" PRId64 ": the features have collapsed (std %.3f, effective rank %.2f)", t->at.epoch + 1,
-              t->at.step + 1, h->std, h->effective_rank);
+              "epoch %" PRId64 ", step %" PRId64 ": the features have collapsed (std %.3f, effective rank %.2f)",
+              t->at.epoch + 1, t->at.step + 1, h->std, h->effective_rank);
     if (!t->collapse_told)
-        clvi_trainer_note(t, "epoch %" PRId64 ", step %" PRId64 ": the features are collapsing (std %.3f of 1, effective rank %.2f)",
-                          t->at.epoch + 1, t->at.step + 1, h->std, h->effective_rank);
+        clvi_trainer_note(
+            t, "epoch %" PRId64 ", step %" PRId64 ": the features are collapsing (std %.3f of 1, effective rank %.2f)",
+            t->at.epoch + 1, t->at.step + 1, h->std, h->effective_rank);
     t->collapse_told = true;
     return CLV_OK;
 }
@@ -86,7 +87,8 @@ static clv_status prepare(clv_trainer *t)
         if (!t->query_rows) return CLV_ERR_NOMEM;
     }
     const clv_knn_desc desc = knn_desc(t);
-    snprintf(t->protocol, sizeof t->protocol, "kNN k=%" PRId64 " T=%g %s cosine, query encoder, bank %" PRId64 ", %s %" PRId64,
+    snprintf(t->protocol, sizeof t->protocol,
+             "kNN k=%" PRId64 " T=%g %s cosine, query encoder, bank %" PRId64 ", %s %" PRId64,
              CLVI_MIN(desc.k, t->bank_count), desc.temperature, s->knn_layer ? "embedding" : "backbone", t->bank_count,
              t->val ? "queries" : "leave-one-out", t->val ? t->query_count : t->bank_count);
     return CLV_OK;
@@ -119,10 +121,10 @@ static knn_sets sets_of(const clv_trainer *t)
     return (knn_sets){ bank, clv_view_2d(t->query_rows, CLV_F32, t->query_count, dim), t->query_ids, t->query_labels };
 }
 
-/* Row `row` of the search's result, `found` bank rows of which `wanted` are kept, moved to its place among kept rows: image
- * ids, without the image `self`. */
-static void keep_others(const clv_trainer *t, int64_t self, int64_t found, int64_t wanted, int64_t row, int64_t *neighbour,
-                        float *similarity)
+/* Row `row` of the search's result, `found` bank rows of which `wanted` are kept, moved to its place among kept rows:
+ * image ids, without the image `self`. */
+static void keep_others(const clv_trainer *t, int64_t self, int64_t found, int64_t wanted, int64_t row,
+                        int64_t *neighbour, float *similarity)
 {
     int64_t kept = 0;
     for (int64_t j = 0; j < found && kept < wanted; j++) {
@@ -166,7 +168,8 @@ static clv_status write_examples(clv_trainer *t, const knn_sets *sets)
     const clv_view all_ids = clv_view_1d((void *)sets->query_ids, CLV_I64, n);
     const clv_view all_labels = clv_view_1d((void *)sets->query_labels, CLV_I64, n);
     const clv_view shown_ids = clv_view_1d(ids, CLV_I64, shown), shown_labels = clv_view_1d(labels, CLV_I64, shown);
-    const clv_view near = clv_view_2d(neighbour, CLV_I64, shown, wanted), sim = clv_view_2d(similarity, CLV_F32, shown, wanted);
+    const clv_view near = clv_view_2d(neighbour, CLV_I64, shown, wanted),
+                   sim = clv_view_2d(similarity, CLV_F32, shown, wanted);
     CLV_TRY_OR_DONE(clvi_h5_set_attr_text(h5, "/", "format", "cleave-examples-1"));
     CLV_TRY_OR_DONE(clvi_h5_set_attr_text(h5, "/", "protocol", t->protocol));
     CLV_TRY_OR_DONE(clvi_h5_write(h5, "features", &features));

@@ -1,5 +1,5 @@
-/* network.h: backbone and head of a run as graph nodes: the training graphs, the key encoder and the encoder that embeds
- * are all built by this one function. */
+/* network.h: backbone and head of a run as graph nodes: the training graphs, the key encoder and the encoder that
+ * embeds are all built by this one function. */
 #ifndef CLVI_TRAIN_NETWORK_H
 #define CLVI_TRAIN_NETWORK_H
 

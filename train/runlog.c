@@ -78,7 +78,8 @@ static clv_status open_one(clv_context *ctx, const char *directory, const char *
     return CLV_OK;
 }
 
-clv_status clvi_runlog_open(clv_context *ctx, const char *directory, int64_t total_step, int64_t epochs, clvi_runlog **out)
+clv_status clvi_runlog_open(clv_context *ctx, const char *directory, int64_t total_step, int64_t epochs,
+                            clvi_runlog **out)
 {
     *out = NULL;
     clvi_runlog *log = clvi_calloc(ctx, 1, sizeof *log);

@@ -1,4 +1,5 @@
-/* save.c: the checkpoints of a run directory: last.h5 and the one before it (previous.h5), best.h5, checkpoint_NNNN.h5. */
+/* save.c: the checkpoints of a run directory: last.h5 and the one before it (previous.h5), best.h5,
+ * checkpoint_NNNN.h5. */
 #include "train/trainer.h"
 #include "core/checked.h"
 #include "device/cpu/flat.h"
@@ -25,7 +26,8 @@ static clv_status check_finite(clv_trainer *t)
     CLV_TRY(clv_params_flat(t->method->cls->params(t->method, false), CLV_PARAM_VALUE, &values));
     if (clvi_flat_all_finite(t->ctx, values.dtype, clv_view_count(&values), values.data)) return CLV_OK;
     CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_VALUE, &name));
-    return clvi_fail(CLV_ERR_NUMERIC, "after %" PRId64 " steps: parameter '%s' is not finite", t->at.total, name ? name : "?");
+    return clvi_fail(CLV_ERR_NUMERIC, "after %" PRId64 " steps: parameter '%s' is not finite", t->at.total,
+                     name ? name : "?");
 }
 
 static clv_status save(clv_trainer *t, const char *name)
@@ -50,7 +52,8 @@ clv_status clvi_save_last(clv_trainer *t)
     run_path(t, "last.h5", last);
     run_path(t, "previous.h5", previous);
     CLV_TRY(save(t, "next.h5"));                           /* whole before any other one is touched */
-    CLV_CHECK(rename(last, previous) == 0 || errno == ENOENT, CLV_ERR_IO, "cannot rename '%s': %s", last, strerror(errno));
+    CLV_CHECK(rename(last, previous) == 0 || errno == ENOENT, CLV_ERR_IO, "cannot rename '%s': %s", last,
+              strerror(errno));
     CLV_CHECK(rename(next, last) == 0, CLV_ERR_IO, "cannot rename '%s': %s", next, strerror(errno));
     return CLV_OK;
 }
@@ -73,8 +76,9 @@ clv_status clvi_save_numbered(clv_trainer *t)
 static bool may_change(const char *name)
 {
     static const char *const free_options[] = {
-        "data", "val-data", "val-split", "workers", "prefetch", "print-freq", "save-freq", "save-steps", "results-dir",
-        "resume", "stop-epoch", "stop-on-collapse", "knn-k", "knn-t", "knn-layer", "knn-freq", "knn-bank", "knn-queries",
+        "data",      "val-data",   "val-split",   "workers",  "prefetch",   "print-freq",
+        "save-freq", "save-steps", "results-dir", "resume",   "stop-epoch", "stop-on-collapse",
+        "knn-k",     "knn-t",      "knn-layer",   "knn-freq", "knn-bank",   "knn-queries",
     };
     for (size_t i = 0; i < CLVI_COUNT(free_options); i++)
         if (!strcmp(free_options[i], name)) return true;
@@ -88,8 +92,8 @@ static clv_status same_run(const clv_trainer *t, const clv_config *saved, const 
         if (may_change(o->info.name)) continue;
         clvi_option_format(o, t->settings, now, sizeof now);
         clvi_option_format(o, &saved->settings, then, sizeof then);
-        CLV_CHECK(!strcmp(now, then), CLV_ERR_INVALID, "'%s' was made with %s '%s', this run says '%s'", path, o->info.name,
-                  then, now);
+        CLV_CHECK(!strcmp(now, then), CLV_ERR_INVALID, "'%s' was made with %s '%s', this run says '%s'", path,
+                  o->info.name, then, now);
     }
     return CLV_OK;
 }

@@ -41,8 +41,8 @@ static clv_status open_val(clv_trainer *t)
     clv_dataset_info info;
     clv_dataset_describe(t->val, &info);
     if (info.has_labels) return CLV_OK;
-    CLV_CHECK(!s->val_data[0] && !s->val_split[0], CLV_ERR_INVALID, "'%s' has no labels for the kNN monitor to compare with",
-              path);
+    CLV_CHECK(!s->val_data[0] && !s->val_split[0], CLV_ERR_INVALID,
+              "'%s' has no labels for the kNN monitor to compare with", path);
     clv_dataset_destroy(t->val);
     t->val = NULL;
     return CLV_OK;
@@ -55,7 +55,8 @@ static void tell_limits(clv_trainer *t)
     if (s->knn_freq > 0 && !t->info.has_labels)
         clvi_trainer_note(t, "'%s' has no labels: no kNN accuracy is measured", s->data);
     else if (s->knn_freq > 0 && !t->val && s->knn_queries > 0)
-        clvi_trainer_note(t, "'%s' holds nothing out: the kNN monitor leaves one out, and knn-queries does not act", s->data);
+        clvi_trainer_note(t, "'%s' holds nothing out: the kNN monitor leaves one out, and knn-queries does not act",
+                          s->data);
 }
 
 static clv_status open_data(clv_trainer *t)
@@ -69,9 +70,11 @@ static clv_status open_data(clv_trainer *t)
     if (s->knn_freq > 0 && t->info.has_labels) CLV_TRY(open_val(t));
     tell_limits(t);
     if (s->moco_k > t->info.count / 2)
-        clvi_trainer_note(t, "moco-k %" PRId64 " is more than half of the %" PRId64 " images: the bank holds each image's own "
-                          "recent keys as negatives; %" PRId64 " is a usual choice here", s->moco_k, t->info.count,
-                          CLVI_MAX(t->info.count / 10, INT64_C(1)));
+        clvi_trainer_note(t,
+                          "moco-k %" PRId64 " is more than half of the %" PRId64
+                          " images: the bank holds each image's own "
+                          "recent keys as negatives; %" PRId64 " is a usual choice here",
+                          s->moco_k, t->info.count, CLVI_MAX(t->info.count / 10, INT64_C(1)));
     return CLV_OK;
 }
 
@@ -114,7 +117,11 @@ static clv_status make_method(clv_trainer *t)
     CLV_TRY(clvi_chain_create(t->ctx, clvi_train_chain(t->settings), t->settings, true, &t->augment));
     CLV_TRY(clv_augment_transform(t->augment, &view));
     const clvi_method_setup setup = {
-        .ctx = t->ctx, .settings = t->settings, .channels = t->info.channels, .height = view.height, .width = view.width,
+        .ctx = t->ctx,
+        .settings = t->settings,
+        .channels = t->info.channels,
+        .height = view.height,
+        .width = view.width,
     };
     CLV_TRY(cls->create(&setup, &t->method));
     clv_augment *eval = NULL;
@@ -180,11 +187,14 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
     CLV_CHECK(t && line, CLV_ERR_INVALID, "clv_trainer_describe: an argument is NULL");
     const clvi_settings *s = t->settings;
     char text[8192];                       /* room for a path and a chain */
-    snprintf(text, sizeof text, "data: %s '%s'%s%s, %" PRId64 " images, %" PRId64 " channels, %" PRId64 " classes", t->info.kind,
-             s->data, t->info.split[0] ? " split " : "", t->info.split, t->info.count, t->info.channels, t->info.classes);
+    snprintf(text, sizeof text, "data: %s '%s'%s%s, %" PRId64 " images, %" PRId64 " channels, %" PRId64 " classes",
+             t->info.kind, s->data, t->info.split[0] ? " split " : "", t->info.split, t->info.count, t->info.channels,
+             t->info.classes);
     line(text, user);
-    snprintf(text, sizeof text, "schedule: %" PRId64 " epochs of %" PRId64 " steps of %" PRId64 " images; learning rate %g, first %g",
-             s->epochs, t->steps_per_epoch, s->batch_size, s->lr, clvi_schedule_at(&t->schedule, 0, 0, t->steps_per_epoch));
+    snprintf(text, sizeof text,
+             "schedule: %" PRId64 " epochs of %" PRId64 " steps of %" PRId64 " images; learning rate %g, first %g",
+             s->epochs, t->steps_per_epoch, s->batch_size, s->lr,
+             clvi_schedule_at(&t->schedule, 0, 0, t->steps_per_epoch));
     line(text, user);
     CLV_TRY(t->method->cls->describe(t->method, line, user));
     int64_t trainable = 0;
@@ -195,8 +205,8 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
         const clv_view shape = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
         if (info.kind == CLV_PARAM_TRAINABLE) trainable += clv_view_count(&shape);
     }
-    snprintf(text, sizeof text, "parameters: %" PRId64 " trainable; weight decay %g and momentum %g on every one", trainable,
-             s->weight_decay, s->momentum);
+    snprintf(text, sizeof text, "parameters: %" PRId64 " trainable; weight decay %g and momentum %g on every one",
+             trainable, s->weight_decay, s->momentum);
     line(text, user);
     snprintf(text, sizeof text, "augmentation: %s", clv_augment_describe(t->augment));
     line(text, user);

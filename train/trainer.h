@@ -1,5 +1,5 @@
-/* trainer.h: the trainer's inside, shared by its parts: building (trainer.c), the loop (loop.c), and what it measures and
- * keeps along the way (monitor.c, save.c) and where (rundir.c). */
+/* trainer.h: the trainer's inside, shared by its parts: building (trainer.c), the loop (loop.c), and what it measures
+ * and keeps along the way (monitor.c, save.c) and where (rundir.c). */
 #ifndef CLVI_TRAIN_TRAINER_H
 #define CLVI_TRAIN_TRAINER_H
 
@@ -44,7 +44,8 @@ struct clv_trainer {
     clvi_score_meter  scores;
 };
 
-/* rundir.c. Makes the run directory, locks it against another trainer, and removes temporary files that killed ones left. */
+/* rundir.c. Makes the run directory, locks it against another trainer, and removes temporary files that killed ones
+ * left. */
 clv_status clvi_rundir_claim(clv_trainer *t) CLV_NODISCARD;
 void clvi_rundir_release(clv_trainer *t);
 /* Refuses to start anew over an earlier run. */

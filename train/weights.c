@@ -50,7 +50,8 @@ done:
     return st;
 }
 
-static clv_status move_all(clv_context *ctx, clv_params *params, void *arena, clvi_h5 *h5, const char *group, bool write)
+static clv_status move_all(clv_context *ctx, clv_params *params, void *arena, clvi_h5 *h5, const char *group,
+                           bool write)
 {
     if (write) CLV_TRY(clvi_h5_group(h5, group));
     for (int64_t i = 0; i < clv_params_count(params); i++) {

@@ -44,7 +44,8 @@ static clv_status read_scalar(yaml_parser_t *parser, const char *what, char *tex
     *end = event.type == YAML_MAPPING_END_EVENT;
     if (*end) goto done;
     CLV_CHECK_OR_DONE(event.type == YAML_SCALAR_EVENT, CLV_ERR_FORMAT,
-                      "%s, line %zu: expected one plain value; lists and nested mappings have no meaning here", what, *line);
+                      "%s, line %zu: expected one plain value; lists and nested mappings have no meaning here", what,
+                      *line);
     CLV_CHECK_OR_DONE(event.data.scalar.length < size && !memchr(event.data.scalar.value, 0, event.data.scalar.length),
                       CLV_ERR_FORMAT, "%s, line %zu: value of %zu bytes is too long", what, *line,
                       event.data.scalar.length);
@@ -133,8 +134,10 @@ static bool emit_scalar(yaml_emitter_t *emitter, const char *text, yaml_scalar_s
 static bool emit_options(yaml_emitter_t *emitter, const clvi_settings *settings)
 {
     yaml_event_t event;
-    if (!yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING) || !yaml_emitter_emit(emitter, &event)) return false;
-    if (!yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1) || !yaml_emitter_emit(emitter, &event)) return false;
+    if (!yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING) || !yaml_emitter_emit(emitter, &event))
+        return false;
+    if (!yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1) || !yaml_emitter_emit(emitter, &event))
+        return false;
     if (!yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE)
         || !yaml_emitter_emit(emitter, &event))
         return false;

@@ -58,21 +58,21 @@ typedef struct clv_progress {
     double  knn_top1;                   /* EPOCH: percent, or -1 when not measured */
     double  knn_best;
     const char *knn_protocol;           /* EPOCH: "kNN k=200 T=0.1 embedding cosine, bank 2912, queries 858" */
-    const char *note;                   /* NOTE: a line for the user: a checkpoint written, a damaged one skipped, a warning */
+    const char *note; /* NOTE: a line for the user: a checkpoint written, a damaged one skipped, a warning */
 } clv_progress;
 
 /* Called on the thread that runs the trainer. False: finish nothing more, save, and return CLV_STOPPED. */
 typedef bool (*clv_progress_fn)(const clv_progress *progress, void *user);
 
 /* Opens the data, builds the networks, and, with the option `resume`, loads the newest whole checkpoint of the run
- * directory (or the one given); a damaged one is named in a note and the one before is used. Without it, a directory that
- * holds a run already is refused. Settings that cannot act beside the others are errors.
+ * directory (or the one given); a damaged one is named in a note and the one before is used. Without it, a directory
+ * that holds a run already is refused. Settings that cannot act beside the others are errors.
  * Errors: everything that can be wrong with configuration, data or checkpoint, by name. *out is NULL on error. */
 CLV_API clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,
                                       clv_trainer **out) CLV_NODISCARD;
 CLV_API void clv_trainer_destroy(clv_trainer *trainer);
 
-/* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (--dry-run prints them). */
+/* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (for --dry-run). */
 CLV_API clv_status clv_trainer_describe(clv_trainer *trainer, void (*line)(const char *text, void *user), void *user)
     CLV_NODISCARD;
 
@@ -80,8 +80,8 @@ CLV_API clv_status clv_trainer_describe(clv_trainer *trainer, void (*line)(const
  * log.csv (a line an epoch), last.h5, best.h5, checkpoint_NNNN.h5. Returns CLV_STOPPED when the callback asked for it;
  * run again with `resume` and the result is the same to the bit as without the stop. The directory is locked until the
  * trainer is destroyed.
- * Errors: CLV_ERR_IO if another trainer holds it; CLV_ERR_NUMERIC if loss or a gradient is not finite (named, with the step; no checkpoint is written from it), or
- * on collapse with stop-on-collapse; those of data and files. */
+ * Errors: CLV_ERR_IO if another trainer holds it; CLV_ERR_NUMERIC if loss or a gradient is not finite (named, with
+ * the step; no checkpoint is written from it), or on collapse with stop-on-collapse; those of data and files. */
 CLV_API clv_status clv_trainer_run(clv_trainer *trainer) CLV_NODISCARD;
 
 /* ---- encoders: a trained network, ready to turn images into features ---- */
@@ -113,20 +113,22 @@ CLV_API const clv_config *clv_encoder_config(const clv_encoder *encoder);
 /* Features [count, dim] of images first.. of a data set, through the run's evaluation transform (resize or none,
  * normalise), batch norm in evaluation mode. progress may be NULL: done, total; false stops (CLV_STOPPED). */
 CLV_API clv_status clv_encoder_embed(clv_encoder *encoder, const clv_dataset *ds, int64_t first, int64_t count,
-                                     const clv_view *features, bool (*progress)(int64_t done, int64_t total, void *user),
+                                     const clv_view *features,
+                                     bool (*progress)(int64_t done, int64_t total, void *user),
                                      void *user) CLV_NODISCARD;
 
 /* Writes features [n,D], labels [n] (NULL: none) and ids [n] to `path`: HDF5 data sets `features`, `labels`, `ids`, or
  * the features alone as a NumPy array when the name ends in .npy. `attributes` are stored as text in HDF5. */
-CLV_API clv_status clv_features_save(clv_context *ctx, const char *path, const clv_view *features, const int64_t *labels,
-                                     const int64_t *ids, const clv_option *attributes, int attribute_count) CLV_NODISCARD;
+CLV_API clv_status clv_features_save(clv_context *ctx, const char *path, const clv_view *features,
+                                     const int64_t *labels, const int64_t *ids, const clv_option *attributes,
+                                     int attribute_count) CLV_NODISCARD;
 
 /* ---- files ---- */
 
-/* Describes any file Cleave writes (checkpoint, bank, data set, features), line by line. Errors: CLV_ERR_IO; CLV_ERR_FORMAT
- * for a damaged file (named) or one that is not Cleave's. */
-CLV_API clv_status clv_inspect(clv_context *ctx, const char *path, void (*line)(const char *text, void *user), void *user)
-    CLV_NODISCARD;
+/* Describes any file Cleave writes (checkpoint, bank, data set, features), line by line. Errors: CLV_ERR_IO;
+ * CLV_ERR_FORMAT for a damaged file (named) or one that is not Cleave's. */
+CLV_API clv_status clv_inspect(clv_context *ctx, const char *path, void (*line)(const char *text, void *user),
+                               void *user) CLV_NODISCARD;
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
-/* test_checkpoint.c: a run survives damaged checkpoints, full disks and numbers that are not finite, and says what is wrong
- * with a checkpoint that cannot be used. */
+/* test_checkpoint.c: a run survives damaged checkpoints, full disks and numbers that are not finite, and says what is
+ * wrong with a checkpoint that cannot be used. */
 #include "tests/support/train.h"
 #include "core/file.h"
 #include "core/h5.h"
@@ -33,17 +33,20 @@ static bool listens(const clv_progress *p, void *user)
     return p->kind != CLV_PROGRESS_STEP || p->total_step != l->stop_at;
 }
 
-/* A run of two epochs that is stopped at step 15 with last.h5 (step 15), previous.h5 (step 12) and checkpoint_0000.h5. */
+/* A run of two epochs that is stopped at step 15 with last.h5 (step 15), previous.h5 (step 12) and
+ * checkpoint_0000.h5. */
 static void stopped_run(test_env *t, const char *name)
 {
     listener l = { .stop_at = 15 };
-    assert_int_equal(test_run(t, test_run_config(t, name, "save-steps", "4", "save-freq", "1", NULL), listens, &l), CLV_STOPPED);
+    assert_int_equal(test_run(t, test_run_config(t, name, "save-steps", "4", "save-freq", "1", NULL), listens, &l),
+                     CLV_STOPPED);
 }
 
 static clv_status resume(test_env *t, const char *name, listener *l)
 {
     *l = (listener){ .stop_at = 0 };
-    return test_run(t, test_run_config(t, name, "save-steps", "4", "save-freq", "1", "resume", "auto", NULL), listens, l);
+    return test_run(t, test_run_config(t, name, "save-steps", "4", "save-freq", "1", "resume", "auto", NULL), listens,
+                    l);
 }
 
 static void whole_run(test_env *t)
@@ -120,7 +123,8 @@ static void files_that_are_no_checkpoints_are_named(void **state)
     assert_ok(clvi_file_read(t->ctx, test_path(t, "a/last.h5"), 1 << 24, &bytes, &size));
     assert_ok(clvi_file_write(test_path(t, "cut.h5"), bytes, size / 2));
     assert_ok(clvi_file_write(test_path(t, "head.h5"), bytes, 300));
-    assert_ok(clvi_file_write(test_path(t, "headless.h5"), bytes + 512, size - 512));     /* HDF5, whole, without its seal */
+    assert_ok(
+        clvi_file_write(test_path(t, "headless.h5"), bytes + 512, size - 512)); /* HDF5, whole, without its seal */
     assert_ok(clvi_file_write(test_path(t, "empty.h5"), "", 0));
     assert_ok(clvi_file_write(test_path(t, "text.h5"), "this is no HDF5 file at all, but it is long enough", 50));
     clvi_free(t->ctx, bytes);
@@ -131,8 +135,10 @@ static void files_that_are_no_checkpoints_are_named(void **state)
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(path, sizeof path, "%s", test_path(t, files[i][0]));
-        assert_fails(test_run(t, test_run_config(t, "b", "resume", path, NULL), NULL, NULL), CLV_ERR_FORMAT, files[i][1]);
-        assert_fails(test_run(t, test_run_config(t, "b", "resume", path, NULL), NULL, NULL), CLV_ERR_FORMAT, files[i][0]);
+        assert_fails(test_run(t, test_run_config(t, "b", "resume", path, NULL), NULL, NULL), CLV_ERR_FORMAT,
+                     files[i][1]);
+        assert_fails(test_run(t, test_run_config(t, "b", "resume", path, NULL), NULL, NULL), CLV_ERR_FORMAT,
+                     files[i][0]);
         clv_encoder *encoder = NULL;
         clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
         desc.checkpoint = path;
@@ -148,13 +154,19 @@ static void a_checkpoint_of_another_configuration_is_refused_by_option(void **st
 {
     test_env *t = *state;
     static const char *const others[][3] = {
-        { "lr", "0.06", "lr '0.05', this run says '0.06'" }, { "width", "8", "width" }, { "seed", "6", "seed" },
-        { "moco-k", "128", "moco-k" }, { "epochs", "3", "epochs" }, { "mlp", "true", "mlp" }, { "aug", "eval-glyphs", "aug" },
+        { "lr", "0.06", "lr '0.05', this run says '0.06'" },
+        { "width", "8", "width" },
+        { "seed", "6", "seed" },
+        { "moco-k", "128", "moco-k" },
+        { "epochs", "3", "epochs" },
+        { "mlp", "true", "mlp" },
+        { "aug", "eval-glyphs", "aug" },
     };
     stopped_run(t, "a");
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        assert_fails(test_run(t, test_run_config(t, "a", "resume", "auto", others[i][0], others[i][1], NULL), NULL, NULL),
-                     CLV_ERR_INVALID, others[i][2]);
+        assert_fails(
+            test_run(t, test_run_config(t, "a", "resume", "auto", others[i][0], others[i][1], NULL), NULL, NULL),
+            CLV_ERR_INVALID, others[i][2]);
 }
 
 /* ---- the run directory ---- */
@@ -187,15 +199,18 @@ static void temporary_files_of_killed_trainers_are_removed_and_no_others(void **
 {
     test_env *t = *state;
     static const char *const stale[] = {
-        "a/next.h5.tmp-4711-0", "a/last.h5.tmp-1-12", "a/best.h5.tmp-99-1", "a/examples.h5.tmp-4-3", "a/config.yaml.tmp-4711-0",
-        "a/metrics.jsonl.tmp-4711-3", "a/log.csv.tmp-4711-4", "a/checkpoint_0012.h5.tmp-4711-17",
+        "a/next.h5.tmp-4711-0",     "a/last.h5.tmp-1-12",
+        "a/best.h5.tmp-99-1",       "a/examples.h5.tmp-4-3",
+        "a/config.yaml.tmp-4711-0", "a/metrics.jsonl.tmp-4711-3",
+        "a/log.csv.tmp-4711-4",     "a/checkpoint_0012.h5.tmp-4711-17",
     };
     static const char *const kept[] = {
         "a/notes.tmp-1-2", "a/mine.h5.tmp-4711-0", "a/next.h5.tmp-4711", "a/next.h5.tmp-a-b", "a/next.h5.tmp-1-2x",
         "a/checkpoint_x.h5.tmp-1-2", "a/.tmp-1-2", "a/results.csv",
     };
     assert_ok(clvi_mkdirs(test_path(t, "a")));
-    for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++) assert_ok(clvi_file_write(test_path(t, stale[i]), "x", 1));
+    for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++)
+        assert_ok(clvi_file_write(test_path(t, stale[i]), "x", 1));
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) assert_ok(clvi_file_write(test_path(t, kept[i]), "x", 1));
     assert_ok(test_run(t, test_run_config(t, "a", "epochs", "1", NULL), NULL, NULL));
     for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++)
@@ -252,7 +267,8 @@ static void a_full_disk_leaves_the_checkpoints_before_it_whole(void **state)
     listener l;
     whole_run(t);
     signal(SIGXFSZ, SIG_IGN);
-    const clv_status st = test_run(t, test_run_config(t, "a", "save-steps", "4", "save-freq", "1", NULL), fills_the_disk, &d);
+    const clv_status st = test_run(t, test_run_config(t, "a", "save-steps", "4", "save-freq", "1", NULL),
+                                   fills_the_disk, &d);
     limit_files(RLIM_INFINITY);
     signal(SIGXFSZ, SIG_DFL);
     assert_fails(st, CLV_ERR_IO, "next.h5");
@@ -271,8 +287,9 @@ static void numbers_that_are_not_finite_end_the_run_and_reach_no_checkpoint(void
 {
     test_env *t = *state;
     listener l = { .stop_at = 0 };
-    const clv_status st = test_run(t, test_run_config(t, "a", "lr", "1e6", "weight-decay", "1e6", "save-steps", "1", "cos",
-                                                      "false", NULL), listens, &l);
+    const clv_status st = test_run(
+        t, test_run_config(t, "a", "lr", "1e6", "weight-decay", "1e6", "save-steps", "1", "cos", "false", NULL),
+        listens, &l);
     assert_fails(st, CLV_ERR_NUMERIC, "not finite");
     assert_true(strchr(clv_error_message(), '\'') != NULL || strstr(clv_error_message(), "loss") != NULL);
     assert_true(l.steps >= 1 && l.steps < 12);
@@ -316,11 +333,13 @@ static void a_network_that_is_not_finite_is_not_saved(void **state)
     clv_trainer_destroy(trainer);
 }
 
-TEST_MAIN(TEST(a_network_that_is_not_finite_is_not_saved), TEST(a_damaged_last_checkpoint_is_named_and_the_one_before_is_used),
+TEST_MAIN(TEST(a_network_that_is_not_finite_is_not_saved),
+          TEST(a_damaged_last_checkpoint_is_named_and_the_one_before_is_used),
           TEST(without_last_and_previous_a_numbered_checkpoint_is_used),
-          TEST(a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew), TEST(files_that_are_no_checkpoints_are_named),
+          TEST(a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew),
+          TEST(files_that_are_no_checkpoints_are_named),
           TEST(a_checkpoint_of_another_configuration_is_refused_by_option), TEST(an_earlier_run_is_not_overwritten),
           TEST(a_directory_somebody_trains_in_is_refused),
-          TEST(temporary_files_of_killed_trainers_are_removed_and_no_others), TEST(a_directory_that_cannot_be_made_is_named),
-          TEST(a_full_disk_leaves_the_checkpoints_before_it_whole),
+          TEST(temporary_files_of_killed_trainers_are_removed_and_no_others),
+          TEST(a_directory_that_cannot_be_made_is_named), TEST(a_full_disk_leaves_the_checkpoints_before_it_whole),
           TEST(numbers_that_are_not_finite_end_the_run_and_reach_no_checkpoint))

@@ -2,9 +2,10 @@
  * the update by SGD and the key encoder's move, with the kernels that train (float32) against the plain C kernels in
  * float64. Memory the graphs plan starts as NaN, and NaN is near nothing.
  *
- * Tolerances are relative to the largest entry of each tensor. What float32 loses on the way through twenty convolutions and
- * normalisations and back is 1e-5 of a gradient's largest entry (measured: 6e-6 with AVX-512, 9e-6 with SSE 4.1 and one thread);
- * five times that is allowed. A wrong group, stride or factor in one kernel shows as 1e-2 and more. */
+ * Tolerances are relative to the largest entry of each tensor. What float32 loses on the way through twenty
+ * convolutions and normalisations and back is 1e-5 of a gradient's largest entry (measured: 6e-6 with AVX-512, 9e-6
+ * with SSE 4.1 and one thread); five times that is allowed. A wrong group, stride or factor in one kernel shows as
+ * 1e-2 and more. */
 #include "tests/support/test.h"
 #include "core/checked.h"
 #include "core/rng.h"
@@ -52,7 +53,8 @@ static clv_graph *new_graph(test_env *t, const machine *m, clv_params *params)
 
 static clv_node network(clv_graph *g, clv_node images)
 {
-    const clv_option backbone[] = { { "stem", "cifar" }, { "width", "32" }, { "bn-splits", "2" } }, head[] = { { "dim", "64" } };
+    const clv_option backbone[] = { { "stem", "cifar" }, { "width", "32" }, { "bn-splits", "2" } },
+                     head[] = { { "dim", "64" } };
     clv_node features, out;
     assert_ok(clv_backbone_node(g, "resnet18", backbone, 3, "", images, &features));
     assert_ok(clv_head_node(g, "mlp", head, 1, "", features, &out));
@@ -197,10 +199,12 @@ static void compare(const char *what, const char *name, const entries *e, double
     }
 }
 
-static entries read_both(clv_params *fast, clv_params *exact, int64_t i, clv_param_part part, const clv_param_info *info)
+static entries read_both(clv_params *fast, clv_params *exact, int64_t i, clv_param_part part,
+                         const clv_param_info *info)
 {
     static double a[LARGEST], b[LARGEST];
-    const clv_view va = clv_view_dense(a, CLV_F64, info->ndim, info->shape), vb = clv_view_dense(b, CLV_F64, info->ndim, info->shape);
+    const clv_view va = clv_view_dense(a, CLV_F64, info->ndim, info->shape),
+                   vb = clv_view_dense(b, CLV_F64, info->ndim, info->shape);
     assert_ok(clv_params_read(fast, i, part, &va));
     assert_ok(clv_params_read(exact, i, part, &vb));
     entries e = { .a = a, .b = b, .count = clv_view_count(&va) };
@@ -260,7 +264,9 @@ static void a_step_in_float32_is_the_step_in_float64(void **state)
         }
     }
     for (int i = 0; i < 2; i++) run(both[i]);
-    const entries keys = { .a = calloc(BATCH * DIM, sizeof(double)), .b = exact.keys, .largest = 1, .count = BATCH * DIM };
+    const entries keys = {
+        .a = calloc(BATCH * DIM, sizeof(double)), .b = exact.keys, .largest = 1, .count = BATCH * DIM
+    };
     assert_non_null(keys.a);
     for (int i = 0; i < BATCH * DIM; i++) keys.a[i] = (double)((const float *)fast.keys)[i];
     compare("key", "unit rows", &keys, KEY_TOLERANCE, 0);

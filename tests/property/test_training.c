@@ -104,7 +104,8 @@ static void a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(void **st
         stop_at cut = { .step = steps[i] };
         assert_int_equal(test_run(t, test_run_config(t, name, "symmetric", "true", NULL), stops, &cut), CLV_STOPPED);
         cut.step = -1;
-        assert_ok(test_run(t, test_run_config(t, name, "symmetric", "true", "resume", "auto", "workers", "3", NULL), stops, &cut));
+        assert_ok(test_run(t, test_run_config(t, name, "symmetric", "true", "resume", "auto", "workers", "3", NULL),
+                           stops, &cut));
         assert_true(test_same_file(t, "whole/last.h5", file));
         assert_memory_equal(whole.lr, cut.lr, sizeof cut.lr);
     }
@@ -123,16 +124,20 @@ static void stop_epoch_keeps_the_horizon_of_the_schedule(void **state)
 {
     test_env *t = *state;
     stop_at whole = { .step = -1 }, first = whole, shorter = whole;
-    assert_ok(test_run(t, test_run_config(t, "whole", "epochs", "4", "knn-freq", "0", "knn-k", "200", NULL), stops, &whole));
-    assert_ok(test_run(t, test_run_config(t, "part", "epochs", "4", "stop-epoch", "2", "knn-freq", "0", "knn-k", "200", NULL),
-                       stops, &first));
-    assert_ok(test_run(t, test_run_config(t, "short", "epochs", "2", "knn-freq", "0", "knn-k", "200", NULL), stops, &shorter));
+    assert_ok(
+        test_run(t, test_run_config(t, "whole", "epochs", "4", "knn-freq", "0", "knn-k", "200", NULL), stops, &whole));
+    assert_ok(
+        test_run(t, test_run_config(t, "part", "epochs", "4", "stop-epoch", "2", "knn-freq", "0", "knn-k", "200", NULL),
+                 stops, &first));
+    assert_ok(test_run(t, test_run_config(t, "short", "epochs", "2", "knn-freq", "0", "knn-k", "200", NULL), stops,
+                       &shorter));
     assert_memory_equal(first.lr, whole.lr, 21 * sizeof(double));       /* two epochs of ten steps */
     assert_near(first.lr[21], 0.0, 0.0);
     assert_near(whole.lr[20], 0.05 * 0.5 * (1 + 0.70710678118654752), 1e-15);
     assert_near(shorter.lr[20], 0.025, 1e-15);
-    assert_ok(test_run(t, test_run_config(t, "part", "epochs", "4", "resume", "auto", "knn-freq", "0", "knn-k", "200", NULL),
-                       stops, &first));
+    assert_ok(
+        test_run(t, test_run_config(t, "part", "epochs", "4", "resume", "auto", "knn-freq", "0", "knn-k", "200", NULL),
+                 stops, &first));
     assert_memory_equal(first.lr, whole.lr, 41 * sizeof(double));
 }
 
@@ -230,5 +235,6 @@ static void a_step_allocates_nothing(void **state)
 
 TEST_MAIN(TEST(the_number_of_workers_changes_no_bit), TEST(batches_made_ahead_change_no_bit),
           TEST(two_runs_with_the_same_seed_and_threads_are_equal_to_the_bit), TEST(another_seed_gives_another_network),
-          TEST(a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits), TEST(a_finished_run_that_is_resumed_does_nothing),
-          TEST(stop_epoch_keeps_the_horizon_of_the_schedule), TEST(a_step_allocates_nothing))
+          TEST(a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits),
+          TEST(a_finished_run_that_is_resumed_does_nothing), TEST(stop_epoch_keeps_the_horizon_of_the_schedule),
+          TEST(a_step_allocates_nothing))

@@ -20,7 +20,8 @@ static void make_data(test_env *t, const char *path)
     for (int i = 0; i < IMAGES; i++) {
         labels[i] = i % CLASSES;
         for (int p = 0; p < SIDE * SIDE; p++)
-            pixels[i][p] = (uint8_t)(30 * (i % CLASSES) + (p % (4 + i % CLASSES) < 2 ? 80 : 0) + (int)clvi_rng_below(&rng, 60));
+            pixels[i][p] = (uint8_t)(30 * (i % CLASSES) + (p % (4 + i % CLASSES) < 2 ? 80 : 0) +
+                                     (int)clvi_rng_below(&rng, 60));
     }
     const int64_t shape[4] = { IMAGES, SIDE, SIDE, 1 };
     const clv_view images = clv_view_dense(pixels, CLV_U8, 4, shape), label = clv_view_1d(labels, CLV_I64, IMAGES);

@@ -1,4 +1,5 @@
-/* test_moco.c: what momentum contrast does in a step: directions, shuffling, the order of the bank, running statistics. */
+/* test_moco.c: what momentum contrast does in a step: directions, shuffling, the order of the bank, running
+ * statistics. */
 #include "tests/support/test.h"
 #include "core/rng.h"
 #include "train/method.h"
@@ -33,7 +34,8 @@ static rig *make(test_env *t, ...)
     assert_non_null(r);
     r->ctx = test_context(t, 1);
     assert_ok(clv_config_create(r->ctx, &r->config));
-    for (size_t i = 0; i < sizeof tiny / sizeof tiny[0]; i++) assert_ok(clv_config_set(r->config, tiny[i][0], tiny[i][1]));
+    for (size_t i = 0; i < sizeof tiny / sizeof tiny[0]; i++)
+        assert_ok(clv_config_set(r->config, tiny[i][0], tiny[i][1]));
     va_list args;
     va_start(args, t);
     for (const char *name; (name = va_arg(args, const char *));)
@@ -132,7 +134,8 @@ static void a_symmetric_step_is_the_sum_of_its_two_directions(void **state)
 {
     test_env *t = *state;
     static double both[PARAMETERS], apart[PARAMETERS];
-    rig *s = make(t, "symmetric", "true", "mlp", "true", NULL), *one = make(t, "mlp", "true", NULL), *two = make(t, "mlp", "true", NULL);
+    rig *s = make(t, "symmetric", "true", "mlp", "true", NULL), *one = make(t, "mlp", "true", NULL),
+        *two = make(t, "mlp", "true", NULL);
     memset(both, 0, sizeof both);
     memset(apart, 0, sizeof apart);
     const double loss = forward(s, 0, 0.9).loss;
@@ -204,7 +207,8 @@ static int nearest_row(const float *q, const float *rows)
 }
 
 /* With m = 0 and the same views on both sides, key i is query i, but for the company it had in batch norm: with several
- * groups it is still nearest to query i for most i. Were the rows left in the order of the groups, it would be for one. */
+ * groups it is still nearest to query i for most i. Were the rows left in the order of the groups, it would be for
+ * one. */
 static void keys_come_back_in_the_order_of_the_batch(void **state)
 {
     test_env *t = *state;
@@ -297,6 +301,7 @@ static void running_statistics_follow_the_policy(void **state)
 
 TEST_MAIN(TEST(a_symmetric_step_is_the_sum_of_its_two_directions),
           TEST(a_symmetric_step_enqueues_the_first_views_keys_and_then_the_seconds),
-          TEST(what_the_trainer_looks_at_belongs_to_the_first_direction), TEST(keys_come_back_in_the_order_of_the_batch),
+          TEST(what_the_trainer_looks_at_belongs_to_the_first_direction),
+          TEST(keys_come_back_in_the_order_of_the_batch),
           TEST(shuffling_acts_with_several_groups_and_differs_from_step_to_step),
           TEST(with_one_group_keys_are_those_without_shuffling_to_the_bit), TEST(running_statistics_follow_the_policy))

@@ -26,7 +26,8 @@ static void settings_that_do_not_fit_the_data_are_refused(void **state)
 {
     test_env *t = *state;
     assert_fails(create(t, test_run_config(t, "a", "data", "", NULL)), CLV_ERR_INVALID, "no data set given");
-    assert_fails(create(t, test_run_config(t, "a", "data", "/nonexistent/x.h5", NULL)), CLV_ERR_IO, "/nonexistent/x.h5");
+    assert_fails(create(t, test_run_config(t, "a", "data", "/nonexistent/x.h5", NULL)), CLV_ERR_IO,
+                 "/nonexistent/x.h5");
     assert_fails(create(t, test_run_config(t, "a", "batch-size", "161", NULL)), CLV_ERR_INVALID, "160 images");
     assert_ok(create(t, test_run_config(t, "a", "batch-size", "160", NULL)));
     assert_fails(create(t, test_run_config(t, "a", "bn-splits", "3", NULL)), CLV_ERR_INVALID, "bn-splits 3");
@@ -37,7 +38,8 @@ static void settings_that_do_not_fit_the_data_are_refused(void **state)
     assert_fails(create(t, test_run_config(t, "a", "optimizer", "sdg", NULL)), CLV_ERR_INVALID, "did you mean 'sgd'");
     assert_fails(create(t, test_run_config(t, "a", "aug", "glyps", NULL)), CLV_ERR_INVALID, "glyphs");
     assert_fails(create(t, test_run_config(t, "a", "cos", "false", "schedule", "9,5", NULL)), CLV_ERR_INVALID, "rise");
-    assert_fails(create(t, test_run_config(t, "a", "cos", "false", "schedule", "5;9", NULL)), CLV_ERR_INVALID, "commas");
+    assert_fails(create(t, test_run_config(t, "a", "cos", "false", "schedule", "5;9", NULL)), CLV_ERR_INVALID,
+                 "commas");
     assert_false(test_has_file(t, "a"));
 }
 
@@ -58,7 +60,8 @@ static void settings_that_cannot_act_are_refused(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *const *c = cases[i];
-        assert_fails(create(t, test_run_config(t, "a", "knn-k", "200", c[0], c[1], c[2], c[3], NULL)), CLV_ERR_INVALID, c[4]);
+        assert_fails(create(t, test_run_config(t, "a", "knn-k", "200", c[0], c[1], c[2], c[3], NULL)), CLV_ERR_INVALID,
+                     c[4]);
     }
 }
 
@@ -78,7 +81,7 @@ static void what_a_stronger_source_switches_off_is_left_alone(void **state)
     assert_ok(create(t, config));
     config = test_run_config(t, "a", "knn-freq", "0", "knn-k", "200", NULL);
     assert_ok(clv_config_load(config, path));
-    assert_ok(clv_config_set(config, "schedule", "50"));        /* stronger than the recipe, which does not switch it off */
+    assert_ok(clv_config_set(config, "schedule", "50")); /* stronger than the recipe, which does not switch it off */
     assert_ok(clv_config_set(config, "knn-freq", "1"));
     assert_ok(create(t, config));
 }
@@ -137,7 +140,8 @@ static void without_labels_a_run_goes_on_and_says_what_it_leaves_out(void **stat
     n.notes[0] = 0;
     assert_ok(test_run(t, test_run_config(t, "b", "epochs", "1", "knn-queries", "9", NULL), notes, &n));
     assert_non_null(strstr(n.notes, "knn-queries does not act"));
-    assert_fails(create(t, test_run_config(t, "c", "val-data", path, NULL)), CLV_ERR_INVALID, "plain.h5' has no labels");
+    assert_fails(create(t, test_run_config(t, "c", "val-data", path, NULL)), CLV_ERR_INVALID,
+                 "plain.h5' has no labels");
 }
 
 /* ---- collapse ---- */
@@ -163,8 +167,10 @@ static void a_collapse_is_told_once_an_epoch_or_ends_the_run(void **state)
     assert_int_equal(w.collapse, 2);
     assert_int_equal(w.steps, 20);
     w = (warnings){ 0, 0 };
-    assert_fails(test_run(t, test_run_config(t, "b", "weight-decay", "15", "print-freq", "1", "stop-on-collapse", "true", NULL),
-                          counts, &w), CLV_ERR_NUMERIC, "collapsed (std");
+    assert_fails(
+        test_run(t, test_run_config(t, "b", "weight-decay", "15", "print-freq", "1", "stop-on-collapse", "true", NULL),
+                 counts, &w),
+        CLV_ERR_NUMERIC, "collapsed (std");
     assert_true(w.steps < 10);
     assert_false(test_has_file(t, "b/last.h5"));
 }
@@ -190,7 +196,8 @@ static void the_log_has_a_line_for_each_logged_step_and_each_epoch(void **state)
             "health/std", "health/eff_rank", "scores/positive_mean", "train/time_step",
         };
         for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-            if (!json_is_number(json_object_get(object, numbers[i]))) fail_msg("no number '%s' in %s", numbers[i], kind);
+            if (!json_is_number(json_object_get(object, numbers[i])))
+                fail_msg("no number '%s' in %s", numbers[i], kind);
         if (epoch) {
             assert_int_equal(json_integer_value(json_object_get(object, "epoch")), ++epochs);
             assert_true(json_is_number(json_object_get(object, "val/knn_top1")));
@@ -236,5 +243,6 @@ static void the_queue_is_told_to_fill_up_and_its_rows_to_age(void **state)
 TEST_MAIN(TEST(settings_that_do_not_fit_the_data_are_refused), TEST(settings_that_cannot_act_are_refused),
           TEST(what_a_stronger_source_switches_off_is_left_alone), TEST(recipes_ask_for_nothing_that_cannot_act),
           TEST(without_labels_a_run_goes_on_and_says_what_it_leaves_out),
-          TEST(a_collapse_is_told_once_an_epoch_or_ends_the_run), TEST(the_log_has_a_line_for_each_logged_step_and_each_epoch),
+          TEST(a_collapse_is_told_once_an_epoch_or_ends_the_run),
+          TEST(the_log_has_a_line_for_each_logged_step_and_each_epoch),
           TEST(the_queue_is_told_to_fill_up_and_its_rows_to_age))
