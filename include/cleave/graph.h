@@ -193,6 +193,14 @@ CLV_API clv_node clv_gram(clv_graph *g, clv_node x /*[N,D]*/, bool columns);
 CLV_API clv_node clv_iota(clv_graph *g, clv_dtype dtype, int64_t length, int64_t first, int64_t step);
 /* x where the mask is 1, else 0. mask: uint8 [N,C], or [C] for all rows. */
 CLV_API clv_node clv_mask(clv_graph *g, clv_node x /*[N,C]*/, clv_node mask);
+/* Rows where the mask is 1, rows of 0 elsewhere. mask: uint8 [N]. */
+CLV_API clv_node clv_mask_rows(clv_graph *g, clv_node x /*[N,C]*/, clv_node mask);
+/* [N,classes] of the graph's type: 1 where the label is the class; a negative label gives zeros. One class: label > 0. */
+CLV_API clv_node clv_one_hot(clv_graph *g, clv_node labels /*i64 [N]*/, int64_t classes);
+/* The labels, -1 where they equal `label`. */
+CLV_API clv_node clv_ignore_label(clv_graph *g, clv_node labels /*i64 [N]*/, int64_t label);
+/* softplus(x) - y x: cross entropy of a logit against a probability y, which is a constant. Elementwise. */
+CLV_API clv_node clv_sigmoid_xent(clv_graph *g, clv_node x, clv_node y);
 /* uint8 [N,M]: 1 where a_i and b_j are different ids; a negative a_i differs from all. Not differentiable. */
 CLV_API clv_node clv_ids_differ(clv_graph *g, clv_node a /*i64 [N]*/, clv_node b /*i64 [M]*/);
 

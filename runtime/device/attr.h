@@ -45,6 +45,14 @@
  *   iota                    -> y i64 or u8 [N]: first + i step
  *   mask                    x [N,C], mask u8 [N,C] or [C] -> y (0 where the mask is 0)
  *   ids_differ              a i64 [N], b i64 [M] -> u8 [N,M]: a_i < 0 or a_i != b_j
+ *   one_hot                 labels i64 [N] -> y [N,classes] (a negative label: a row of zeros; 1 class: [label > 0])
+ *   ignore_label            labels i64 [N] -> y: -1 where it is `label`
+ *   hard_negatives          scores [N], labels i64 [N], mask? u8 [N] -> keep u8 [N], number i64 []
+ *   mask_rows               x [N,C], mask u8 [N] -> y (rows of 0 where the mask is 0)
+ *   overlap                 w, y -> R = 1 - (top + smooth) / (bottom + smooth)   overlap_bwd  dR, w, y -> dw
+ *   self_adjust             x [N,C] -> w = (1-p)^alpha p, p                      self_adjust_bwd  dw, x -> dx
+ *   sigmoid_xent            x, y -> softplus(x) - y x                            sigmoid_xent_bwd  dc, x, y -> dx
+ *   focal                   c -> (1 - e^-c)^gamma c                              focal_bwd  dy, c -> dc
  *   reorder                 x -> y (same elements, another layout)
  */
 #ifndef CLVI_DEVICE_ATTR_H
@@ -153,5 +161,42 @@ typedef struct clvi_pair_nce_attr {
     double  temperature;
     int64_t anchors;
 } clvi_pair_nce_attr;
+
+/* one_hot, ignore_label. */
+typedef struct clvi_one_hot_attr {
+    int64_t classes;
+    int     dtype;                 /* clv_dtype of the result */
+} clvi_one_hot_attr;
+typedef struct clvi_ignore_label_attr {
+    int64_t label;
+} clvi_ignore_label_attr;
+
+/* hard_negatives: all positives (label > 0) and `number` = min(floor(ratio x positives), negatives) of the negatives. */
+typedef struct clvi_hard_negatives_attr {
+    double ratio;
+    bool   official;   /* negatives strictly above a threshold among all, masked ones included (docs/losses/dice.md) */
+} clvi_hard_negatives_attr;
+
+/* overlap, overlap_bwd: which fraction (top over bottom). */
+enum {
+    CLVI_OVERLAP_LINEAR,           /* 2wy / (w + y) */
+    CLVI_OVERLAP_SQUARE,           /* 2wy / (w^2 + y^2) */
+    CLVI_OVERLAP_TVERSKY           /* wy / (wy + alpha w (1-y) + beta (1-w) y) */
+};
+typedef struct clvi_overlap_attr {
+    int    kind;
+    double smooth, alpha, beta;
+} clvi_overlap_attr;
+
+/* self_adjust: p is the softmax of a row (the logistic function of one logit), or x itself. */
+typedef struct clvi_self_adjust_attr {
+    double alpha;
+    bool   logits;
+} clvi_self_adjust_attr;
+
+/* focal. */
+typedef struct clvi_focal_attr {
+    double gamma;
+} clvi_focal_attr;
 
 #endif

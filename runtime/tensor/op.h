@@ -37,6 +37,8 @@ clv_node clvi_op1(clv_graph *g, const char *op, const void *attr, clv_node a);
 clv_node clvi_op2(clv_graph *g, const char *op, const void *attr, clv_node a, clv_node b);
 /* A constant of the graph's type. */
 clv_node clvi_fill(clv_graph *g, int ndim, const int64_t *shape, double value);
+/* The type the graph computes in. */
+clv_dtype clvi_graph_dtype(const clv_graph *g);
 static inline bool clvi_node_none(clv_node x) { return x.id == CLV_NONE.id; }
 
 /* Sets the graph's first error. */

@@ -75,6 +75,11 @@ const clvi_op_class clvi_op_fill = {
     .name = "fill", .attr_size = sizeof(clvi_shape_attr), .n_in = 0, .infer = fill_infer,
 };
 
+clv_dtype clvi_graph_dtype(const clv_graph *g)
+{
+    return g->dtype;
+}
+
 clv_node clvi_fill(clv_graph *g, int ndim, const int64_t *shape, double value)
 {
     clvi_shape_attr attr = { .ndim = ndim, .value = value, .dtype = (int)g->dtype };

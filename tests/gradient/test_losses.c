@@ -15,6 +15,7 @@ static int64_t length(char letter, void *user)
     case 'M': return 6;
     case 'V': return 2;
     case 'A': return 10;   /* anchors of a batch with two views */
+    case 'C': return 5;
     default: return 4;
     }
 }

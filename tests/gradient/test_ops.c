@@ -275,6 +275,65 @@ static clv_node transpose(op_test *t) { return clv_transpose(t->g, values(t, SHA
 static clv_node gram_rows(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), false); }
 static clv_node gram_columns(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), true); }
 
+static clv_node one_hot(op_test *t)
+{
+    return clv_mul(t->g, values(t, SHAPE(4, 3)), clv_one_hot(t->g, integers(t, 4, (int64_t[]) { 2, -1, 0, 1 }), 3));
+}
+static clv_node ignore_label(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(4, 3)), labels = integers(t, 4, (int64_t[]) { 2, 7, 0, 1 });
+    return clv_mul(t->g, x, clv_one_hot(t->g, clv_ignore_label(t->g, labels, 7), 3));
+}
+static clv_node mask_rows(op_test *t)
+{
+    static const uint8_t keep[4] = { 1, 0, 0, 1 };
+    const clv_node x = values(t, SHAPE(4, 3));
+    return clv_mask_rows(t->g, x, bytes(t, SHAPE(4), keep));
+}
+static clv_node hard_negatives(op_test *t)
+{
+    const clvi_hard_negatives_attr attr = { .ratio = 1 };
+    const clv_node args[] = { values(t, SHAPE(6)), integers(t, 6, (int64_t[]) { 1, 0, 0, 0, 2, 0 }), CLV_NONE };
+    const clv_node keep = clvi_op(t->g, "hard_negatives", &attr, args, 3, NULL, 0);
+    return clv_mask_rows(t->g, clv_reshape(t->g, args[0], SHAPE(6, 1)), keep);
+}
+static clv_node overlap(op_test *t, int kind)
+{
+    const clvi_overlap_attr attr = { kind, 0.7, 0.3, 0.9 };
+    const clv_node w = values(t, SHAPE(4, 3)), y = clv_one_hot(t->g, integers(t, 4, (int64_t[]) { 2, -1, 0, 1 }), 3);
+    return clvi_op2(t->g, "overlap", &attr, clv_scale(t->g, clv_mul(t->g, w, w), 1, 0.01), y);
+}
+static clv_node overlap_linear(op_test *t) { return overlap(t, CLVI_OVERLAP_LINEAR); }
+static clv_node overlap_square(op_test *t) { return overlap(t, CLVI_OVERLAP_SQUARE); }
+static clv_node overlap_tversky(op_test *t) { return overlap(t, CLVI_OVERLAP_TVERSKY); }
+
+static clv_node adjust(op_test *t, int64_t cols, double alpha, bool logits)
+{
+    const clvi_self_adjust_attr attr = { .alpha = alpha, .logits = logits };
+    const clv_node x = values(t, SHAPE(5, cols));
+    return clvi_op1(t->g, "self_adjust", &attr, logits ? x : clv_scale(t->g, clv_mul(t->g, x, x), 0.3, 0.02));
+}
+static clv_node adjust_softmax(op_test *t) { return adjust(t, 4, 0.6, true); }
+static clv_node adjust_softmax_plain(op_test *t) { return adjust(t, 4, 0, true); }
+static clv_node adjust_two(op_test *t) { return adjust(t, 2, 2, true); }
+static clv_node adjust_logistic(op_test *t) { return adjust(t, 1, 0.6, true); }
+static clv_node adjust_probability(op_test *t) { return adjust(t, 3, 0.6, false); }
+
+static clv_node sigmoid_xent(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(4, 3));
+    return clv_sigmoid_xent(t->g, x, constants(t, SHAPE(4, 3)));
+}
+static clv_node focal(op_test *t, double gamma)
+{
+    const clv_node x = values(t, SHAPE(4, 3));
+    const clv_node c = clv_sigmoid_xent(t->g, x, clv_one_hot(t->g, integers(t, 4, (int64_t[]) { 2, -1, 0, 1 }), 3));
+    return clvi_op1(t->g, "focal", &(clvi_focal_attr) { .gamma = gamma }, c);
+}
+static clv_node focal_two(op_test *t) { return focal(t, 2); }
+static clv_node focal_half(op_test *t) { return focal(t, 0.5); }
+static clv_node focal_none(op_test *t) { return focal(t, 0); }
+
 /* A residual block: several uses of a value, fusion, all layouts. */
 static clv_node block(op_test *t)
 {
@@ -322,6 +381,13 @@ static const op_case cases[] = {
     { "pair_nce", pair_nce, false }, { "pair_nce", pair_nce_some_anchors, false },
     { "pair_nce", pair_nce_views, false }, { "transpose", transpose, false },
     { "symmetric", gram_rows, false }, { "symmetric", gram_columns, false },
+    { "one_hot", one_hot, false }, { "ignore_label", ignore_label, false },
+    { "mask_rows", mask_rows, false }, { "hard_negatives", hard_negatives, false },
+    { "overlap", overlap_linear, false }, { "overlap", overlap_square, false }, { "overlap", overlap_tversky, false },
+    { "self_adjust", adjust_softmax, false }, { "self_adjust", adjust_softmax_plain, false },
+    { "self_adjust", adjust_two, false }, { "self_adjust", adjust_logistic, false },
+    { "self_adjust", adjust_probability, false }, { "sigmoid_xent", sigmoid_xent, false },
+    { "focal", focal_two, false }, { "focal", focal_half, false }, { "focal", focal_none, false },
     { "conv2d", block, false },
 };
 #define N_CASES (sizeof cases / sizeof cases[0])

@@ -20,6 +20,7 @@ static int64_t length(char letter, void *user)
     case 'M': return s->M;
     case 'V': return 2;
     case 'A': return 2 * s->B;   /* anchors of a batch with two views */
+    case 'C': return 5;
     default: return s->B;
     }
 }
@@ -217,7 +218,7 @@ static void any_sizes_give_finite_results(void **state)
 /* Losses without normalised rows: a row of zeros is a point like any other there. */
 static bool zeros_are_a_point(const char *name)
 {
-    static const char *const names[] = { "barlow_twins", "dispersive", "vicreg" };
+    static const char *const names[] = { "barlow_twins", "dice", "dispersive", "focal", "vicreg" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0) return true;
     return false;
