@@ -217,6 +217,14 @@ static void FN(adjust_softmax_bwd)(const REAL *dw, const REAL *x, REAL *dx, int6
     }
 }
 
+/* Items without a gradient pass none, whatever they hold: masked ones. */
+static bool FN(all_zero)(const REAL *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] != 0) return false;
+    return true;
+}
+
 static void FN(self_adjust_bwd_range)(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
@@ -226,6 +234,10 @@ static void FN(self_adjust_bwd_range)(void *arg, int64_t begin, int64_t end)
     for (int64_t i = begin * cols; i < end * cols; i += cols) {
         const REAL *dw = (const REAL *)call->in_data[0] + i, *x = (const REAL *)call->in_data[1] + i;
         REAL *dx = (REAL *)call->out_data[0] + i;
+        if (FN(all_zero)(dw, cols)) {
+            for (int64_t c = 0; c < cols; c++) dx[c] = 0;
+            continue;
+        }
         if (attr->logits && cols > 1) {
             FN(adjust_softmax_bwd)(dw, x, dx, cols, alpha);
             continue;
