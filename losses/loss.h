@@ -92,6 +92,8 @@ clv_status clvi_loss_unknown_port(const clvi_loss_class *cls, const clvi_loss_po
 
 /* n(x) where `normalize`, else x. */
 clv_node clvi_unit_rows(clv_graph *g, clv_node x, bool normalize, double eps);
+/* Sum of the squares of a matrix's entries. */
+clv_node clvi_sum_squares(clv_graph *g, clv_node x);
 /* uint8 [n,n]: 0 on the diagonal, else 1. */
 clv_node clvi_off_diagonal(clv_graph *g, int64_t n);
 /* <x_i,x_j>/t, 0 on the diagonal. */

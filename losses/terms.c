@@ -24,3 +24,8 @@ clv_node clvi_pair_logits(clv_graph *g, clv_node x, double temperature)
     const clv_node scores = clv_scale(g, clv_gram(g, x, false), 1 / temperature, 0);
     return clv_mask(g, scores, clvi_off_diagonal(g, clvi_node_length(g, x, 0)));
 }
+
+clv_node clvi_sum_squares(clv_graph *g, clv_node x)
+{
+    return clv_reduce(g, clv_row_dot(g, x, x), -1, false);
+}

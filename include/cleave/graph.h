@@ -186,6 +186,12 @@ CLV_API clv_node clv_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, clv_n
  * Source: Khosla et al. 2020, arXiv:2004.11362, eq. 2. */
 CLV_API clv_node clv_pair_nce(clv_graph *g, clv_node x /*[M,D]*/, clv_node labels, int64_t anchors, double temperature,
                               clv_node *positives);
+/* Columns minus their mean over the rows; and that divided by sqrt(variance + eps), with the biased variance, or, if
+ * `unit`, by max(length, eps): a constant column becomes zeros and passes no gradient. */
+CLV_API clv_node clv_center_columns(clv_graph *g, clv_node x /*[N,D]*/);
+CLV_API clv_node clv_standardize_columns(clv_graph *g, clv_node x /*[N,D]*/, double eps, bool unit);
+CLV_API clv_node clv_scale_columns(clv_graph *g, clv_node x /*[N,D]*/, clv_node s /*[D]*/);  /* column d times s[d] */
+CLV_API clv_node clv_column_dot(clv_graph *g, clv_node a /*[N,D]*/, clv_node b /*[N,D]*/);   /* [D] */
 CLV_API clv_node clv_transpose(clv_graph *g, clv_node x /*[N,M,...]*/);                      /* [M,N,...] */
 /* Inner products of all rows, x x^T, or of all columns, x^T x. */
 CLV_API clv_node clv_gram(clv_graph *g, clv_node x /*[N,D]*/, bool columns);

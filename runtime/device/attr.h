@@ -38,6 +38,9 @@
  *   gather_rows             table [M,D], index i64 [N] -> y [N,D] (0 where the index is negative)
  *   gather_rows_bwd         dy, index -> dtable
  *   label_pairs             labels i64 [N] -> u8 [N,N]
+ *   center_columns          x [N,D] -> y              column_dot             a, b [N,D] -> [D]
+ *   standardize_columns     x [N,D] -> y, scale [D]   scale_columns          x [N,D], s [D] -> y
+ *   standardize_columns_bwd dy, y, scale -> dx
  *   pair_nce                x [M,D], labels i64 [L], L divides M             -> per_anchor [A], positives [A], lse [A]
  *   pair_nce_bwd            dper_anchor, x, labels, lse                      -> dx
  *   transpose               x [N,M,...] -> y [M,N,...]
@@ -155,6 +158,12 @@ typedef struct clvi_bank_nce_attr {
     double temperature;
     bool   unit_rows;  /* all rows are known to be unit length or zero: logits lie in [-1/t, 1/t] */
 } clvi_bank_nce_attr;
+
+/* standardize_columns, standardize_columns_bwd: centred columns over sqrt(variance + eps) or, unit, max(length, eps). */
+typedef struct clvi_standardize_attr {
+    double eps;
+    bool   unit;
+} clvi_standardize_attr;
 
 /* pair_nce, pair_nce_bwd: each of the first `anchors` rows against all other rows. */
 typedef struct clvi_pair_nce_attr {

@@ -271,6 +271,17 @@ static clv_node pair_nce_views(op_test *t)
     const clv_node x = values(t, SHAPE(6, 4));
     return clv_pair_nce(t->g, x, integers(t, 3, (int64_t[]) { 0, 1, 2 }), 6, 0.5, NULL);
 }
+static clv_node center(op_test *t) { return clv_center_columns(t->g, values(t, SHAPE(5, 3))); }
+static clv_node standardize(op_test *t) { return clv_standardize_columns(t->g, values(t, SHAPE(5, 3)), 0.1, false); }
+static clv_node unit_columns(op_test *t) { return clv_standardize_columns(t->g, values(t, SHAPE(5, 3)), 1e-9, true); }
+static clv_node scale_columns(op_test *t)
+{
+    return clv_scale_columns(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(3)));
+}
+static clv_node column_dot(op_test *t)
+{
+    return clv_column_dot(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(4, 3)));
+}
 static clv_node transpose(op_test *t) { return clv_transpose(t->g, values(t, SHAPE(3, 2, 4))); }
 static clv_node gram_rows(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), false); }
 static clv_node gram_columns(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), true); }
@@ -378,6 +389,9 @@ static const op_case cases[] = {
     { "log_sum_exp_rows", log_sum_exp, false }, { "log_sum_exp_rows", log_sum_exp_mask, false },
     { "pick", pick, false }, { "put", put, false }, { "gather_rows", gather_rows, false },
     { "mask", mask, false }, { "bank_nce", bank_nce, false }, { "bank_nce", bank_nce_sides, false },
+    { "center_columns", center, false }, { "standardize_columns", standardize, false },
+    { "standardize_columns", unit_columns, false }, { "scale_columns", scale_columns, false },
+    { "column_dot", column_dot, false },
     { "pair_nce", pair_nce, false }, { "pair_nce", pair_nce_some_anchors, false },
     { "pair_nce", pair_nce_views, false }, { "transpose", transpose, false },
     { "symmetric", gram_rows, false }, { "symmetric", gram_columns, false },

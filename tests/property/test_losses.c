@@ -86,6 +86,9 @@ static void the_order_of_a_batch_does_not_matter(void **state)
     static const char *const two_views[] = { "z1", "z2", NULL }, *const labelled[] = { "features", "labels", NULL };
     check_permutation(*state, "nt_xent", NULL, two_views, s);
     check_permutation(*state, "supcon", NULL, labelled, s);
+    static const char *const spread[] = { "x", "y", NULL };
+    check_permutation(*state, "barlow_twins", NULL, two_views, s);
+    check_permutation(*state, "vicreg", NULL, spread, s);
     static const char *const regression[] = { "p1", "p2", "z1", "z2", NULL };
     check_permutation(*state, "cosine_regression", "byol", regression, s);
     check_permutation(*state, "cosine_regression", "simsiam", regression, s);
