@@ -29,8 +29,11 @@ rm -rf "$run"
 $cleave train "$recipe" "$data" --results-dir "$run" --seed "${DEMO_SEED:-0}" ${DEMO_EPOCHS:+--stop-epoch "$DEMO_EPOCHS"}
 
 say "nearest neighbours on raw pixels, on the untrained and on the trained network"
-top1() { sed -n 's/^kNN top-1 \([0-9.]*\).*/\1/p'; }
-knn() { $cleave eval knn "$@" | tee /dev/stderr | top1; }
+knn() {
+    line=$($cleave eval knn "$@")
+    echo "$line" >&2
+    echo "$line" | sed -n 's/^kNN top-1 \([0-9.]*\).*/\1/p'
+}
 cosine=$(knn --pixels "$data" --distance centred-cosine --knn-k 20 --knn-t 0.07)
 l2=$(knn --pixels "$data" --distance l2 --knn-k 1)
 pixels=$(printf '%s\n%s\n' "$cosine" "$l2" | sort -n | tail -n 1)
