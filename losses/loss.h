@@ -94,6 +94,9 @@ clv_status clvi_loss_unknown_port(const clvi_loss_class *cls, const clvi_loss_po
 clv_node clvi_unit_rows(clv_graph *g, clv_node x, bool normalize, double eps);
 /* Sum of the squares of a matrix's entries. */
 clv_node clvi_sum_squares(clv_graph *g, clv_node x);
+/* Sum of the squares of the off-diagonal entries of x^T x; with fewer rows than columns by x x^T, whose squares have the
+ * same sum. */
+clv_node clvi_off_diagonal_squares(clv_graph *g, clv_node x);
 /* uint8 [n,n]: 0 on the diagonal, else 1. */
 clv_node clvi_off_diagonal(clv_graph *g, int64_t n);
 /* <x_i,x_j>/t, 0 on the diagonal. */

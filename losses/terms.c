@@ -29,3 +29,10 @@ clv_node clvi_sum_squares(clv_graph *g, clv_node x)
 {
     return clv_reduce(g, clv_row_dot(g, x, x), -1, false);
 }
+
+clv_node clvi_off_diagonal_squares(clv_graph *g, clv_node x)
+{
+    const bool wide = clvi_node_length(g, x, 0) < clvi_node_length(g, x, 1);
+    const clv_node all = clvi_sum_squares(g, clv_gram(g, x, !wide)), diagonal = clv_column_dot(g, x, x);
+    return clv_sub(g, all, clv_reduce(g, clv_mul(g, diagonal, diagonal), -1, false));
+}

@@ -32,9 +32,7 @@ static void spread(clv_graph *g, clv_node x, const vicreg_params *p, clv_node *v
     const clv_node std = clv_sqrt(g, clv_scale(g, var, 1, p->eps));
     *variance = clv_reduce(g, clv_relu(g, clv_scale(g, std, -1, p->gamma)), -1, true);
 
-    const clv_node all = clv_scale(g, clvi_sum_squares(g, clv_gram(g, centred, N >= D)), 1 / (divisor * divisor), 0);
-    const clv_node off_diagonal = clv_sub(g, all, clv_reduce(g, clv_mul(g, var, var), -1, false));
-    *covariance = clv_scale(g, off_diagonal, 1 / (double)CLVI_MAX(D, 1), 0);
+    *covariance = clv_scale(g, clvi_off_diagonal_squares(g, centred), 1 / (divisor * divisor * (double)CLVI_MAX(D, 1)), 0);
 }
 
 static clv_node vicreg(clv_graph *g, const clv_node *in, const void *params, clv_node *out)

@@ -192,6 +192,7 @@ CLV_API clv_node clv_center_columns(clv_graph *g, clv_node x /*[N,D]*/);
 CLV_API clv_node clv_standardize_columns(clv_graph *g, clv_node x /*[N,D]*/, double eps, bool unit);
 CLV_API clv_node clv_scale_columns(clv_graph *g, clv_node x /*[N,D]*/, clv_node s /*[D]*/);  /* column d times s[d] */
 CLV_API clv_node clv_column_dot(clv_graph *g, clv_node a /*[N,D]*/, clv_node b /*[N,D]*/);   /* [D] */
+CLV_API clv_node clv_pair_dist(clv_graph *g, clv_node x /*[N,D]*/);            /* |x_i - x_j|^2, [N,N] */
 CLV_API clv_node clv_transpose(clv_graph *g, clv_node x /*[N,M,...]*/);                      /* [M,N,...] */
 /* Inner products of all rows, x x^T, or of all columns, x^T x. */
 CLV_API clv_node clv_gram(clv_graph *g, clv_node x /*[N,D]*/, bool columns);

@@ -43,6 +43,7 @@
  *   standardize_columns_bwd dy, y, scale -> dx
  *   pair_nce                x [M,D], labels i64 [L], L divides M             -> per_anchor [A], positives [A], lse [A]
  *   pair_nce_bwd            dper_anchor, x, labels, lse                      -> dx
+ *   pair_dist               x [N,D] -> y [N,N]        pair_dist_bwd          dy, x -> dx
  *   transpose               x [N,M,...] -> y [M,N,...]
  *   symmetric               x [N,N] -> y (the same elements; no kernel)      add_transpose   x [N,N] -> x + x^T
  *   iota                    -> y i64 or u8 [N]: first + i step

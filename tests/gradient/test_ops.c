@@ -282,6 +282,7 @@ static clv_node column_dot(op_test *t)
 {
     return clv_column_dot(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(4, 3)));
 }
+static clv_node pair_dist(op_test *t) { return clv_pair_dist(t->g, values(t, SHAPE(5, 3))); }
 static clv_node transpose(op_test *t) { return clv_transpose(t->g, values(t, SHAPE(3, 2, 4))); }
 static clv_node gram_rows(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), false); }
 static clv_node gram_columns(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), true); }
@@ -392,6 +393,7 @@ static const op_case cases[] = {
     { "center_columns", center, false }, { "standardize_columns", standardize, false },
     { "standardize_columns", unit_columns, false }, { "scale_columns", scale_columns, false },
     { "column_dot", column_dot, false },
+    { "pair_dist", pair_dist, false },
     { "pair_nce", pair_nce, false }, { "pair_nce", pair_nce_some_anchors, false },
     { "pair_nce", pair_nce_views, false }, { "transpose", transpose, false },
     { "symmetric", gram_rows, false }, { "symmetric", gram_columns, false },

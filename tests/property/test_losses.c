@@ -89,6 +89,11 @@ static void the_order_of_a_batch_does_not_matter(void **state)
     static const char *const spread[] = { "x", "y", NULL };
     check_permutation(*state, "barlow_twins", NULL, two_views, s);
     check_permutation(*state, "vicreg", NULL, spread, s);
+    static const char *const alone[] = { "z", NULL };
+    check_permutation(*state, "dispersive", "infonce_l2", alone, s);
+    check_permutation(*state, "dispersive", "infonce_cos", alone, s);
+    check_permutation(*state, "dispersive", "hinge", alone, s);
+    check_permutation(*state, "dispersive", "covariance", alone, s);
     static const char *const regression[] = { "p1", "p2", "z1", "z2", NULL };
     check_permutation(*state, "cosine_regression", "byol", regression, s);
     check_permutation(*state, "cosine_regression", "simsiam", regression, s);
@@ -125,6 +130,7 @@ static void normalised_losses_do_not_see_lengths(void **state)
         { "info_nce", "moco_v3", "q1" }, { "info_nce", "moco_v3", "k2" }, { "moco_queue", NULL, "query" },
         { "moco_queue", NULL, "key" }, { "cosine_regression", "byol", "p1" },
         { "cosine_regression", "simsiam", "z2" }, { "nt_xent", NULL, "z1" }, { "supcon", NULL, "features" },
+        { "dispersive", "infonce_cos", "z" },
     };
     const sizes s = { 5, 9, 12, 6 };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
