@@ -67,6 +67,13 @@ void cli_duration(double seconds, char text[32]);
 /* Lines of a description, to standard output. */
 void cli_print_line(const char *text, void *user);
 
+/* loss_bench.c: measures value and gradients of a loss on random inputs, after comparing them with the plain kernels'. */
+typedef struct cli_loss_bench {
+    const char *loss, *options;   /* options: "temperature=0.2,variant=explicit", or NULL */
+    int64_t     batch, dim, bank, classes, repeat;
+} cli_loss_bench;
+int cli_bench_loss(cli *c, const cli_loss_bench *bench);
+
 /* signal.c: true once SIGINT or SIGTERM came. A second one ends the process. */
 void cli_catch_signals(void);
 bool cli_stop_requested(void);

@@ -1,13 +1,22 @@
-/* cmd_loss.c: cleave loss: what losses there are, one in detail, and comparing a loss with golden vectors. */
+/* cmd_loss.c: cleave loss: what losses there are, one in detail, comparing a loss with golden vectors, evaluating it on
+ * inputs from a file, and measuring it. */
 #include "cli/cli.h"
 
 #include <string.h>
 
-enum { DTYPE, REFERENCE };
+enum { DTYPE, REFERENCE, DEVICE, OUTPUT, BATCH, DIM, BANK, CLASSES, OPTIONS, REPEAT };
 
 static const cli_flag flags[] = {
-    { "dtype", 0, "T", "check: float64 (default) or float32" },
-    { "reference", 0, NULL, "check: the plain C kernels instead of the fast ones" },
+    { "dtype", 0, "T", "check, run: float64 (default), float32 or bf16" },
+    { "reference", 0, NULL, "check, run: the plain C kernels instead of the fast ones" },
+    { "device", 0, "D", "check: cpu (default)" },
+    { "output", 'o', "FILE", "run: where the results go" },
+    { "batch", 0, "B", "bench: rows of a batch (default 256)" },
+    { "dim", 0, "D", "bench: features of a row (default 128)" },
+    { "bank", 0, "K", "bench: rows of a bank, or of negatives (default 4096)" },
+    { "classes", 0, "C", "bench: classes (default 10)" },
+    { "options", 0, "LIST", "bench: options of the loss, NAME=VALUE,..." },
+    { "repeat", 0, "N", "bench: how often it is measured (default 21)" },
     { NULL, 0, NULL, NULL },
 };
 
@@ -59,18 +68,41 @@ static void print_result(const clv_loss_check_result *r, void *user)
     }
 }
 
+/* False: it is none, and the usage was told. */
+static bool read_dtype(const cli_args *args, clv_dtype *out)
+{
+    static const struct { const char *name; clv_dtype dtype; } names[] = {
+        { "float64", CLV_F64 }, { "float32", CLV_F32 }, { "bf16", CLV_BF16 }, { "bfloat16", CLV_BF16 },
+    };
+    const char *text = args->value[DTYPE];
+    *out = CLV_F64;
+    if (!text) return true;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!strcmp(text, names[i].name)) {
+            *out = names[i].dtype;
+            return true;
+        }
+    cli_usage(&cli_command_loss, "--dtype: expected float64, float32 or bf16, got '%s'", text);
+    return false;
+}
+
+static bool wants_reference(const cli_args *args)
+{
+    return args->value[REFERENCE] && strcmp(args->value[REFERENCE], "false") != 0;
+}
+
 static int check(cli *c, const cli_args *args)
 {
-    const char *dtype = args->value[DTYPE] ? args->value[DTYPE] : "float64";
-    const bool reference = args->value[REFERENCE] && strcmp(args->value[REFERENCE], "false") != 0;
-    if (strcmp(dtype, "float64") != 0 && strcmp(dtype, "float32") != 0)
-        return cli_usage(&cli_command_loss, "--dtype: expected float64 or float32, got '%s'", dtype);
-    if (args->positional_count < 2) return cli_usage(&cli_command_loss, "loss check: expected FILE.h5");
+    clv_dtype dtype;
     int64_t failed = 0, compared = 0;
+    if (!read_dtype(args, &dtype)) return CLI_USAGE;
+    if (args->value[DEVICE] && strcmp(args->value[DEVICE], "cpu") != 0)
+        return cli_usage(&cli_command_loss, "--device: expected cpu, got '%s'", args->value[DEVICE]);
+    if (args->positional_count < 2) return cli_usage(&cli_command_loss, "loss check: expected FILE.h5");
     for (int i = 1; i < args->positional_count; i++) {
         int64_t here = 0;
-        const clv_status st = clv_loss_check(c->ctx, args->positional[i], !strcmp(dtype, "float64") ? CLV_F64 : CLV_F32,
-                                             reference, print_result, &compared, &here);
+        const clv_status st = clv_loss_check(c->ctx, args->positional[i], dtype, wants_reference(args), print_result,
+                                             &compared, &here);
         if (st != CLV_OK) return cli_fail(st);
         failed += here;
     }
@@ -78,23 +110,77 @@ static int check(cli *c, const cli_args *args)
     return failed ? CLI_FAILED : CLI_OK;
 }
 
+static void print_case(const char *name, double value, const char *note, void *user)
+{
+    (void)user;
+    printf("%-40s %.17g%s%s\n", name, value, note[0] ? "  " : "", note);
+}
+
+/* cleave loss run NAME IN -o OUT */
+static int run_file(cli *c, const cli_args *args)
+{
+    clv_dtype dtype;
+    if (!read_dtype(args, &dtype)) return CLI_USAGE;
+    if (args->positional_count != 3 || !args->value[OUTPUT])
+        return cli_usage(&cli_command_loss, "loss run: expected NAME IN.h5 -o OUT.h5");
+    const clv_status st = clv_loss_run(c->ctx, args->positional[1], args->positional[2], args->value[OUTPUT], dtype,
+                                       wants_reference(args), print_case, NULL);
+    return st == CLV_OK ? CLI_OK : cli_fail(st);
+}
+
+static bool size_of(const cli_args *args, int flag, long long usual, int64_t *out)
+{
+    long long n = usual;
+    if (args->value[flag] && !cli_integer(flags[flag].name, args->value[flag], 1, 1 << 24, &n)) return false;
+    *out = n;
+    return true;
+}
+
+static int bench(cli *c, const cli_args *args)
+{
+    cli_loss_bench b = { .options = args->value[OPTIONS] };
+    if (args->positional_count != 2) return cli_usage(&cli_command_loss, "loss bench: expected NAME");
+    b.loss = args->positional[1];
+    if (!size_of(args, BATCH, 256, &b.batch) || !size_of(args, DIM, 128, &b.dim) ||
+        !size_of(args, BANK, 4096, &b.bank) || !size_of(args, CLASSES, 10, &b.classes) ||
+        !size_of(args, REPEAT, 21, &b.repeat))
+        return CLI_USAGE;
+    if (clv_loss_find(b.loss) < 0)
+        return cli_usage(&cli_command_loss, "loss: no loss '%s'; 'cleave loss list' tells what there is", b.loss);
+    return cli_bench_loss(c, &b);
+}
+
+/* The flags each verb takes, one bit each. */
+static unsigned flags_of(const char *verb)
+{
+    if (!strcmp(verb, "check")) return 1u << DTYPE | 1u << REFERENCE | 1u << DEVICE;
+    if (!strcmp(verb, "run")) return 1u << DTYPE | 1u << REFERENCE | 1u << OUTPUT;
+    if (!strcmp(verb, "bench")) return ~0u << BATCH;
+    return 0;
+}
+
 static int run(cli *c, const cli_args *args)
 {
     const char *verb = args->positional_count ? args->positional[0] : "";
+    for (int i = 0; flags[i].name; i++)
+        if (args->value[i] && !(flags_of(verb) >> i & 1))
+            return cli_usage(&cli_command_loss, "--%s does not act with 'loss %s'", flags[i].name, verb);
     if (!strcmp(verb, "check")) return check(c, args);
-    if (args->value[DTYPE] || args->value[REFERENCE])
-        return cli_usage(&cli_command_loss, "--dtype and --reference act with 'loss check' only");
+    if (!strcmp(verb, "run")) return run_file(c, args);
+    if (!strcmp(verb, "bench")) return bench(c, args);
     if (!strcmp(verb, "list") && args->positional_count == 1) {
         list();
         return CLI_OK;
     }
     if (!strcmp(verb, "show") && args->positional_count == 2) return show_one(args->positional[1]);
-    return cli_usage(&cli_command_loss, "loss: expected 'list', 'show NAME' or 'check FILE.h5...'");
+    return cli_usage(&cli_command_loss, "loss: expected 'list', 'show NAME', 'check FILE.h5...', 'run NAME IN.h5 -o OUT.h5' or 'bench NAME'");
 }
 
 const cli_command cli_command_loss = {
-    .name = "loss", .usage = "cleave loss list | show NAME | check FILE.h5... [flags]",
-    .summary = "list the losses, describe one, or compare with golden vectors",
-    .example = "  cleave loss show moco_queue\n  cleave loss check tests/golden/losses/moco_queue.h5 --dtype float32",
+    .name = "loss", .usage = "cleave loss list | show NAME | check FILE.h5... | run NAME IN.h5 -o OUT.h5 | bench NAME [flags]",
+    .summary = "list and describe losses, compare them with golden vectors, evaluate and measure them",
+    .example = "  cleave loss show moco_queue\n  cleave loss check tests/golden/losses/moco_queue.h5 --dtype float32\n"
+               "  cleave loss run dice batch.h5 -o results.h5\n"
+               "  cleave loss bench moco_queue --batch 256 --bank 65536 --options temperature=0.2",
     .flags = flags, .run = run,
 };

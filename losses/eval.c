@@ -329,3 +329,37 @@ clv_status clv_loss_memory(clv_loss *loss, const clv_loss_tensor *inputs, int n_
     plan_destroy(loss->ctx, p);
     return st;
 }
+
+static clv_status output_shape(const clv_loss *loss, const call *c, int port, int *ndim, int64_t shape[CLV_MAX_DIMS])
+{
+    signature sig;
+    plan *p = NULL;
+    sign(loss, c, &sig);
+    CLV_TRY(plan_create(loss, &sig, &p));
+    if (!clvi_node_none(p->out[port])) {
+        *ndim = clv_node_shape(p->graph, p->out[port], shape);
+    } else {
+        clvi_loss_letters letters;
+        clvi_loss_letters_init(&letters);
+        for (int i = 0; i < CLVI_LOSS_MAX_IN; i++)   /* checked already; this learns the letters */
+            if (c->in[i])
+                (void)!clvi_loss_shape_match(loss->cls, &loss->variant->in[i], "", c->in[i]->ndim, c->in[i]->shape,
+                                             &letters);
+        *ndim = clvi_loss_shape_of(&loss->variant->out[port], &letters, shape);
+    }
+    plan_destroy(loss->ctx, p);
+    return CLV_OK;
+}
+
+clv_status clv_loss_output_shape(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs, const char *output,
+                                 int *ndim, int64_t shape[CLV_MAX_DIMS])
+{
+    CLV_CHECK(loss && ndim && shape, CLV_ERR_INVALID, "clv_loss_output_shape: an argument is NULL");
+    const clvi_loss_variant *v = loss->variant;
+    call c = { 0 };
+    const int port = clvi_loss_port_find(v->out, CLVI_LOSS_MAX_OUT, output);
+    if (port < 0) return clvi_loss_unknown_port(loss->cls, v->out, CLVI_LOSS_MAX_OUT, "output", output);
+    CLV_TRY(sort_by_name(loss, v->in, CLVI_LOSS_MAX_IN, "input", inputs, n_inputs, c.in));
+    CLV_TRY(check_call(loss, &c, false));
+    return output_shape(loss, &c, port, ndim, shape);
+}

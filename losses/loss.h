@@ -80,6 +80,9 @@ void clvi_loss_letters_init(clvi_loss_letters *letters);
 clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_port *port, const char *what, int ndim,
                                  const int64_t *shape, clvi_loss_letters *letters) CLV_NODISCARD;
 
+/* The port's shape from letters that are known. Returns the number of dimensions, -1 when a letter is not known. */
+int clvi_loss_shape_of(const clvi_loss_port *port, const clvi_loss_letters *letters, int64_t shape[CLV_MAX_DIMS]);
+
 /* ---- node.c ---- */
 
 clv_status clvi_loss_parse(const clvi_loss_class *cls, const clv_option *options, int n_options, void *params)

@@ -62,3 +62,15 @@ clv_status clvi_loss_shape_match(const clvi_loss_class *cls, const clvi_loss_por
     return clvi_fail(CLV_ERR_SHAPE, "%s: %s'%s' must be [%s], got [%s]", cls->name, what, port->name, port->shape,
                      found);
 }
+
+int clvi_loss_shape_of(const clvi_loss_port *port, const clvi_loss_letters *letters, int64_t shape[CLV_MAX_DIMS])
+{
+    const char *text = port->shape;
+    int ndim = 0, unknown = -1;
+    for (; *text; ndim++) {
+        if (*text == '.' || ndim == CLV_MAX_DIMS) return -1;
+        text = read_dimension(text, letters, &shape[ndim], &unknown);
+        if (unknown >= 0) return -1;
+    }
+    return ndim;
+}

@@ -80,6 +80,11 @@ CLV_API clv_status clv_loss_eval(clv_loss *loss, const clv_loss_tensor *inputs, 
 CLV_API clv_status clv_loss_memory(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs, size_t *bytes)
     CLV_NODISCARD;
 
+/* Shape of an auxiliary output for inputs like these (data may be NULL). *ndim is -1 for an output that these inputs and
+ * options leave undefined. Errors as clv_loss_eval. */
+CLV_API clv_status clv_loss_output_shape(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs,
+                                         const char *output, int *ndim, int64_t shape[CLV_MAX_DIMS]) CLV_NODISCARD;
+
 /* ---- a loss as part of a graph ---- */
 
 typedef struct clv_loss_value {
@@ -105,10 +110,22 @@ typedef struct clv_loss_check_result {
 typedef void (*clv_loss_check_fn)(const clv_loss_check_result *result, void *user);
 
 /* Compares a loss with a file of golden vectors ("cleave-golden-1", docs/losses/README.md): value, every gradient and
- * auxiliary output of every case, each reported to fn. dtype: CLV_F32 or CLV_F64. Errors: CLV_ERR_IO, CLV_ERR_FORMAT if
- * the file cannot be read; differences are no error, but counted in *failed. */
+ * auxiliary output of every case, each reported to fn. dtype: CLV_F32, CLV_F64, or CLV_BF16: inputs, gradients and
+ * outputs in bfloat16, compared with what the plain kernels give in float64 for the rounded inputs. Errors: CLV_ERR_IO,
+ * CLV_ERR_FORMAT if the file cannot be read; differences are no error, but counted in *failed. */
 CLV_API clv_status clv_loss_check(clv_context *ctx, const char *path, clv_dtype dtype, bool reference,
                                   clv_loss_check_fn fn, void *user, int64_t *failed) CLV_NODISCARD;
+
+/* note: what of the case was left out, or "". */
+typedef void (*clv_loss_run_fn)(const char *case_name, double value, const char *note, void *user);
+
+/* Evaluates a loss on every case of a file: groups with the options as attributes and inputs/<name>, as in a file of
+ * golden vectors; outputs, and the file's attributes `format` and `loss`, may be missing. Writes a file of golden vectors
+ * with the options in effect, the inputs, the value, every gradient and auxiliary output. dtype: CLV_F32, CLV_F64 or
+ * CLV_BF16 (inputs and outputs; computed in float32). fn may be NULL. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (a file), and those
+ * of clv_loss_create and clv_loss_eval, naming file and case; `out` appears only when all went well. */
+CLV_API clv_status clv_loss_run(clv_context *ctx, const char *name, const char *in, const char *out, clv_dtype dtype,
+                                bool reference, clv_loss_run_fn fn, void *user) CLV_NODISCARD;
 
 #ifdef __cplusplus
 }

@@ -320,11 +320,18 @@ static hid_t memory_type(clv_dtype dtype)
     return H5I_INVALID_HID;
 }
 
+/* Truth values are written by others as enumerations of whole numbers. */
+static H5T_class_t class_of(hid_t type)
+{
+    const H5T_class_t class = H5Tget_class(type);
+    return class == H5T_ENUM ? H5T_INTEGER : class;
+}
+
 /* The type here that holds all values of a type in a file; false for what is no number. */
 static bool dtype_of(hid_t type, clv_dtype *out)
 {
     const size_t size = H5Tget_size(type);
-    const H5T_class_t class = H5Tget_class(type);
+    const H5T_class_t class = class_of(type);
     if (size == 0 || size > 8) return false;
     if (class == H5T_FLOAT) {
         const hid_t bf16 = make_bf16();
@@ -659,7 +666,7 @@ static clv_status examine_attr(const clvi_h5 *h5, const char *object, const char
     a->type = H5Aget_type(a->id);
     a->space = H5Aget_space(a->id);
     if (a->type < 0 || a->space < 0) return fail_hdf5(h5, CLV_ERR_FORMAT, "describe attribute", name);
-    a->class = H5Tget_class(a->type);
+    a->class = class_of(a->type);
     a->item = H5Tget_size(a->type);
     a->count = H5Sget_simple_extent_npoints(a->space);
     size_t bytes;

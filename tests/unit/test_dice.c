@@ -74,7 +74,7 @@ static void hard_negatives_are_those_of_largest_probability(void **state)
         { "official", "1.5", false, 3, { 1, 0, 0, 1, 1, 0 } },      /* ascending 1 5 2 4, threshold 2's: 4 alone */
         { "official", "0.5", false, 1, { 1, 0, 1, 1, 1, 1 } },      /* threshold [0]: all but 1 */
         { "official", "0.4", false, 0, { 1, 0, 1, 1, 1, 0 } },      /* threshold [1] */
-        { "official", "1", true, 2, { 1, 0, 0, 1, 0, 0 } },         /* 4 counts as 0: ascending 4 1 5 2, threshold 2's */
+        { "official", "1", true, 2, { 1, 0, 0, 1, 0, 0 } },         /* ascending 4 (as 0) 1 5 2 */
         { "none", "1", false, 0, { 1, 1, 1, 1, 1, 1 } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
