@@ -30,6 +30,7 @@ typedef struct test_case {
         clvi_scale_attr    scale;
         clvi_l2norm_attr   l2norm;
         clvi_bank_nce_attr bank_nce;
+        clvi_standardize_attr standardize;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */
@@ -132,6 +133,30 @@ static void make_matmul(test_case *t, clv_dtype f, sizes s, int variant)
     t->depth = s.c;
 }
 
+static void make_columns(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    IN(f, 2, s.a, s.b, 0);
+    if (is(c, "scale_columns")) IN(f, 1, s.b, 0, 0);
+    if (is(c, "column_dot") || is(c, "standardize_columns_bwd")) IN(f, 2, s.a, s.b, 0);
+    if (is(c, "standardize_columns_bwd")) IN(f, 1, s.b, 0, 0);
+    if (is(c, "column_dot")) OUT(f, 1, s.b, 0, 0);
+    else OUT(f, 2, s.a, s.b, 0);
+    if (is(c, "standardize_columns")) OUT(f, 1, s.b, 0, 0);
+    t->attr.standardize = (clvi_standardize_attr){ .eps = variant % 2 ? 0.1 : 0.8, .unit = variant / 2 };
+    t->depth = s.a;
+}
+
+static void make_pair_dist(test_case *t, clv_dtype f, sizes s)
+{
+    clvi_op_call *c = &t->call;
+    if (is(c, "pair_dist_bwd")) IN(f, 2, s.a, s.a, 0);
+    IN(f, 2, s.a, s.b, 0);
+    if (is(c, "pair_dist_bwd")) OUT(f, 2, s.a, s.b, 0);
+    else OUT(f, 2, s.a, s.a, 0);
+    t->depth = s.a + s.b;
+}
+
 /* False: nobody wrote a case for the operation. */
 static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype f, sizes s, int variant)
 {
@@ -153,6 +178,8 @@ static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype 
     } else if (strncmp(op, "softmax_xent", 12) == 0) make_softmax_xent(t, f, s, variant);
     else if (strcmp(op, "bank_nce") == 0) make_bank_nce(t, f, s, variant);
     else if (strcmp(op, "matmul") == 0) make_matmul(t, f, s, variant);
+    else if (strstr(op, "column") != NULL) make_columns(t, f, s, variant);
+    else if (strncmp(op, "pair_dist", 9) == 0) make_pair_dist(t, f, s);
     else found = false;
     return found;
 }
