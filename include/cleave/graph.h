@@ -192,6 +192,24 @@ CLV_API clv_node clv_center_columns(clv_graph *g, clv_node x /*[N,D]*/);
 CLV_API clv_node clv_standardize_columns(clv_graph *g, clv_node x /*[N,D]*/, double eps, bool unit);
 CLV_API clv_node clv_scale_columns(clv_graph *g, clv_node x /*[N,D]*/, clv_node s /*[D]*/);  /* column d times s[d] */
 CLV_API clv_node clv_column_dot(clv_graph *g, clv_node a /*[N,D]*/, clv_node b /*[N,D]*/);   /* [D] */
+/* The logarithm of the mean of exponentials over a bank, in one walk: extra memory grows with B D, never with B K.
+ *   y_b = log mean_j e^{e_bj},   e_bj = <q_b,m_j>/t or, l2, -|q_b - m_j|^2/t   over the bank rows m_j that count */
+typedef struct clv_bank_lse_desc {
+    clv_node query;              /* [B,D]; receives a gradient */
+    clv_node bank;               /* [K,D]; K may be 0. A constant */
+    clv_node valid;              /* uint8 [K] or CLV_NONE: rows with 0 do not count, whatever they hold */
+    clv_node start;              /* [B] or CLV_NONE: log-sum-exp of exponents that belong to the mean beside the bank's;
+                                  * receives a gradient */
+    int64_t  start_count;        /* how many each of them stands for */
+    double   temperature;        /* t > 0 */
+    bool     l2;
+} clv_bank_lse_desc;
+#define CLV_BANK_LSE_DESC_INIT                                                                                         \
+    { .query = { -1 }, .bank = { -1 }, .valid = { -1 }, .start = { -1 }, .temperature = 1 }
+/* Returns y [B], 0 with no gradient where there is nothing to take the mean of, and through `exponents` (may be NULL)
+ * e [B,K], 0 where a row does not count: asking for it costs B K values. Errors (by clv_graph_finish): CLV_ERR_SHAPE;
+ * CLV_ERR_INVALID for a temperature that is not positive, or one of start and start_count alone. */
+CLV_API clv_node clv_bank_lse(clv_graph *g, const clv_bank_lse_desc *desc, clv_node *exponents);
 CLV_API clv_node clv_pair_dist(clv_graph *g, clv_node x /*[N,D]*/);            /* |x_i - x_j|^2, [N,N] */
 CLV_API clv_node clv_transpose(clv_graph *g, clv_node x /*[N,M,...]*/);                      /* [M,N,...] */
 /* Inner products of all rows, x x^T, or of all columns, x^T x. */

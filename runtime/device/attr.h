@@ -43,6 +43,8 @@
  *   standardize_columns_bwd dy, y, scale -> dx
  *   pair_nce                x [M,D], labels i64 [L], L divides M             -> per_anchor [A], positives [A], lse [A]
  *   pair_nce_bwd            dper_anchor, x, labels, lse                      -> dx
+ *   bank_lse                q [B,D], bank [K,D], valid? u8 [K], start? [B]
+ *                           -> y [B], dq [B,D] (d y_b / d q_b), dstart [B], exponents [B,K]
  *   pair_dist               x [N,D] -> y [N,N]        pair_dist_bwd          dy, x -> dx
  *   transpose               x [N,M,...] -> y [M,N,...]
  *   symmetric               x [N,N] -> y (the same elements; no kernel)      add_transpose   x [N,N] -> x + x^T
@@ -165,6 +167,13 @@ typedef struct clvi_standardize_attr {
     double eps;
     bool   unit;
 } clvi_standardize_attr;
+
+/* bank_lse: y = log mean exp of similarities with a bank. */
+typedef struct clvi_bank_lse_attr {
+    double  temperature;
+    int64_t start_count;   /* entries that `start` is the log-sum-exp of; 0: there is no start */
+    bool    l2;            /* exponents are -|q - m|^2/t, else <q,m>/t */
+} clvi_bank_lse_attr;
 
 /* pair_nce, pair_nce_bwd: each of the first `anchors` rows against all other rows. */
 typedef struct clvi_pair_nce_attr {

@@ -23,6 +23,11 @@ static const char *const left_out[][2] = {
     { "moco_queue", "trace_ragged_batches/*" },
     { "moco_queue", "ema_five_steps/*" },
     { "moco_queue", "cosine_momentum/*" },     /* tests/golden/test_schedule.c */
+    { "repulsor", "/bank_ptr" },
+    { "repulsor", "/bank_after" },
+    { "repulsor", "/bank_ptr_after" },
+    { "repulsor", "/bank_valid_after" },
+    { "repulsor", "partly_filled_bank/exponents" },   /* has no columns for rows that do not count: see below */
 };
 
 static bool may_be_left_out(const char *loss, const clv_loss_check_result *r)
@@ -217,11 +222,22 @@ static void assert_close(const clv_view *got, const clv_view *want, double toler
     for (int64_t i = 0; i < n; i++) assert_near(((double *)got->data)[i], ((double *)want->data)[i], tolerance);
 }
 
-static clv_bank *bank_like(test_env *t, clvi_h5 *h5, const char *name)
+/* "inputs/queue_ptr" */
+static clv_view load_part(clvi_h5 *h5, const char *name, const char *group, const char *prefix, const char *part,
+                          clv_dtype dtype)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%s/%s%s", group, prefix, part);
+    return load(h5, name, path, dtype);
+}
+
+/* `prefix`: what the file calls the bank, "queue" or "bank". */
+static clv_bank *bank_like(test_env *t, clvi_h5 *h5, const char *name, const char *prefix)
 {
     clv_bank *bank = NULL;
     char capacity[24], dim[24];
-    clv_view queue = load(h5, name, "inputs/queue", CLV_F64), ptr = load(h5, name, "inputs/queue_ptr", CLV_I64);
+    clv_view queue = load_part(h5, name, "inputs", prefix, "", CLV_F64);
+    clv_view ptr = load_part(h5, name, "inputs", prefix, "_ptr", CLV_I64);
     snprintf(capacity, sizeof capacity, "%" PRId64, queue.shape[0]);
     snprintf(dim, sizeof dim, "%" PRId64, queue.shape[1]);
     const clv_option options[] = { { "capacity", capacity }, { "dim", dim }, { "dtype", "float64" },
@@ -251,7 +267,7 @@ static void the_bank_follows_the_queue_trace(void **state)
         char path[256];
         snprintf(path, sizeof path, "%s/inputs/batch_sizes", names[c]);
         if (!clvi_h5_has(h5, path)) continue;
-        clv_bank *bank = bank_like(t, h5, names[c]);
+        clv_bank *bank = bank_like(t, h5, names[c], "queue");
         clv_view keys = load(h5, names[c], "inputs/keys", CLV_F64);
         clv_view sizes = load(h5, names[c], "inputs/batch_sizes", CLV_I64);
         clv_view after = load(h5, names[c], "outputs/queue_after", CLV_F64);
@@ -289,26 +305,26 @@ static void normalise_rows(clv_view *x, double eps)
     }
 }
 
-static void the_bank_holds_what_each_loss_case_leaves_behind(void **state)
+/* Pushes what a loss case pushes and compares the bank; returns how many cases there were. */
+static int64_t check_what_is_left(test_env *t, const char *file, const char *prefix, const char *pushed)
 {
-    test_env *t = *state;
     clvi_h5 *h5 = NULL;
     char **names = NULL;
     int64_t n = 0, cases = 0;
-    assert_ok(clvi_h5_open(t->ctx, FOLDER "moco_queue.h5", &h5));
+    assert_ok(clvi_h5_open(t->ctx, file, &h5));
     assert_ok(clvi_h5_list(h5, "/", false, &n, &names));
     for (int64_t c = 0; c < n; c++) {
         char path[256];
         int64_t normalize = 0;
         double eps = 0;
-        snprintf(path, sizeof path, "%s/inputs/key", names[c]);
+        snprintf(path, sizeof path, "%s/%s", names[c], pushed);
         if (!clvi_h5_has(h5, path)) continue;
         assert_ok(clvi_h5_attr_i64(h5, names[c], "normalize", &normalize));
         assert_ok(clvi_h5_attr_f64(h5, names[c], "norm_eps", &eps));
-        clv_bank *bank = bank_like(t, h5, names[c]);
-        clv_view key = load(h5, names[c], "inputs/key", CLV_F64);
-        clv_view after = load(h5, names[c], "outputs/queue_after", CLV_F64);
-        clv_view ptr = load(h5, names[c], "outputs/queue_ptr_after", CLV_I64);
+        clv_bank *bank = bank_like(t, h5, names[c], prefix);
+        clv_view key = load(h5, names[c], pushed, CLV_F64);
+        clv_view after = load_part(h5, names[c], "outputs", prefix, "_after", CLV_F64);
+        clv_view ptr = load_part(h5, names[c], "outputs", prefix, "_ptr_after", CLV_I64);
         if (normalize) normalise_rows(&key, eps);
         assert_ok(clv_bank_push(bank, &key, NULL, NULL));
         const clv_view rows = clv_bank_rows(bank);
@@ -320,21 +336,26 @@ static void the_bank_holds_what_each_loss_case_leaves_behind(void **state)
         free(ptr.data);
         clv_bank_destroy(bank);
     }
-    assert_true(cases >= 5);
     clvi_free(t->ctx, names);
     clvi_h5_close(h5);
+    return cases;
 }
 
-static void valid_marks_follow_the_pushes(void **state)
+static void the_bank_holds_what_each_loss_case_leaves_behind(void **state)
 {
-    test_env *t = *state;
+    assert_true(check_what_is_left(*state, FOLDER "moco_queue.h5", "queue", "inputs/key") >= 5);
+    assert_true(check_what_is_left(*state, FOLDER "repulsor.h5", "bank", "outputs/projected") >= 5);
+}
+
+static void check_valid_marks(test_env *t, const char *file, const char *name, const char *prefix, const char *pushed)
+{
     clvi_h5 *h5 = NULL;
-    const char *name = "partly_filled_queue";
-    assert_ok(clvi_h5_open(t->ctx, FOLDER "moco_queue.h5", &h5));
-    clv_view queue = load(h5, name, "inputs/queue", CLV_F64), ptr = load(h5, name, "inputs/queue_ptr", CLV_I64);
-    clv_view valid = load(h5, name, "inputs/queue_valid", CLV_U8);
-    clv_view after = load(h5, name, "outputs/queue_valid_after", CLV_U8);
-    clv_view key = load(h5, name, "inputs/key", CLV_F64);
+    assert_ok(clvi_h5_open(t->ctx, file, &h5));
+    clv_view queue = load_part(h5, name, "inputs", prefix, "", CLV_F64);
+    clv_view ptr = load_part(h5, name, "inputs", prefix, "_ptr", CLV_I64);
+    clv_view valid = load_part(h5, name, "inputs", prefix, "_valid", CLV_U8);
+    clv_view after = load_part(h5, name, "outputs", prefix, "_valid_after", CLV_U8);
+    clv_view key = load(h5, name, pushed, CLV_F64);
     clv_bank *bank = NULL;
     char capacity[24], dim[24];
     snprintf(capacity, sizeof capacity, "%" PRId64, queue.shape[0]);
@@ -352,6 +373,47 @@ static void valid_marks_follow_the_pushes(void **state)
     free(after.data);
     free(key.data);
     clv_bank_destroy(bank);
+    clvi_h5_close(h5);
+}
+
+static void valid_marks_follow_the_pushes(void **state)
+{
+    check_valid_marks(*state, FOLDER "moco_queue.h5", "partly_filled_queue", "queue", "inputs/key");
+    check_valid_marks(*state, FOLDER "repulsor.h5", "partly_filled_bank", "bank", "outputs/projected");
+}
+
+/* The file leaves out the columns of rows that do not count; the loss gives them, as zeros. */
+static void exponents_of_a_partly_filled_bank(void **state)
+{
+    test_env *t = *state;
+    clvi_h5 *h5 = NULL;
+    const char *name = "partly_filled_bank";
+    assert_ok(clvi_h5_open(t->ctx, FOLDER "repulsor.h5", &h5));
+    clv_view z = load(h5, name, "inputs/z", CLV_F64), bank = load(h5, name, "inputs/bank", CLV_F64);
+    clv_view valid = load(h5, name, "inputs/bank_valid", CLV_U8);
+    clv_view want = load(h5, name, "outputs/exponents", CLV_F64);
+    const int64_t B = z.shape[0], K = bank.shape[0], J = K + B;
+    double got[256];
+    assert_true(B * J <= 256);
+    const clv_option options[] = { { "tau", "0.5" }, { "include-batch", "true" } };   /* and defaults, as the case */
+    const clv_loss_tensor in[] = { { "z", z }, { "bank", bank }, { "bank_valid", valid } };
+    const clv_loss_tensor out[] = { { "exponents", clv_view_2d(got, CLV_F64, B, J) } };
+    clv_loss *loss = NULL;
+    assert_ok(clv_loss_create(t->ctx, "repulsor", options, 2, &loss));
+    assert_ok(clv_loss_eval(loss, in, 3, NULL, 0, out, 1, NULL));
+    for (int64_t b = 0; b < B; b++) {
+        const double *next = (const double *)want.data + b * want.shape[1];
+        for (int64_t j = 0; j < J; j++) {
+            const bool counts = j >= K || ((const uint8_t *)valid.data)[j];
+            assert_near(got[b * J + j], counts ? *next++ : 0, 1e-12);
+        }
+        assert_true(next == (const double *)want.data + (b + 1) * want.shape[1]);
+    }
+    clv_loss_destroy(loss);
+    free(z.data);
+    free(bank.data);
+    free(valid.data);
+    free(want.data);
     clvi_h5_close(h5);
 }
 
@@ -385,4 +447,5 @@ TEST_MAIN(TEST(float64_reference), TEST(float64_fast), TEST(float32_reference), 
           TEST(the_bank_follows_the_queue_trace),
           TEST(the_bank_holds_what_each_loss_case_leaves_behind),
           TEST(valid_marks_follow_the_pushes),
+          TEST(exponents_of_a_partly_filled_bank),
           TEST(the_momentum_pass_follows_the_trace))

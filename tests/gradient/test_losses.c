@@ -13,6 +13,7 @@ static int64_t length(char letter, void *user)
     case 'D': return 7;
     case 'K': return 11;
     case 'M': return 6;
+    case 'J': return 11;     /* what a bank's rows make alone */
     case 'V': return 2;
     case 'A': return 10;   /* anchors of a batch with two views */
     case 'C': return 5;

@@ -282,6 +282,24 @@ static clv_node column_dot(op_test *t)
 {
     return clv_column_dot(t->g, values(t, SHAPE(4, 3)), values(t, SHAPE(4, 3)));
 }
+static clv_node bank_mean(op_test *t, bool l2, bool more)
+{
+    static const uint8_t valid[7] = { 1, 0, 1, 1, 1, 0, 1 };
+    clv_bank_lse_desc desc = CLV_BANK_LSE_DESC_INIT;
+    desc.query = values(t, SHAPE(4, 5));
+    desc.bank = constants(t, SHAPE(7, 5));
+    desc.temperature = 1.5;
+    desc.l2 = l2;
+    if (more) {
+        desc.valid = bytes(t, SHAPE(7), valid);
+        desc.start = values(t, SHAPE(4));
+        desc.start_count = 3;
+    }
+    return clv_bank_lse(t->g, &desc, NULL);
+}
+static clv_node bank_lse(op_test *t) { return bank_mean(t, false, false); }
+static clv_node bank_lse_l2(op_test *t) { return bank_mean(t, true, false); }
+static clv_node bank_lse_more(op_test *t) { return bank_mean(t, true, true); }
 static clv_node pair_dist(op_test *t) { return clv_pair_dist(t->g, values(t, SHAPE(5, 3))); }
 static clv_node transpose(op_test *t) { return clv_transpose(t->g, values(t, SHAPE(3, 2, 4))); }
 static clv_node gram_rows(op_test *t) { return clv_gram(t->g, values(t, SHAPE(4, 3)), false); }
@@ -393,6 +411,7 @@ static const op_case cases[] = {
     { "center_columns", center, false }, { "standardize_columns", standardize, false },
     { "standardize_columns", unit_columns, false }, { "scale_columns", scale_columns, false },
     { "column_dot", column_dot, false },
+    { "bank_lse", bank_lse, false }, { "bank_lse", bank_lse_l2, false }, { "bank_lse", bank_lse_more, false },
     { "pair_dist", pair_dist, false },
     { "pair_nce", pair_nce, false }, { "pair_nce", pair_nce_some_anchors, false },
     { "pair_nce", pair_nce_views, false }, { "transpose", transpose, false },

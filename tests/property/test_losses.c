@@ -18,6 +18,7 @@ static int64_t length(char letter, void *user)
     case 'D': return s->D;
     case 'K': return s->K;
     case 'M': return s->M;
+    case 'J': return s->K;     /* what a bank's rows make alone */
     case 'V': return 2;
     case 'A': return 2 * s->B;   /* anchors of a batch with two views */
     case 'C': return 5;
@@ -99,20 +100,25 @@ static void the_order_of_a_batch_does_not_matter(void **state)
     check_permutation(*state, "cosine_regression", "simsiam", regression, s);
 }
 
-static void the_order_of_a_bank_does_not_matter(void **state)
+static void check_bank_order(test_env *t, const char *name, const char *const *bank, const char *input)
 {
-    test_env *t = *state;
     const sizes s = { 7, 6, 13, 0 };
-    test_loss *a = make(t, "moco_queue", NULL, s), *b = make(t, "moco_queue", NULL, s);
+    test_loss *a = make(t, name, NULL, s), *b = make(t, name, NULL, s);
     assert_ok(test_loss_eval(a));
-    rotate_rows(test_loss_input(b, "queue"));
-    rotate_rows(test_loss_input(b, "queue_valid"));
-    rotate_rows(test_loss_input(b, "queue_ids"));
+    for (int i = 0; bank[i]; i++) rotate_rows(test_loss_input(b, bank[i]));
     assert_ok(test_loss_eval(b));
     assert_near(b->value, a->value, 1e-13);
-    assert_near(largest_gap(test_loss_grad(a, "query"), test_loss_grad(b, "query")), 0, 1e-13);
+    assert_near(largest_gap(test_loss_grad(a, input), test_loss_grad(b, input)), 0, 1e-13);
     test_loss_free(a);
     test_loss_free(b);
+}
+
+static void the_order_of_a_bank_does_not_matter(void **state)
+{
+    static const char *const queue[] = { "queue", "queue_valid", "queue_ids", NULL };
+    static const char *const bank[] = { "bank", "bank_valid", NULL };
+    check_bank_order(*state, "moco_queue", queue, "query");
+    check_bank_order(*state, "repulsor", bank, "x");
 }
 
 /* ---- scale ---- */
@@ -227,7 +233,7 @@ static void any_sizes_give_finite_results(void **state)
 /* Losses without normalised rows: a row of zeros is a point like any other there. */
 static bool zeros_are_a_point(const char *name)
 {
-    static const char *const names[] = { "barlow_twins", "dice", "dispersive", "focal", "vicreg" };
+    static const char *const names[] = { "barlow_twins", "dice", "dispersive", "focal", "repulsor", "vicreg" };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0) return true;
     return false;
@@ -259,9 +265,22 @@ static void check_zero_rows(const char *name, const char *variant, void *user)
     }
 }
 
+/* The test above takes a projection. */
+static void check_repulsor_zero_rows(test_env *t)
+{
+    sizes s = { 4, 3, 5, 0 };
+    test_loss *l = test_loss_make(t->ctx, "repulsor", NULL, "0.01", false, 8, length, &s);
+    memset((double *)test_loss_input(l, "z")->data + 3, 0, 3 * sizeof(double));
+    assert_ok(test_loss_eval(l));
+    assert_all_finite(l, s);
+    for (int j = 0; j < 3; j++) assert_near(((double *)test_loss_grad(l, "z")->data)[3 + j], 0, 0);
+    test_loss_free(l);
+}
+
 static void rows_of_zeros_get_zero_gradients(void **state)
 {
     test_losses_each(check_zero_rows, *state);
+    check_repulsor_zero_rows(*state);
 }
 
 static void a_row_without_negatives_contributes_nothing(void **state)

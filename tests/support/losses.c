@@ -50,6 +50,13 @@ static bool belongs(const clv_loss_port *port, const char *variant)
     return !variant || (port->variant && strcmp(port->variant, variant) == 0);
 }
 
+/* Whether an input is given. Where inputs exclude each other, optional ones take the place of others. */
+static bool is_given(const char *loss, const clv_loss_port *port, bool optional)
+{
+    if (strcmp(loss, "repulsor") == 0 && strcmp(port->name, "z") == 0) return !optional;
+    return optional || !port->optional;
+}
+
 static clv_dtype dtype_of(const clv_loss_port *port)
 {
     return port->dtype == CLV_F32 ? CLV_F64 : port->dtype;
@@ -80,7 +87,7 @@ test_loss *test_loss_make(clv_context *ctx, const char *name, const char *varian
     if (variant) options[n_options++] = (clv_option) { "variant", variant };
     assert_ok(clv_loss_create(ctx, name, options, n_options, &l->loss));
     for (int i = 0; clv_loss_input_at(index, i, &port); i++) {
-        if (!belongs(&port, variant) || (port.optional && !optional)) continue;
+        if (!belongs(&port, variant) || !is_given(name, &port, optional)) continue;
         l->in[l->n_in] = (clv_loss_tensor) { port.name, view_of(&port, dtype_of(&port), length, user) };
         fill(&l->in[l->n_in++].view, &rng);
         if (port.differentiable)
