@@ -42,7 +42,7 @@ static clv_status fail_unknown_step(const char *name)
         names[n++] = clv_augment_info_at(i)->name;
     for (int i = 0; i < clv_augment_preset_count() && n + 1 < CLVI_COUNT(names); i++)
         names[n++] = clv_augment_preset_at(i)->name;
-    const char *near = clvi_nearest(name, names);
+    const char *near = clv_nearest_name(name, names);
     return clvi_fail(CLV_ERR_INVALID, "no augmentation or preset '%.64s'%s%s%s", name, near ? "; did you mean '" : "",
                      near ? near : "", near ? "'?" : "");
 }
@@ -116,7 +116,7 @@ static clv_status fail_unreached(const clv_augment *a, const char *name)
     for (int i = 0; i < a->count; i++)
         for (const clvi_option *o = a->step[i].class->options; o && o->info.name && n + 1 < CLVI_COUNT(names); o++)
             names[n++] = o->info.name;
-    const char *near = clvi_nearest(name, names);
+    const char *near = clv_nearest_name(name, names);
     return clvi_fail(CLV_ERR_INVALID, "no step of this augmentation has an option '%.64s'%s%s%s", name,
                      near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

@@ -76,7 +76,7 @@ const clv_option_info *clv_head_option_at(const char *name, int index)
 
 static clv_status unknown(const char *kind, const char *name, const char *const *known)
 {
-    const char *near = name ? clvi_nearest(name, known) : NULL;
+    const char *near = name ? clv_nearest_name(name, known) : NULL;
     return clvi_fail(CLV_ERR_INVALID, "unknown %s '%s'%s%s%s", kind, name ? name : "", near ? "; did you mean '" : "",
                      near ? near : "", near ? "'?" : "");
 }

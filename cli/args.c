@@ -72,38 +72,15 @@ void cli_help(const cli_command *command, FILE *out)
     fprintf(out, "\nexit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by the user\n");
 }
 
-static size_t distance(const char *a, size_t n, const char *b)
-{
-    size_t row[64];
-    const size_t m = strlen(b);
-    if (n > 62 || m > 62) return 99;
-    for (size_t j = 0; j <= m; j++) row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            const size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            const size_t shorter = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = change < shorter ? change : shorter;
-        }
-    }
-    return row[m];
-}
-
 static int unknown_flag(const cli_command *command, const char *name, size_t length)
 {
-    const char *near = NULL;
-    size_t best = 3;
-    for (int i = 0; command->flags[i].name; i++) {
-        const size_t d = distance(name, length, command->flags[i].name);
-        if (d < best) {
-            best = d;
-            near = command->flags[i].name;
-        }
-    }
-    if (near) return cli_usage(command, "unknown flag '--%.*s'; did you mean '--%s'?", (int)length, name, near);
-    return cli_usage(command, "unknown flag '--%.*s'", (int)length, name);
+    const char *known[CLI_MAX_FLAGS + 1] = { NULL };
+    char text[80];
+    for (int i = 0; i < CLI_MAX_FLAGS && command->flags[i].name; i++) known[i] = command->flags[i].name;
+    snprintf(text, sizeof text, "%.*s", (int)length, name);
+    const char *near = clv_nearest_name(text, known);
+    if (near) return cli_usage(command, "unknown flag '--%s'; did you mean '--%s'?", text, near);
+    return cli_usage(command, "unknown flag '--%s'", text);
 }
 
 /* The state of going through argv. */

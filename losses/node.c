@@ -23,7 +23,7 @@ clv_status clvi_loss_unknown_port(const clvi_loss_class *cls, const clvi_loss_po
         const int n = snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", ports[i].name);
         used += n > 0 ? (size_t)n : 0;
     }
-    const char *near = name ? clvi_nearest(name, names) : NULL;
+    const char *near = name ? clv_nearest_name(name, names) : NULL;
     if (near)
         return clvi_fail(CLV_ERR_INVALID, "%s: no %s '%.64s'; did you mean '%s'?", cls->name, what, name, near);
     return clvi_fail(CLV_ERR_INVALID, "%s: no %s '%.64s'; there are %s", cls->name, what, name ? name : "(null)",

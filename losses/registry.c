@@ -73,7 +73,7 @@ clv_status clvi_loss_class_find(const char *name, const clvi_loss_class **out)
         return CLV_OK;
     }
     for (size_t j = 0; j < CLVI_COUNT(classes); j++) names[j] = classes[j]->name;
-    const char *near = clvi_nearest(name, names);
+    const char *near = clv_nearest_name(name, names);
     return near ? clvi_fail(CLV_ERR_INVALID, "loss: no '%.64s'; did you mean '%s'?", name, near)
                 : clvi_fail(CLV_ERR_INVALID, "loss: no '%.64s'", name);
 }

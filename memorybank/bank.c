@@ -55,7 +55,7 @@ static clv_status fail_unknown_kind(const char *kind)
 {
     const char *names[CLVI_COUNT(classes) + 1] = { NULL };
     for (size_t i = 0; i < CLVI_COUNT(classes); i++) names[i] = classes[i]->name;
-    const char *near = clvi_nearest(kind, names);
+    const char *near = clv_nearest_name(kind, names);
     return near ? clvi_fail(CLV_ERR_INVALID, "bank: no kind '%.64s'; did you mean '%s'?", kind, near)
                 : clvi_fail(CLV_ERR_INVALID, "bank: no kind '%.64s'", kind);
 }

@@ -34,7 +34,7 @@ const clvi_method_class *clvi_method_at(int i)
 
 static clv_status unknown(const char *kind, const char *name, const char *const *known)
 {
-    const char *near = clvi_nearest(name, known);
+    const char *near = clv_nearest_name(name, known);
     if (near) return clvi_fail(CLV_ERR_INVALID, "unknown %s '%s'; did you mean '%s'?", kind, name, near);
     return clvi_fail(CLV_ERR_INVALID, "unknown %s '%s'", kind, name);
 }

@@ -30,6 +30,10 @@ typedef struct clv_option_info {
     char            flag;      /* single-letter flag, or 0 */
 } clv_option_info;
 
+/* The candidate nearest to `name` by edit distance, '-' and '_' being the same, or NULL when none is near: for "did you
+ * mean". Candidates end with NULL; the result is one of them. Thread-safe. */
+CLV_API const char *clv_nearest_name(const char *name, const char *const *candidates);
+
 /* An entry of a registry (a loss, a bank, a preset, a backbone, ...). Static storage throughout. */
 typedef struct clv_class_info {
     const char *name;

@@ -80,7 +80,7 @@ static void nearest_offer(nearest_name *best, const char *name, const char *cand
     *best = (nearest_name) { candidate, distance };
 }
 
-const char *clvi_nearest(const char *name, const char *const *candidates)
+const char *clv_nearest_name(const char *name, const char *const *candidates)
 {
     nearest_name best = nearest_begin(name);
     for (; *candidates; candidates++) nearest_offer(&best, name, *candidates);

@@ -48,9 +48,6 @@ clv_status clvi_options_parse(const clvi_option *table, void *params, const char
  * as snprintf does. */
 int clvi_option_format(const clvi_option *option, const void *params, char *text, size_t size);
 
-/* The candidate nearest to `name` by edit distance, or NULL when none is near. Candidates end with NULL. */
-const char *clvi_nearest(const char *name, const char *const *candidates);
-
 /* True when the two names are equal with '-' and '_' taken as one. */
 bool clvi_name_equal(const char *a, const char *b);
 
