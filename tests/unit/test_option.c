@@ -137,15 +137,15 @@ static void the_nearest_name_is_near(void **state)
 {
     (void)state;
     const char *const names[] = { "moco", "simclr", "supcon", NULL };
-    assert_string_equal(clvi_nearest("mcoo", names), "moco");
-    assert_string_equal(clvi_nearest("sincler", names), "simclr");
-    assert_null(clvi_nearest("barlow-twins", names));
-    assert_null(clvi_nearest("x", names));
-    assert_null(clvi_nearest("", names));
+    assert_string_equal(clv_nearest_name("mcoo", names), "moco");
+    assert_string_equal(clv_nearest_name("sincler", names), "simclr");
+    assert_null(clv_nearest_name("barlow-twins", names));
+    assert_null(clv_nearest_name("x", names));
+    assert_null(clv_nearest_name("", names));
     char longer[200];
     memset(longer, 'm', sizeof longer - 1);
     longer[sizeof longer - 1] = 0;
-    assert_null(clvi_nearest(longer, names));
+    assert_null(clv_nearest_name(longer, names));
 }
 
 static void names_are_equal_but_for_dashes(void **state)
