@@ -7,9 +7,9 @@
 
 #define MAX_ELEMENTS (INT64_C(1) << 26)
 
-/* Attributes about the numbers, not of the loss. */
-static const char *const about[] = { "loss", "kind", "reference", "note", "fp32_loss_abs_err", "fp32_grad_rel_err",
-                                     "decision_margin", "official_max_rel_diff" };
+/* Attributes about the numbers, not of the loss, unless it has an option of the name. */
+static const char *const about[] = { "loss", "kind", "variant", "head", "reference", "note", "fp32_loss_abs_err",
+                                     "fp32_grad_rel_err", "decision_margin", "official_max_rel_diff" };
 
 void clvi_golden_path(char path[CLVI_GOLDEN_PATH], const char *case_name, const char *group, const char *name)
 {
@@ -98,16 +98,13 @@ static clv_status text_of_attr(const clvi_golden_case *c, const char *attr, char
     return CLV_OK;
 }
 
-static bool is_about(const char *attr)
+/* An attribute that is no option must be about the numbers, or say that there is "none" of the kind. */
+static bool may_be_no_option(const clvi_golden_case *c, const char *attr)
 {
+    char text[CLVI_GOLDEN_NAME];
     for (size_t i = 0; i < CLVI_COUNT(about); i++)
         if (strcmp(about[i], attr) == 0) return true;
-    return false;
-}
-
-static bool has_variants(const clvi_loss_class *cls)
-{
-    return clvi_option_find(cls->options, "variant") != NULL;
+    return text_of_attr(c, attr, text) == CLV_OK && strcmp(text, "none") == 0;
 }
 
 static clv_status add_option(clvi_golden_case *c, const clvi_option *option, const char *attr)
@@ -132,10 +129,9 @@ static clv_status read_options(clvi_golden_case *c, clvi_golden_stranger_fn fn, 
     CLV_TRY(clvi_h5_list(c->h5, c->name, true, &n, &names));
     c->temperature = 1;
     for (int64_t i = 0; i < n && st == CLV_OK; i++) {
-        if (is_about(names[i]) || (strcmp(names[i], "variant") == 0 && !has_variants(c->cls))) continue;
         const clvi_option *option = clvi_option_find(c->cls->options, names[i]);
         if (option) st = add_option(c, option, names[i]);
-        else fn(names[i], true, user);
+        else if (!may_be_no_option(c, names[i])) fn(names[i], true, user);
     }
     clvi_free(c->ctx, names);
     if (st == CLV_OK) st = clvi_loss_parse(c->cls, c->option, c->n_options, c->params);

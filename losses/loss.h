@@ -104,6 +104,12 @@ clv_node clvi_off_diagonal_squares(clv_graph *g, clv_node x);
 clv_node clvi_off_diagonal(clv_graph *g, int64_t n);
 /* <x_i,x_j>/t, 0 on the diagonal. */
 clv_node clvi_pair_logits(clv_graph *g, clv_node x, double temperature);
+/* Mean of per_row [B] over the rows with a label (0 to classes - 1; negative: none), 0 when there are none. */
+clv_node clvi_labelled_mean(clv_graph *g, clv_node per_row, clv_node labels, int64_t classes);
+/* scale cos(x_i, w_c) [B,C]: the logits of a classifier of directions. */
+clv_node clvi_cosine_logits(clv_graph *g, clv_node unit_x, clv_node weight, double scale, double eps);
+/* A value with one element as a scalar. */
+clv_node clvi_scalar(clv_graph *g, clv_node x);
 /* Length of an axis; 0 when the graph has an error. */
 int64_t clvi_node_length(const clv_graph *g, clv_node x, int axis);
 

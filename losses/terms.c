@@ -36,3 +36,23 @@ clv_node clvi_off_diagonal_squares(clv_graph *g, clv_node x)
     const clv_node all = clvi_sum_squares(g, clv_gram(g, x, !wide)), diagonal = clv_column_dot(g, x, x);
     return clv_sub(g, all, clv_reduce(g, clv_mul(g, diagonal, diagonal), -1, false));
 }
+
+clv_node clvi_labelled_mean(clv_graph *g, clv_node per_row, clv_node labels, int64_t classes)
+{
+    const int64_t rows = clvi_node_length(g, per_row, 0);
+    const clv_node one = clvi_fill(g, 2, (int64_t[]) { classes, 1 }, 1);
+    const clv_node known = clv_reshape(g, clv_gather_rows(g, one, labels), 1, &rows);
+    const clv_node sum = clv_reduce(g, clv_mul(g, per_row, known), -1, false);
+    return clv_div(g, sum, clv_reduce(g, known, -1, false));
+}
+
+/* The scale goes to the features: they are fewer than the logits. */
+clv_node clvi_cosine_logits(clv_graph *g, clv_node unit_x, clv_node weight, double scale, double eps)
+{
+    return clv_matmul(g, clv_scale(g, unit_x, scale, 0), false, clv_l2norm_rows(g, weight, eps), true);
+}
+
+clv_node clvi_scalar(clv_graph *g, clv_node x)
+{
+    return clv_reshape(g, x, 0, NULL);
+}

@@ -145,17 +145,63 @@ CLV_API clv_node clv_stop_gradient(clv_graph *g, clv_node x);
 /* per-row log-sum-exp minus the target's logit; [N]. mask u8 [N,C] (or none) leaves entries with 0 out; a row whose only
  * entry is its target gives exactly 0. targets: i64 [N]; < 0 ignores the row (0, no gradient). */
 CLV_API clv_node clv_softmax_xent(clv_graph *g, clv_node logits /*[N,C]*/, clv_node targets, clv_node mask);
-/* log sum_j e^{x_ij} of each row; [N]. mask u8 [N,C] (or none) leaves entries with 0 out; -inf where nothing is left. */
+/* The same, and through lse the log-sum-exp of each row ([N], differentiable; 0 for an ignored row). */
+CLV_API clv_node clv_softmax_xent_lse(clv_graph *g, clv_node logits /*[N,C]*/, clv_node targets, clv_node mask,
+                                      clv_node *lse);
+/* log sum_j e^{x_ij} of each row; [N]. mask u8 [N,C] (or none) leaves entries with 0 out; -inf where nothing is
+ * left. */
 CLV_API clv_node clv_log_sum_exp_rows(clv_graph *g, clv_node x /*[N,C]*/, clv_node mask);
 /* x[i, index_i] of each row; [N]. A negative index gives 0. CLV_ERR_INVALID at the run for one beyond the columns. */
 CLV_API clv_node clv_pick(clv_graph *g, clv_node x /*[N,C]*/, clv_node index /*i64 [N]*/);
 /* x with value_i at [i, index_i] (0 for no value); rows with a negative index stay as they are. */
-CLV_API clv_node clv_put(clv_graph *g, clv_node x /*[N,C]*/, clv_node index /*i64 [N]*/, clv_node value /*[N] or none*/);
+CLV_API clv_node clv_put(clv_graph *g, clv_node x /*[N,C]*/, clv_node index /*i64 [N]*/,
+                         clv_node value /*[N] or none*/);
 /* Rows of the table by index; [N,D]. A negative index gives zeros. */
 CLV_API clv_node clv_gather_rows(clv_graph *g, clv_node table /*[M,D]*/, clv_node index /*i64 [N]*/);
 /* uint8 [N,N]: 1 where rows i != j (upper: i < j) have the same label (or, not same, different ones); rows with a
  * negative label are in no pair. Not differentiable. */
 CLV_API clv_node clv_label_pairs(clv_graph *g, clv_node labels /*i64 [N]*/, bool same, bool upper);
+/* Inner products <x_i,x_j> summed over all ordered pairs i != j of rows with the same label and with different ones,
+ * and the numbers of those pairs, which are not differentiable; all scalars. By class sums: time and memory grow with N D.
+ * Rows with a negative label take no part. */
+typedef struct clv_pair_sums {
+    clv_node same, different, n_same, n_different;
+} clv_pair_sums;
+CLV_API void clv_class_pair_sums(clv_graph *g, clv_node x /*[N,D]*/, clv_node labels /*i64 [N]*/, clv_pair_sums *out);
+/* Box and whiskers: uint8 of x's shape, 1 for the entries with mask 1 that lie in [low, high] = [q1 - reach (q3 - q1),
+ * q3 + reach (q3 - q1)]; q1 and q3 are the entries floor(P/4) and floor(3P/4) of the P masked ones in ascending order.
+ * `box` (may be NULL) receives the bounds and the number kept, scalars, 0 for P = 0. Not differentiable. */
+typedef struct clv_box {
+    clv_node q1, q3, low, high, kept;
+} clv_box;
+CLV_API clv_node clv_box_filter(clv_graph *g, clv_node x, clv_node mask, double reach, clv_box *box);
+/* Logits that are scale times cosines, the entry of each row's label made harder: scale times what `mode` says. Rows
+ * with a negative label stay as they are; CLV_ERR_INVALID at the run for a label beyond the columns. Sources: Wang et al.
+ * 2018, arXiv:1801.09414, eq. 4; Deng et al. 2019, arXiv:1801.07698, eq. 3. */
+typedef enum clv_margin_mode {
+    CLV_MARGIN_COSINE,      /* cos(theta) - m */
+    CLV_MARGIN_ARC,         /* cos(theta + m) */
+    CLV_MARGIN_EASY,        /* cos(theta + m) where cos(theta) > 0, else cos(theta) */
+    CLV_MARGIN_FALLBACK     /* cos(theta + m) where theta + m < pi, else cos(theta) - m sin(m) */
+} clv_margin_mode;
+typedef struct clv_target_margin_desc {
+    clv_margin_mode mode;
+    double   scale;         /* above 0 */
+    double   margin;        /* m, where there are no margins */
+    clv_node margins;       /* [N] or CLV_NONE */
+    double   clamp;         /* above 0: cosines are clamped to [-1 + clamp, 1 - clamp]; no gradient where that acts */
+} clv_target_margin_desc;
+CLV_API clv_node clv_target_margin(clv_graph *g, clv_node logits /*[N,C]*/, clv_node labels /*i64 [N]*/,
+                                   const clv_target_margin_desc *desc);
+/* For each row the farthest other row with its label and the nearest with another one (int64 [N]; the lower index of
+ * equals); valid (uint8 [N]) says whether there are both, else both are -1. Rows with a negative label take no part.
+ * Not differentiable. */
+CLV_API void clv_hardest_pairs(clv_graph *g, clv_node distances /*[N,N]*/, clv_node labels /*i64 [N]*/,
+                               clv_node *positive, clv_node *negative, clv_node *valid);
+/* Sum over all triplets (a, p, n), p != a with a's label, n with another one, of max(0, d_ap - d_an + margin); scalar.
+ * `active` receives how many are above 0, `triplets` how many there are; neither is differentiable. */
+CLV_API clv_node clv_triplet_sum(clv_graph *g, clv_node distances /*[N,N]*/, clv_node labels /*i64 [N]*/, double margin,
+                                 clv_node *active, clv_node *triplets);
 /* InfoNCE of queries against their key and a bank of negatives, in one walk over the bank: extra memory grows with B D,
  * never with B K.
  *   per_row_b = log(e^{<q_b,k_b>/t} + sum_j e^{<q_b,n_j>/t}) - <q_b,k_b>/t   over the bank rows n_j that count for b */

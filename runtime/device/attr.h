@@ -28,7 +28,7 @@
  *   reshape, identity       x -> y (same elements; no kernel: the plan lets y share x's memory)
  *   fill                    -> y (a constant)
  *   softmax_xent            logits [N,C], targets i64 [N], mask? u8 [N,C]    -> per_row [N], lse [N]
- *   softmax_xent_bwd        dper_row, logits, targets, mask?, lse            -> dlogits
+ *   softmax_xent_bwd        dper_row?, logits, targets, mask?, lse, dlse?    -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D], valid? u8 [K], ids? i64 [B], bank_ids? i64 [K]
  *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
  *   log_sum_exp_rows        x [N,C], mask? u8 [N,C] -> y [N] (-inf over nothing)
@@ -48,6 +48,13 @@
  *   pair_dist               x [N,D] -> y [N,N]        pair_dist_bwd          dy, x -> dx
  *   transpose               x [N,M,...] -> y [M,N,...]
  *   symmetric               x [N,N] -> y (the same elements; no kernel)      add_transpose   x [N,N] -> x + x^T
+ *   class_pair_sums         x [N,D], labels i64 [N] -> same, different, n_same, n_different (scalars), order i64 [N]
+ *   class_pair_sums_bwd     dsame?, ddifferent?, x, labels, order -> dx
+ *   box_filter              x, mask u8 -> keep u8, q1, q3, low, high, number kept (scalars)
+ *   target_margin           logits [N,C], labels i64 [N], margins? [N] -> y [N,C], cosine [N]
+ *   target_margin_bwd       dy, labels, margins?, cosine -> dlogits, dmargins
+ *   hardest_pairs           distances [N,N], labels i64 [N] -> positive i64 [N], negative i64 [N], valid u8 [N]
+ *   triplet_sum             distances [N,N], labels i64 [N] -> sum, active, triplets (scalars), dsum/ddistances
  *   iota                    -> y i64 or u8 [N]: first + i step
  *   mask                    x [N,C], mask u8 [N,C] or [C] -> y (0 where the mask is 0)
  *   ids_differ              a i64 [N], b i64 [M] -> u8 [N,M]: a_i < 0 or a_i != b_j
@@ -155,6 +162,25 @@ typedef struct clvi_label_pairs_attr {
 typedef struct clvi_gather_rows_attr {
     int64_t rows;
 } clvi_gather_rows_attr;
+
+/* box_filter: whiskers of `reach` times the height of the box. */
+typedef struct clvi_box_filter_attr {
+    double reach;
+} clvi_box_filter_attr;
+
+/* target_margin, target_margin_bwd: logits are scale times cosines. */
+enum { CLVI_MARGIN_COSINE, CLVI_MARGIN_ARC, CLVI_MARGIN_EASY, CLVI_MARGIN_FALLBACK };   /* as clv_margin_mode */
+typedef struct clvi_target_margin_attr {
+    double scale;
+    double margin;                 /* where there is no input for it */
+    double clamp;                  /* above 0: cosines are clamped to [-1 + clamp, 1 - clamp] */
+    int    mode;
+} clvi_target_margin_attr;
+
+/* triplet_sum. */
+typedef struct clvi_triplet_sum_attr {
+    double margin;
+} clvi_triplet_sum_attr;
 
 /* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. */
 typedef struct clvi_bank_nce_attr {

@@ -29,16 +29,15 @@ static void backward(clv_graph *g, const clv_node *in, const clv_node *out, cons
                      const bool *need, clv_node *grad_in)
 {
     (void)attr, (void)need;
-    if (clvi_node_none(grad_out[0])) return;
-    const clv_node args[] = { grad_out[0], in[0], in[1], in[2], out[1] };
-    grad_in[0] = clvi_op(g, "softmax_xent_bwd", NULL, args, 5, NULL, 0);
+    const clv_node args[] = { grad_out[0], in[0], in[1], in[2], out[1], grad_out[1] };
+    grad_in[0] = clvi_op(g, "softmax_xent_bwd", NULL, args, 6, NULL, 0);
 }
 
 const clvi_op_class clvi_op_softmax_xent = {
     .name = "softmax_xent", .n_in = 3, .optional = 1u << 2, .infer = infer, .backward = backward,
 };
 
-/* dper_row, logits, targets, mask?, lse -> dlogits */
+/* dper_row?, logits, targets, mask?, lse, dlse? -> dlogits */
 static clv_status bwd_infer(clvi_op_call *call)
 {
     CLV_TRY(check(call, 1));
@@ -47,11 +46,19 @@ static clv_status bwd_infer(clvi_op_call *call)
 }
 
 const clvi_op_class clvi_op_softmax_xent_bwd = {
-    .name = "softmax_xent_bwd", .n_in = 5, .optional = 1u << 3, .infer = bwd_infer,
+    .name = "softmax_xent_bwd", .n_in = 6, .optional = 1u << 0 | 1u << 3 | 1u << 5, .infer = bwd_infer,
 };
+
+clv_node clv_softmax_xent_lse(clv_graph *g, clv_node logits, clv_node targets, clv_node mask, clv_node *lse)
+{
+    clv_node out[2] = { CLV_NONE, CLV_NONE };
+    const clv_node per_row = clvi_op(g, "softmax_xent", NULL, (clv_node[]) { logits, targets, mask }, 3, out, 2);
+    *lse = out[1];
+    return per_row;
+}
 
 clv_node clv_softmax_xent(clv_graph *g, clv_node logits, clv_node targets, clv_node mask)
 {
-    const clv_node in[] = { logits, targets, mask };
-    return clvi_op(g, "softmax_xent", NULL, in, 3, NULL, 0);
+    clv_node lse;
+    return clv_softmax_xent_lse(g, logits, targets, mask, &lse);
 }

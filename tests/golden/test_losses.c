@@ -28,6 +28,9 @@ static const char *const left_out[][2] = {
     { "repulsor", "/bank_ptr_after" },
     { "repulsor", "/bank_valid_after" },
     { "repulsor", "partly_filled_bank/exponents" },   /* has no columns for rows that do not count: see below */
+    { "unpg", "/neg_pairs" },                  /* lists of pairs; the loss marks them in a matrix: see below */
+    { "unpg", "/neg_sim" },
+    { "unpg", "/keep" },
 };
 
 static bool may_be_left_out(const char *loss, const clv_loss_check_result *r)
@@ -440,6 +443,51 @@ static void the_momentum_pass_follows_the_trace(void **state)
     clvi_h5_close(h5);
 }
 
+/* The file lists the pairs with different labels and marks those that stay; the loss marks them in a matrix. */
+static void check_kept_pairs(test_env *t, clvi_h5 *h5, const char *name)
+{
+    double wisk = 0;
+    char text[32];
+    clv_loss *loss = NULL;
+    assert_ok(clvi_h5_attr_f64(h5, name, "wisk", &wisk));
+    snprintf(text, sizeof text, "%.17g", wisk);
+    const clv_option options[] = { { "wisk", text } };
+    clv_loss_tensor in[] = { { "features", load(h5, name, "inputs/features", CLV_F64) },
+                             { "weight", load(h5, name, "inputs/weight", CLV_F64) },
+                             { "labels", load(h5, name, "inputs/labels", CLV_I64) } };
+    clv_view pairs = load(h5, name, "outputs/neg_pairs", CLV_I64), keep = load(h5, name, "outputs/keep", CLV_U8);
+    const int64_t B = in[0].view.shape[0];
+    uint8_t *got = calloc((size_t)(B * B), 1), *want = calloc((size_t)(B * B), 1);
+    const clv_loss_tensor out = { "pair_keep", clv_view_2d(got, CLV_U8, B, B) };
+    assert_ok(clv_loss_create(t->ctx, "unpg", options, 1, &loss));
+    assert_ok(clv_loss_eval(loss, in, 3, NULL, 0, &out, 1, NULL));
+    for (int64_t i = 0; i < keep.shape[0]; i++) {
+        const int64_t *pair = (const int64_t *)pairs.data + 2 * i;
+        want[pair[0] * B + pair[1]] = ((uint8_t *)keep.data)[i];
+    }
+    assert_memory_equal(got, want, (size_t)(B * B));
+    clv_loss_destroy(loss);
+    for (int i = 0; i < 3; i++) free(in[i].view.data);
+    free(pairs.data);
+    free(keep.data);
+    free(got);
+    free(want);
+}
+
+static void unpg_keeps_the_pairs_that_are_no_outliers(void **state)
+{
+    test_env *t = *state;
+    clvi_h5 *h5 = NULL;
+    char **names = NULL;
+    int64_t n = 0;
+    assert_ok(clvi_h5_open(t->ctx, FOLDER "unpg.h5", &h5));
+    assert_ok(clvi_h5_list(h5, "/", false, &n, &names));
+    assert_true(n >= 6);
+    for (int64_t i = 0; i < n; i++) check_kept_pairs(t, h5, names[i]);
+    clvi_free(t->ctx, names);
+    clvi_h5_close(h5);
+}
+
 TEST_MAIN(TEST(float64_reference), TEST(float64_fast), TEST(float32_reference), TEST(float32_fast),
           TEST(every_file_belongs_to_a_loss),
           TEST(the_comparison_notices_every_kind_of_difference),
@@ -448,4 +496,5 @@ TEST_MAIN(TEST(float64_reference), TEST(float64_fast), TEST(float32_reference), 
           TEST(the_bank_holds_what_each_loss_case_leaves_behind),
           TEST(valid_marks_follow_the_pushes),
           TEST(exponents_of_a_partly_filled_bank),
-          TEST(the_momentum_pass_follows_the_trace))
+          TEST(the_momentum_pass_follows_the_trace),
+          TEST(unpg_keeps_the_pairs_that_are_no_outliers))

@@ -16,7 +16,7 @@ static int64_t length(char letter, void *user)
     case 'J': return 11;     /* what a bank's rows make alone */
     case 'V': return 2;
     case 'A': return 10;   /* anchors of a batch with two views */
-    case 'C': return 5;
+    case 'C': return 6;   /* labels are below 5 */
     default: return 4;
     }
 }
@@ -48,10 +48,18 @@ static void check_input(test_loss *l, const clv_loss_tensor *grad, const char *t
                  temperature, grad->name, worst, largest);
 }
 
+/* Its weights of the similarities are constants by definition, so its gradient is not the slope of its value: the
+ * golden vectors hold it, and the operations it is made of have their own check. */
+static bool is_paced(const char *name)
+{
+    return strcmp(name, "circle") == 0;
+}
+
 static void check_variant(const char *name, const char *variant, void *user)
 {
     test_env *t = user;
     static const char *const temperatures[] = { "0.1", "1", "10" };
+    if (is_paced(name)) return;
     for (int i = 0; i < 3; i++) {
         for (int optional = 0; optional < 2; optional++) {
             test_loss *l = test_loss_make(t->ctx, name, variant, temperatures[i], optional, 17, length, NULL);

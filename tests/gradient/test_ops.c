@@ -205,6 +205,13 @@ static clv_node xent(op_test *t)
     const clv_node logits = values(t, SHAPE(4, 5));
     return clv_softmax_xent(t->g, logits, integers(t, 4, (int64_t[]) { 1, 4, -1, 0 }), CLV_NONE);
 }
+static clv_node xent_lse(op_test *t)
+{
+    clv_node lse;
+    const clv_node logits = values(t, SHAPE(4, 5)), targets = integers(t, 4, (int64_t[]) { 1, 4, -1, 0 });
+    const clv_node per_row = clv_softmax_xent_lse(t->g, logits, targets, CLV_NONE, &lse);
+    return clv_mul(t->g, per_row, lse);
+}
 static clv_node xent_mask(op_test *t)
 {
     static const uint8_t mask[20] = { 1, 1, 0, 1, 0,  0, 0, 0, 0, 1,  1, 1, 1, 1, 1,  1, 0, 1, 0, 0 };
@@ -239,6 +246,33 @@ static clv_node gather_rows(op_test *t)
 {
     const clv_node table = values(t, SHAPE(4, 3));
     return clv_gather_rows(t->g, table, integers(t, 5, (int64_t[]) { 3, 1, -1, 3, 0 }));
+}
+
+static clv_node class_pair_sums(op_test *t)
+{
+    clv_pair_sums sums;
+    const clv_node x = values(t, SHAPE(6, 5));
+    clv_class_pair_sums(t->g, x, integers(t, 6, (int64_t[]) { 3, 1, -1, 3, 1, 3 }), &sums);
+    return clv_add(t->g, clv_scale(t->g, sums.same, 0.3, 0), sums.different);
+}
+static clv_node margin(op_test *t, clv_margin_mode mode, bool margins, double clamp)
+{
+    const clv_node x = clv_scale(t->g, values(t, SHAPE(8, 3)), 1.3, 0);    /* 2 cos(theta) */
+    const clv_node labels = integers(t, 8, (int64_t[]) { 0, 1, 2, -1, 1, 2, 0, 1 });
+    const clv_node m = margins ? clv_scale(t->g, values(t, SHAPE(8)), 0.2, 0.5) : CLV_NONE;
+    const clv_target_margin_desc desc = { .mode = mode, .scale = 2, .margin = 0.5, .margins = m, .clamp = clamp };
+    return clv_target_margin(t->g, x, labels, &desc);
+}
+static clv_node margin_cosine(op_test *t) { return margin(t, CLV_MARGIN_COSINE, true, 0); }
+static clv_node margin_arc(op_test *t) { return margin(t, CLV_MARGIN_ARC, false, 0); }
+static clv_node margin_easy(op_test *t) { return margin(t, CLV_MARGIN_EASY, true, 0); }
+static clv_node margin_fallback(op_test *t) { return margin(t, CLV_MARGIN_FALLBACK, true, 0); }
+static clv_node margin_clamped(op_test *t) { return margin(t, CLV_MARGIN_ARC, true, 0.4); }
+static clv_node triplets(op_test *t)
+{
+    clv_node active, all;
+    const clv_node d = values(t, SHAPE(6, 6)), labels = integers(t, 6, (int64_t[]) { 3, 1, -1, 3, 1, 3 });
+    return clv_triplet_sum(t->g, d, labels, 0.3, &active, &all);
 }
 
 /* Only queries have a gradient. The third row's id is in the bank: that entry is no negative of its. */
@@ -405,8 +439,13 @@ static const op_case cases[] = {
     { "concat", concat, false }, { "concat", concat_rows, false }, { "slice", slice, false },
     { "slice", slice_rows, false }, { "reshape", reshape, false },
     { "softmax_xent", xent, false }, { "softmax_xent", xent_mask, false },
+    { "softmax_xent", xent_lse, false },
     { "log_sum_exp_rows", log_sum_exp, false }, { "log_sum_exp_rows", log_sum_exp_mask, false },
     { "pick", pick, false }, { "put", put, false }, { "gather_rows", gather_rows, false },
+    { "class_pair_sums", class_pair_sums, false }, { "target_margin", margin_cosine, false },
+    { "target_margin", margin_arc, false }, { "target_margin", margin_easy, false },
+    { "target_margin", margin_fallback, false }, { "target_margin", margin_clamped, false },
+    { "triplet_sum", triplets, false },
     { "mask", mask, false }, { "bank_nce", bank_nce, false }, { "bank_nce", bank_nce_sides, false },
     { "center_columns", center, false }, { "standardize_columns", standardize, false },
     { "standardize_columns", unit_columns, false }, { "scale_columns", scale_columns, false },

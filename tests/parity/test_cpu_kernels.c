@@ -98,7 +98,9 @@ static void make_softmax_xent(test_case *t, clv_dtype f, sizes s, int variant)
     IN(CLV_I64, 1, s.a, 0, 0);
     if (variant % 2) IN(CLV_U8, 2, s.a, s.b, 0);
     else ABSENT;
-    if (backward) IN(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0);
+    if (backward) IN(f, 1, s.a, 0, 0);
+    if (backward && variant > 0) IN(f, 1, s.a, 0, 0);
+    if (backward) OUT(f, 2, s.a, s.b, 0);
     else OUT(f, 1, s.a, 0, 0), OUT(f, 1, s.a, 0, 0);
     t->target_limit = s.b;
     t->low = variant < 2 ? -1 : -30;

@@ -1,4 +1,5 @@
-/* ref_pick.c: pick and put: one entry of each row. put changes one entry a row, so in place it costs next to nothing. */
+/* ref_pick.c: pick and put: one entry of each row. put changes one entry a row, so in place it costs next to
+ * nothing. */
 #ifndef REAL
 
 #include "device/cpu/ref.h"

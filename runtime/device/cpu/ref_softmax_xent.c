@@ -1,4 +1,5 @@
-/* ref_softmax_xent.c: per_row = LSE(row) - row[target], and its gradient dper_row (softmax - onehot).
+/* ref_softmax_xent.c: per_row = LSE(row) - row[target], and its gradient dper_row (softmax - onehot),
+ * plus dlse softmax when somebody uses the LSE itself.
  * Entries with mask 0 are left out, the target's own never; a row left with its target alone gives exactly 0 and no
  * gradient. A negative target ignores the row: per_row, lse and gradient are 0. */
 #ifndef REAL
@@ -58,13 +59,14 @@ static void FN(softmax_xent_bwd_range)(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const int64_t cols = call->in[1].shape[1], *targets = call->in_data[2];
-    const REAL *upstream = call->in_data[0], *lse = call->in_data[4];
+    const REAL *upstream = call->in_data[0], *lse = call->in_data[4], *dlse = call->in_data[5];
     for (int64_t i = begin; i < end; i++) {
         const REAL *row = (const REAL *)call->in_data[1] + i * cols;
         REAL *dx = (REAL *)call->out_data[0] + i * cols;
+        const double up = upstream ? upstream[i] : 0, sum = up + (dlse ? dlse[i] : 0);
         for (int64_t j = 0; j < cols; j++) {
             const bool in = targets[i] >= 0 && kept(call->in_data[3], cols, i, j, targets[i]);
-            dx[j] = in ? (REAL)(upstream[i] * (exp((double)row[j] - lse[i]) - (j == targets[i]))) : 0;
+            dx[j] = in ? (REAL)(sum * exp((double)row[j] - lse[i]) - (j == targets[i] ? up : 0)) : 0;
         }
     }
 }

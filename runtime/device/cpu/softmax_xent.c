@@ -74,7 +74,7 @@ CLVI_INLINE void backward_body(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const int64_t *targets = call->in_data[2];
-    const float *upstream = call->in_data[0], *lse = call->in_data[4];
+    const float *upstream = call->in_data[0], *lse = call->in_data[4], *dlse = call->in_data[5];
     for (int64_t i = begin; i < end; i++) {
         const logits_row row = row_at(call, 1, 3, i);
         float *dx = (float *)call->out_data[0] + i * row.cols;
@@ -82,16 +82,18 @@ CLVI_INLINE void backward_body(void *arg, int64_t begin, int64_t end)
             memset(dx, 0, (size_t)row.cols * sizeof *dx);
             continue;
         }
+        const float up = upstream ? upstream[i] : 0, down = dlse ? dlse[i] : 0;
+        const double gap = (double)row.x[targets[i]] - lse[i];    /* before dx, which may be in its place */
         clvi_v16f v;
         for (int64_t j = 0; j < row.cols; j += CLVI_LANES) {
             load_logits(&v, &row, j);
             v -= lse[i];
             clvi_exp16(&v);
-            v *= upstream[i];
+            v *= up + down;
             clvi_store16(&v, dx, j, row.cols);
         }
         /* exp - 1 loses nothing that the float lse had. */
-        dx[targets[i]] = (float)(upstream[i] * expm1((double)row.x[targets[i]] - lse[i]));
+        dx[targets[i]] = (float)(up * expm1(gap) + down * exp(gap));
     }
 }
 CLVI_ISA_VARIANTS(backward_body)
@@ -118,5 +120,5 @@ const clvi_kernel clvi_kernel_cpu_softmax_xent = {
     .op = "softmax_xent", .name = "cpu", .accepts = accepts, .run = forward,
 };
 const clvi_kernel clvi_kernel_cpu_softmax_xent_bwd = {
-    .op = "softmax_xent_bwd", .name = "cpu", .accepts = accepts, .run = backward,
+    .op = "softmax_xent_bwd", .name = "cpu", .accepts = accepts, .run = backward, .in_place = { 2 },
 };

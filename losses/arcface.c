@@ -1,0 +1,52 @@
+/* arcface.c: ArcFace: a softmax over directions in which each row's angle to its own class is made m larger. Deng et
+ * al. 2019, arXiv:1801.07698, eq. 3.
+ *
+ *   L = mean_i CE(s [cos theta_ic, the target's: cos(theta + m)], y_i),   cos theta_ic = <n(x_i), n(w_c)> */
+#include "losses/loss.h"
+
+typedef struct arcface_params {
+    double s, m;
+    int    margin_mode;
+    double cos_clamp, norm_eps;
+} arcface_params;
+
+static const clvi_option arcface_options[] = {
+    CLVI_OPTION_F64(arcface_params, s, "s", "64", 1e-4, 1e6, "multiplies the cosines", "s"),
+    CLVI_OPTION_F64(arcface_params, m, "m", "0.5", 0, 3.1415926535897931, "angle added to the target's, radians", "m"),
+    CLVI_OPTION_CHOICE(arcface_params, margin_mode, "margin-mode", "plain", "plain|easy|fallback",
+                       "which angles get the margin: all, those below 90 degrees, those below pi - m"),
+    CLVI_OPTION_F64(arcface_params, cos_clamp, "cos-clamp", "0", 0, 0.5,
+                    "above 0: target cosines are clamped to this far from -1 and 1", NULL),
+    CLVI_OPTION_F64(arcface_params, norm_eps, "norm-eps", "1e-12", 1e-30, 1, "rows are divided by max(norm, this)",
+                    NULL),
+    CLVI_OPTION_END
+};
+
+static clv_node arcface(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
+{
+    static const clv_margin_mode modes[] = { CLV_MARGIN_ARC, CLV_MARGIN_EASY, CLV_MARGIN_FALLBACK };
+    const arcface_params *p = params;
+    const clv_target_margin_desc margin = { .mode = modes[p->margin_mode], .scale = p->s, .margin = p->m,
+                                            .margins = CLV_NONE, .clamp = p->cos_clamp };
+    const clv_node cosines = clvi_cosine_logits(g, clv_l2norm_rows(g, in[0], p->norm_eps), in[1], p->s, p->norm_eps);
+    out[0] = clv_target_margin(g, cosines, in[2], &margin);
+    out[1] = clv_softmax_xent(g, out[0], in[2], CLV_NONE);
+    return clvi_labelled_mean(g, out[1], in[2], clvi_node_length(g, in[1], 0));
+}
+
+static const clvi_loss_variant arcface_variants[] = {
+    { .in  = { { "features", "B,D", CLVI_PORT_GRAD, "embeddings" },
+               { "weight", "C,D", CLVI_PORT_GRAD, "a direction for each class" },
+               { "labels", "B", CLVI_PORT_INDEX, "class of each row; negative: the row is left out" } },
+      .out = { { "logits", "B,C", CLVI_PORT_FLOAT, "s times the cosines, the target's with its margin" },
+               { "per_row", "B", CLVI_PORT_FLOAT, "loss of each row; 0 when it is left out" } },
+      .build = arcface },
+    { .build = NULL }
+};
+
+const clvi_loss_class clvi_loss_arcface = {
+    .name = "arcface",
+    .summary = "softmax over directions with a margin on the target's angle",
+    .source = "Deng et al. 2019, arXiv:1801.07698, eq. 3",
+    .params_size = sizeof(arcface_params), .options = arcface_options, .variants = arcface_variants,
+};
