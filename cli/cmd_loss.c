@@ -173,11 +173,13 @@ static int run(cli *c, const cli_args *args)
         return CLI_OK;
     }
     if (!strcmp(verb, "show") && args->positional_count == 2) return show_one(args->positional[1]);
-    return cli_usage(&cli_command_loss, "loss: expected 'list', 'show NAME', 'check FILE.h5...', 'run NAME IN.h5 -o OUT.h5' or 'bench NAME'");
+    return cli_usage(&cli_command_loss, "loss: expected 'list', 'show NAME', 'check FILE.h5...', "
+                     "'run NAME IN.h5 -o OUT.h5' or 'bench NAME'");
 }
 
 const cli_command cli_command_loss = {
-    .name = "loss", .usage = "cleave loss list | show NAME | check FILE.h5... | run NAME IN.h5 -o OUT.h5 | bench NAME [flags]",
+    .name = "loss",
+    .usage = "cleave loss list | show NAME | check FILE.h5... | run NAME IN.h5 -o OUT.h5 | bench NAME [flags]",
     .summary = "list and describe losses, compare them with golden vectors, evaluate and measure them",
     .example = "  cleave loss show moco_queue\n  cleave loss check tests/golden/losses/moco_queue.h5 --dtype float32\n"
                "  cleave loss run dice batch.h5 -o results.h5\n"

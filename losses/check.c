@@ -127,8 +127,8 @@ static double deviation(const double *got, const double *want, int64_t n, double
     return scale > 0 ? worst / scale : worst;
 }
 
-/* exact: the right values; NULL: they are outputs/<name>. The scale is the file's largest entry, too, where rounding has
- * made duplicates of near duplicates and the right gradient 0. */
+/* exact: the right values; NULL: they are outputs/<name>. The file's largest entry belongs to the scale even then:
+ * rounding may make duplicates of near duplicates, and the right gradient 0. */
 static clv_status compare_array(check *k, const char *name, const clv_view *got, const clv_view *exact)
 {
     double *a = NULL, *b = NULL, *rounded = NULL;

@@ -1,4 +1,5 @@
-/* golden.c: a case of a file of golden vectors: a group with the options of the loss as attributes and inputs/<name>. */
+/* golden.c: a case of a file of golden vectors: a group with the options of the loss as attributes, and
+ * inputs/<name>. */
 #include "losses/golden.h"
 #include "core/checked.h"
 #include <math.h>

@@ -1,4 +1,4 @@
-/* golden.h: reading files of golden vectors ("cleave-golden-1", docs/losses/README.md), for comparing and for running. */
+/* golden.h: reading files of golden vectors ("cleave-golden-1", docs/losses/README.md), to compare and to run. */
 #ifndef CLVI_LOSSES_GOLDEN_H
 #define CLVI_LOSSES_GOLDEN_H
 

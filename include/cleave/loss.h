@@ -80,10 +80,54 @@ CLV_API clv_status clv_loss_eval(clv_loss *loss, const clv_loss_tensor *inputs, 
 CLV_API clv_status clv_loss_memory(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs, size_t *bytes)
     CLV_NODISCARD;
 
-/* Shape of an auxiliary output for inputs like these (data may be NULL). *ndim is -1 for an output that these inputs and
- * options leave undefined. Errors as clv_loss_eval. */
+/* Shape of an auxiliary output for inputs like these (data may be NULL). *ndim is -1 for an output that these inputs
+ * and options leave undefined. Errors as clv_loss_eval. */
 CLV_API clv_status clv_loss_output_shape(clv_loss *loss, const clv_loss_tensor *inputs, int n_inputs,
                                          const char *output, int *ndim, int64_t shape[CLV_MAX_DIMS]) CLV_NODISCARD;
+
+/* ---- several losses with weights in one evaluation ---- */
+
+/* A weighted sum of losses. Threads: one call at a time per sum. */
+typedef struct clv_loss_sum clv_loss_sum;
+
+typedef struct clv_loss_term {
+    const char       *loss;        /* "opl" */
+    double            weight;      /* of any sign */
+    const clv_option *options;
+    int               n_options;
+    const char       *name;        /* how the term is called; NULL: like the loss. Two terms need two names */
+} clv_loss_term;
+
+/* What a term gave: both without the weight. */
+typedef struct clv_loss_term_result {
+    const char *name;              /* owned by the sum */
+    double      weight, value;
+    double      gradient_norm;     /* Euclidean, over all gradients asked for that the term has a part in */
+} clv_loss_term_result;
+
+/* 1 to 32 terms, copied. Errors: those of clv_loss_create; CLV_ERR_INVALID for a name that is there twice or has a '.'.
+ * *out is NULL on error. */
+CLV_API clv_status clv_loss_sum_create(clv_context *ctx, const clv_loss_term *terms, int n_terms, clv_loss_sum **out)
+    CLV_NODISCARD;
+/* NULL is accepted. */
+CLV_API void clv_loss_sum_destroy(clv_loss_sum *sum);
+/* A term's weight from the next evaluation on. */
+CLV_API clv_status clv_loss_sum_set_weight(clv_loss_sum *sum, const char *name, double weight) CLV_NODISCARD;
+
+/* Computes all terms, value = sum of weight x value, and the gradients of that sum.
+ *
+ *   inputs   a term reads its input "logits" from the tensor "NAME.logits" (NAME: the term), or else from "logits",
+ *            which all terms share
+ *   grads    named like the inputs: the gradient with respect to that tensor, of all terms that read it
+ *   results  room for one a term, in their order; may be NULL
+ *   value    may be NULL
+ *
+ * A term costs what its clv_loss_eval costs, and memory for its own gradients in float64. Further calls with the same
+ * shapes, types and names allocate nothing.
+ * Errors: those of clv_loss_eval, naming the term; CLV_ERR_INVALID for a tensor no term reads or differentiates. */
+CLV_API clv_status clv_loss_sum_eval(clv_loss_sum *sum, const clv_loss_tensor *inputs, int n_inputs,
+                                     const clv_loss_tensor *grads, int n_grads, clv_loss_term_result *results,
+                                     double *value) CLV_NODISCARD;
 
 /* ---- a loss as part of a graph ---- */
 
@@ -120,10 +164,10 @@ CLV_API clv_status clv_loss_check(clv_context *ctx, const char *path, clv_dtype 
 typedef void (*clv_loss_run_fn)(const char *case_name, double value, const char *note, void *user);
 
 /* Evaluates a loss on every case of a file: groups with the options as attributes and inputs/<name>, as in a file of
- * golden vectors; outputs, and the file's attributes `format` and `loss`, may be missing. Writes a file of golden vectors
- * with the options in effect, the inputs, the value, every gradient and auxiliary output. dtype: CLV_F32, CLV_F64 or
- * CLV_BF16 (inputs and outputs; computed in float32). fn may be NULL. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (a file), and those
- * of clv_loss_create and clv_loss_eval, naming file and case; `out` appears only when all went well. */
+ * golden vectors; outputs, and the file's attributes `format` and `loss`, may be missing. Writes a file of golden
+ * vectors with the options in effect, the inputs, the value, every gradient and auxiliary output. dtype: CLV_F32,
+ * CLV_F64 or CLV_BF16 (inputs and outputs; computed in float32). fn may be NULL. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (a
+ * file), and those of clv_loss_create and clv_loss_eval, naming file and case; `out` appears only if all went well. */
 CLV_API clv_status clv_loss_run(clv_context *ctx, const char *name, const char *in, const char *out, clv_dtype dtype,
                                 bool reference, clv_loss_run_fn fn, void *user) CLV_NODISCARD;
 
