@@ -1,6 +1,6 @@
 #!/bin/bash
-# What `make install` puts down can be used: every example is built outside of the sources, by pkg-config alone, with
-# the shared and with the static library. `make uninstall` leaves nothing behind, and DESTDIR is put before everything.
+# What `make install` puts down can be used: every example is built outside of the sources, by pkg-config alone, and run,
+# with the shared and with the static library. `make uninstall` leaves nothing behind, and DESTDIR is put before everything.
 set -u
 cc=${CC:-gcc}
 quiet_make() {
@@ -37,6 +37,11 @@ needed=$(LC_ALL=C readelf -d version.static | grep NEEDED)
 [[ $needed != *libcleave* ]] || fail "the static build needs the shared library"
 [ "$(LD_LIBRARY_PATH=$prefix/lib ./version.shared)" = "$version" ] || fail "the shared library is not version $version"
 [ "$(./version.static)" = "$version" ] || fail "the static library is not version $version"
+# Every example says by its exit status whether it did what it shows.
+for source in *.c; do
+    ./"${source%.c}.static" >/dev/null || fail "$source: fails with the static library"
+    LD_LIBRARY_PATH=$prefix/lib ./"${source%.c}.shared" >/dev/null || fail "$source: fails with the shared library"
+done
 "$prefix/bin/cleave" version >/dev/null || fail "the installed command does not run"
 # Debian lets several builds of OpenBLAS stand side by side under one name.
 for user in "$prefix/bin/cleave" "$prefix/lib/libcleave.so" ./version.static; do
