@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ROUNDING 1e-15
+
 typedef struct check {
     clv_context           *ctx;
     clvi_h5               *h5;
@@ -115,7 +117,7 @@ static double largest_entry(const double *x, int64_t n)
     return largest;
 }
 
-/* Largest deviation, relative to `scale` if that is not 0. */
+/* Largest deviation, relative to `scale` unless that is nothing but rounding. */
 static double deviation(const double *got, const double *want, int64_t n, double scale)
 {
     double worst = 0;
@@ -124,7 +126,7 @@ static double deviation(const double *got, const double *want, int64_t n, double
         if (!(gap <= worst)) worst = gap;   /* NaN gets in and stays */
         if (isnan(worst)) break;
     }
-    return scale > 0 ? worst / scale : worst;
+    return scale > ROUNDING ? worst / scale : worst;
 }
 
 /* exact: the right values; NULL: they are outputs/<name>. The file's largest entry belongs to the scale even then:
