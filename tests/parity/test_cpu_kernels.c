@@ -31,6 +31,7 @@ typedef struct test_case {
         clvi_l2norm_attr   l2norm;
         clvi_bank_nce_attr bank_nce;
         clvi_standardize_attr standardize;
+        clvi_pair_nce_attr    pair_nce;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */
@@ -159,6 +160,23 @@ static void make_pair_dist(test_case *t, clv_dtype f, sizes s)
     t->depth = s.a + s.b;
 }
 
+/* Numbers for which no score is above an anchor's lse, as is the case whenever the forward operation made it. */
+static void make_pair_nce(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "pair_nce_bwd");
+    const int64_t anchors = variant % 2 ? s.a / 2 : s.a;
+    if (backward) IN(f, 1, anchors, 0, 0);
+    IN(f, 2, s.a, s.b, 0);
+    IN(CLV_I64, 1, s.a, 0, 0);
+    if (backward) IN(f, 1, anchors, 0, 0);
+    if (backward) OUT(f, 2, s.a, s.b, 0);
+    else OUT(f, 1, anchors, 0, 0), OUT(f, 1, anchors, 0, 0), OUT(f, 1, anchors, 0, 0);
+    t->attr.pair_nce = (clvi_pair_nce_attr){ .temperature = 4.0 * (double)CLVI_MAX(s.b, 1), .anchors = anchors };
+    t->target_limit = variant / 2 ? 3 : 40;
+    t->low = 0.5, t->high = 1;
+}
+
 /* False: nobody wrote a case for the operation. */
 static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype f, sizes s, int variant)
 {
@@ -182,6 +200,7 @@ static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype 
     else if (strcmp(op, "matmul") == 0) make_matmul(t, f, s, variant);
     else if (strstr(op, "column") != NULL) make_columns(t, f, s, variant);
     else if (strncmp(op, "pair_dist", 9) == 0) make_pair_dist(t, f, s);
+    else if (strncmp(op, "pair_nce", 8) == 0) make_pair_nce(t, f, s, variant);
     else found = false;
     return found;
 }
