@@ -2,6 +2,7 @@
 #include "core/h5_disk.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,12 +152,19 @@ static const H5FD_class_t disk_class = {
     .read = disk_read, .write = disk_write, .truncate = disk_truncate, .fl_map = H5FD_FLMAP_DICHOTOMY,
 };
 
+/* Registered once and kept until the process ends: HDF5 closes a file by giving up its driver first and asking it for its
+ * close afterwards, so the last file must not be what the driver lives by. */
+static hid_t driver = H5I_INVALID_HID;
+
+static void register_driver(void)
+{
+    driver = H5FDregister(&disk_class);
+}
+
 herr_t clvi_h5_disk_use(hid_t access, int *error)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const disk_info info = { error };
-    const hid_t driver = H5FDregister(&disk_class);
-    if (driver < 0) return -1;
-    const herr_t result = H5Pset_driver(access, driver, &info);
-    (void)H5FDunregister(driver);   /* the list and the file hold it from here on */
-    return result;
+    (void)pthread_once(&once, register_driver);
+    return driver < 0 ? -1 : H5Pset_driver(access, driver, &info);
 }
