@@ -48,8 +48,8 @@
  *   pair_dist               x [N,D] -> y [N,N]        pair_dist_bwd          dy, x -> dx
  *   transpose               x [N,M,...] -> y [M,N,...]
  *   symmetric               x [N,N] -> y (the same elements; no kernel)      add_transpose   x [N,N] -> x + x^T
- *   class_pair_sums         x [N,D], labels i64 [N] -> same, different, n_same, n_different (scalars), order i64 [N]
- *   class_pair_sums_bwd     dsame?, ddifferent?, x, labels, order -> dx
+ *   class_pair_sums         x [N,D], labels i64 [N] -> same, different, n_same, n_different (scalars)
+ *   class_pair_sums_bwd     dsame?, ddifferent?, x, labels -> dx
  *   box_filter              x, mask u8 -> keep u8, q1, q3, low, high, number kept (scalars)
  *   target_margin           logits [N,C], labels i64 [N], margins? [N] -> y [N,C], cosine [N]
  *   target_margin_bwd       dy, labels, margins?, cosine -> dlogits, dmargins

@@ -17,24 +17,23 @@ static clv_status infer(clvi_op_call *call)
 {
     CLV_TRY(check(call, 0));
     for (int i = 0; i < 4; i++) clvi_op_out(call, call->in[0].dtype, 0, NULL);
-    clvi_op_out(call, CLV_I64, 1, call->in[0].shape);
     return CLV_OK;
 }
 
 static void backward(clv_graph *g, const clv_node *in, const clv_node *out, const void *attr, const clv_node *grad_out,
                      const bool *need, clv_node *grad_in)
 {
-    (void)attr;
+    (void)out, (void)attr;
     if (!need[0] || (clvi_node_none(grad_out[0]) && clvi_node_none(grad_out[1]))) return;
-    const clv_node args[] = { grad_out[0], grad_out[1], in[0], in[1], out[4] };
-    grad_in[0] = clvi_op(g, "class_pair_sums_bwd", NULL, args, 5, NULL, 0);
+    const clv_node args[] = { grad_out[0], grad_out[1], in[0], in[1] };
+    grad_in[0] = clvi_op(g, "class_pair_sums_bwd", NULL, args, 4, NULL, 0);
 }
 
 const clvi_op_class clvi_op_class_pair_sums = {
     .name = "class_pair_sums", .n_in = 2, .infer = infer, .backward = backward,
 };
 
-/* dsame?, ddifferent?, x, labels, order -> dx */
+/* dsame?, ddifferent?, x, labels -> dx */
 static clv_status bwd_infer(clvi_op_call *call)
 {
     CLV_TRY(check(call, 2));
@@ -43,7 +42,7 @@ static clv_status bwd_infer(clvi_op_call *call)
 }
 
 const clvi_op_class clvi_op_class_pair_sums_bwd = {
-    .name = "class_pair_sums_bwd", .n_in = 5, .optional = 1u << 0 | 1u << 1, .infer = bwd_infer,
+    .name = "class_pair_sums_bwd", .n_in = 4, .optional = 1u << 0 | 1u << 1, .infer = bwd_infer,
 };
 
 void clv_class_pair_sums(clv_graph *g, clv_node x, clv_node labels, clv_pair_sums *out)

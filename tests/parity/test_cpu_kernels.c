@@ -177,6 +177,19 @@ static void make_pair_nce(test_case *t, clv_dtype f, sizes s, int variant)
     t->low = 0.5, t->high = 1;
 }
 
+static void make_class_pair_sums(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "class_pair_sums_bwd");
+    if (backward) IN(f, 0, 0, 0, 0), IN(variant % 2 ? f : CLV_DTYPE_COUNT, 0, 0, 0, 0);
+    IN(f, 2, s.a, s.b, 0);
+    IN(CLV_I64, 1, s.a, 0, 0);
+    for (int i = 0; i < 4 && !backward; i++) OUT(f, 0, 0, 0, 0);
+    if (backward) OUT(f, 2, s.a, s.b, 0);
+    t->target_limit = variant < 2 ? 7 : 1;
+    t->depth = s.a * s.b;
+}
+
 /* False: nobody wrote a case for the operation. */
 static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype f, sizes s, int variant)
 {
@@ -197,6 +210,7 @@ static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype 
         else make_rows(t, f, s);
     } else if (strncmp(op, "softmax_xent", 12) == 0) make_softmax_xent(t, f, s, variant);
     else if (strcmp(op, "bank_nce") == 0) make_bank_nce(t, f, s, variant);
+    else if (strncmp(op, "class_pair_sums", 15) == 0) make_class_pair_sums(t, f, s, variant);
     else if (strcmp(op, "matmul") == 0) make_matmul(t, f, s, variant);
     else if (strstr(op, "column") != NULL) make_columns(t, f, s, variant);
     else if (strncmp(op, "pair_dist", 9) == 0) make_pair_dist(t, f, s);

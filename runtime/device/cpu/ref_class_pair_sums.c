@@ -7,56 +7,28 @@
 #include "device/cpu/ref.h"
 #include <string.h>
 
-#define COLS 64   /* columns a thread takes at a time */
+#define COLS CLVI_CLASS_COLS
 
 #define SELF "device/cpu/ref_class_pair_sums.c"
 #include "device/cpu/real.h"
 
-/* Two partial sums a group of columns. */
-static clv_status prepare(clvi_op_call *call)
-{
-    clvi_ref_make_dense(call->in, call->n_in);
-    clvi_ref_make_dense(call->out, call->n_out);
-    call->scratch_size = 2 * sizeof(double) * (size_t)(call->in[0].shape[1] / COLS + 1);
-    return CLV_OK;
-}
-
-static void put_scalar(const clvi_op_call *call, int output, double value)
-{
-    if (call->out[output].dtype == CLV_F64) *(double *)call->out_data[output] = value;
-    else *(float *)call->out_data[output] = (float)value;
-}
-
 static clv_status class_pair_sums(const clvi_op_call *call)
 {
-    const int64_t n = call->in[0].shape[0], cols = call->in[0].shape[1], *labels = call->in_data[1];
-    int64_t *order = call->out_data[4];
-    const double *part = call->scratch;
-    double same = 0, different = 0, n_same = 0;
-    clvi_label_sort(labels, n, order);
-    CLVI_REF_LOOP(call, cols, COLS, class_pair_sums_range);
-    for (int64_t i = 0; i < cols; i += COLS, part += 2) same += part[0], different += part[1];
-    const int64_t first = clvi_label_first(labels, order, n);
-    for (int64_t begin = first, end; begin < n; begin = end) {
-        end = clvi_label_run(labels, order, begin, n);
-        n_same += (double)(end - begin) * (double)(end - begin - 1);
-    }
-    put_scalar(call, 0, same);
-    put_scalar(call, 1, different);
-    put_scalar(call, 2, n_same);
-    put_scalar(call, 3, (double)(n - first) * (double)(n - first - 1) - n_same);
-    return CLV_OK;
+    return clvi_class_pair_sums(call, call->in[0].dtype == CLV_F64 ? class_pair_sums_range_f64
+                                                                   : class_pair_sums_range_f32);
 }
 const clvi_kernel clvi_kernel_ref_class_pair_sums = {
-    .op = "class_pair_sums", .name = "reference", .prepare = prepare, .run = class_pair_sums,
+    .op = "class_pair_sums", .name = "reference", .prepare = clvi_class_pairs_prepare, .run = class_pair_sums,
 };
 
 static clv_status class_pair_sums_bwd(const clvi_op_call *call)
 {
-    CLVI_REF_LOOP(call, call->in[2].shape[1], COLS, class_pair_sums_bwd_range);
-    return CLV_OK;
+    return clvi_class_pair_sums_bwd(call, call->out[0].dtype == CLV_F64 ? class_pair_sums_bwd_range_f64
+                                                                        : class_pair_sums_bwd_range_f32);
 }
-CLVI_REF_KERNEL(class_pair_sums_bwd);
+const clvi_kernel clvi_kernel_ref_class_pair_sums_bwd = {
+    .op = "class_pair_sums_bwd", .name = "reference", .prepare = clvi_class_pairs_prepare, .run = class_pair_sums_bwd,
+};
 
 #else
 
@@ -77,9 +49,9 @@ static void FN(class_pair_sums_range)(void *arg, int64_t from, int64_t to)
 {
     const clvi_op_call *call = arg;
     const int64_t n = call->in[0].shape[0], stride = call->in[0].shape[1], width = to - from;
-    const int64_t *labels = call->in_data[1], *order = call->out_data[4];
+    const int64_t *labels = call->in_data[1], *order = call->scratch;
     const REAL *x = (const REAL *)call->in_data[0] + from;
-    double *part = (double *)call->scratch + from / COLS * 2;
+    double *part = clvi_class_parts(call) + from / COLS * 2;
     double total[COLS] = { 0 }, classes[COLS] = { 0 }, rows[COLS] = { 0 }, sum[COLS];
     for (int64_t begin = clvi_label_first(labels, order, n), end; begin < n; begin = end) {
         end = clvi_label_run(labels, order, begin, n);
@@ -101,7 +73,7 @@ static void FN(class_pair_sums_bwd_range)(void *arg, int64_t from, int64_t to)
 {
     const clvi_op_call *call = arg;
     const int64_t n = call->in[2].shape[0], stride = call->in[2].shape[1], width = to - from;
-    const int64_t *labels = call->in_data[3], *order = call->in_data[4];
+    const int64_t *labels = call->in_data[3], *order = call->scratch;
     const double same = call->in_data[0] ? 2 * (double)*(const REAL *)call->in_data[0] : 0;
     const double different = call->in_data[1] ? 2 * (double)*(const REAL *)call->in_data[1] : 0;
     const REAL *x = (const REAL *)call->in_data[2] + from;
