@@ -1,5 +1,5 @@
-/* bench_unpg.c: unified negative pair generation, value and gradients of features and class directions, beside the margin
- * softmax alone (cosface).
+/* bench_unpg.c: unified negative pair generation, value and gradients of features and class directions, beside the
+ * margin softmax alone (cosface).
  *     bench_unpg [batch classes dim threads] */
 #include "loss_bench.h"
 

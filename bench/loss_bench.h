@@ -1,5 +1,5 @@
-/* loss_bench.h: timing a loss through the public API: value and gradients of labelled rows in float32. The answer is first
- * held against the plain kernels. */
+/* loss_bench.h: timing a loss through the public API: value and gradients of labelled rows in float32. The answer is
+ * first held against the plain kernels. */
 #ifndef CLEAVE_BENCH_LOSS_BENCH_H
 #define CLEAVE_BENCH_LOSS_BENCH_H
 

@@ -1,5 +1,5 @@
-/* class_pair_sums.c: class_pair_sums and its gradient in float32, for every instruction set; sums in double. Formulas and
- * edge cases as in ref_class_pair_sums.c. */
+/* class_pair_sums.c: class_pair_sums and its gradient in float32, for every instruction set; sums in double. Formulas
+ * and edge cases as in ref_class_pair_sums.c. */
 #include "device/cpu/class_runs.h"
 #include "device/cpu/isa.h"
 
