@@ -4,8 +4,9 @@
  * Forking a threaded process is safe only if no lock the child needs is held by another thread. The child uses libc's
  * allocator, which glibc keeps usable across fork, and libhdf5, whose global lock is held by the forking thread itself:
  * the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a counter guarded by a mutex
- * which a thread that wants in holds for some instructions; a child forked just then hangs at its first call. It is
- * therefore asked for a sign of life, and when none comes it is replaced by another. */
+ * which a thread that wants in holds for some instructions, and a condition variable on which such threads wait; a child
+ * forked just then hangs, at its first call or when it has signalled as many waiters as there were. It is therefore asked
+ * for a sign of life after more calls than that, and when none comes it is replaced by another. */
 #include "core/isolate.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,7 @@
 #define CHILD_CPU_SECONDS  60
 #define CHILD_WALL_SECONDS 120
 #define CHILD_TRIES        6      /* waiting 1, 2, 4, ... seconds for a sign of life */
+#define CHILD_TRIAL_CALLS  1000   /* before it: more than there are threads waiting for libhdf5 */
 #define CHILD_EXTRA_MEMORY ((rlim_t)1 << 30)   /* beyond what the process had and the data it may load */
 
 typedef struct verdict {
@@ -70,6 +72,8 @@ typedef struct job {
 
 static _Noreturn void run_child(const job *j, int pipe_end)
 {
+    unsigned version[3];
+    for (int i = 0; i < CHILD_TRIAL_CALLS; i++) H5get_libversion(&version[0], &version[1], &version[2]);
     if (write(pipe_end, "", 1) != 1) _exit(1);   /* the sign of life */
     confine_child(j->space);
     clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
