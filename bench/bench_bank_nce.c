@@ -13,9 +13,24 @@
 #define CHECKED 6       /* queries compared with the reference */
 
 typedef struct problem {
-    int64_t batch, dim, keys;
-    float  *query, *key, *bank;      /* rows of unit length */
+    int64_t   batch, dim, keys;
+    float    *query, *key, *bank;    /* rows of unit length */
+    uint16_t *half;                  /* the bank's rows in bfloat16 */
 } problem;
+
+/* What a loss is measured with. */
+typedef struct variant {
+    const char *name;
+    bool        unit, bf16;
+    double      tolerance;           /* of loss and gradient: queries and weights may be rounded to bfloat16 */
+} variant;
+
+static const variant variants[] = {
+    { "bank_nce", false, false, 1e-5 },
+    { "bank_nce unit rows", true, false, 1e-5 },
+    { "bank_nce unit rows bfloat16", true, true, 1e-3 },
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
 
 /* A graph and what it computes from the problem. */
 typedef struct loss_graph {
@@ -59,13 +74,13 @@ static float *unit_rows(int64_t rows, int64_t dim, uint32_t seed)
     return x;
 }
 
-static clv_status bind(clv_graph *g, clv_node x, float *data, int64_t rows, int64_t cols)
+static clv_status bind(clv_graph *g, clv_node x, void *data, int64_t rows, int64_t cols)
 {
-    const clv_view view = clv_view_dense(data, CLV_F32, 2, (int64_t[]) { rows, cols });
+    const clv_view view = clv_view_dense(data, clv_node_dtype(g, x), 2, (int64_t[]) { rows, cols });
     return clv_graph_bind(g, x, &view);
 }
 
-static clv_status make_loss(clv_context *ctx, const problem *p, int64_t batch, bool unit, bool reference,
+static clv_status make_loss(clv_context *ctx, const problem *p, int64_t batch, const variant *v, bool reference,
                             loss_graph *out)
 {
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
@@ -76,9 +91,9 @@ static clv_status make_loss(clv_context *ctx, const problem *p, int64_t batch, b
     clv_graph *g = out->graph;
     nce.query = clv_input(g, "query", CLV_F32, 2, (int64_t[]) { batch, p->dim });
     nce.key = clv_input(g, "key", CLV_F32, 2, (int64_t[]) { batch, p->dim });
-    nce.bank = clv_input(g, "bank", CLV_F32, 2, (int64_t[]) { p->keys, p->dim });
+    nce.bank = clv_input(g, "bank", v->bf16 ? CLV_BF16 : CLV_F32, 2, (int64_t[]) { p->keys, p->dim });
     nce.temperature = 0.2;
-    nce.unit_rows = unit;
+    nce.unit_rows = v->unit;
     out->per_row = clv_bank_nce(g, &nce, NULL);
     st = clv_graph_backward(g, clv_reduce(g, out->per_row, -1, false));
     if (st != CLV_OK) return st;
@@ -88,7 +103,7 @@ static clv_status make_loss(clv_context *ctx, const problem *p, int64_t batch, b
     if ((st = clv_graph_finish(g)) != CLV_OK) return st;
     if ((st = bind(g, nce.query, p->query, batch, p->dim)) != CLV_OK) return st;
     if ((st = bind(g, nce.key, p->key, batch, p->dim)) != CLV_OK) return st;
-    return bind(g, nce.bank, p->bank, p->keys, p->dim);
+    return bind(g, nce.bank, v->bf16 ? (void *)p->half : (void *)p->bank, p->keys, p->dim);
 }
 
 /* scores = query bank^T, and scores bank: what any gradient of the loss costs at least. */
@@ -106,7 +121,8 @@ static clv_status make_products(clv_context *ctx, const problem *p, clv_graph **
     return bind(g, bank, p->bank, p->keys, p->dim);
 }
 
-static clv_status compare(clv_graph *g, clv_node x, clv_graph *reference, clv_node y, const char *what)
+static clv_status compare(clv_graph *g, clv_node x, clv_graph *reference, clv_node y, const char *what,
+                          double tolerance)
 {
     clv_view a, b;
     clv_status st = clv_graph_read(g, x, &a);
@@ -116,21 +132,21 @@ static clv_status compare(clv_graph *g, clv_node x, clv_graph *reference, clv_no
     for (int i = 0; i < b.ndim; i++) n *= b.shape[i];
     for (int64_t i = 0; i < n; i++) {
         const double got = ((const float *)a.data)[i], want = ((const float *)b.data)[i];
-        if (fabs(got - want) <= 1e-5 * (1 + fabs(want))) continue;
+        if (fabs(got - want) <= tolerance * (1 + fabs(want))) continue;
         fprintf(stderr, "%s %" PRId64 " is %.9g, the reference gives %.9g\n", what, i, got, want);
         return CLV_ERR_INTERNAL;
     }
     return CLV_OK;
 }
 
-static clv_status check(clv_context *ctx, const problem *p, const loss_graph *fast, bool unit)
+static clv_status check(clv_context *ctx, const problem *p, const loss_graph *fast, const variant *v)
 {
     loss_graph plain = { 0 };
     const int64_t batch = p->batch < CHECKED ? p->batch : CHECKED;
-    clv_status st = make_loss(ctx, p, batch, unit, true, &plain);
+    clv_status st = make_loss(ctx, p, batch, v, true, &plain);
     if (st == CLV_OK) st = clv_graph_run(plain.graph);
-    if (st == CLV_OK) st = compare(fast->graph, fast->per_row, plain.graph, plain.per_row, "loss");
-    if (st == CLV_OK) st = compare(fast->graph, fast->gradient, plain.graph, plain.gradient, "gradient");
+    if (st == CLV_OK) st = compare(fast->graph, fast->per_row, plain.graph, plain.per_row, "loss", v->tolerance);
+    if (st == CLV_OK) st = compare(fast->graph, fast->gradient, plain.graph, plain.gradient, "gradient", v->tolerance);
     clv_graph_destroy(plain.graph);
     return st;
 }
@@ -160,30 +176,39 @@ static void report(clv_context *ctx, const problem *p, const char *name, clv_gra
 
 static clv_status bench(clv_context *ctx, const problem *p)
 {
-    loss_graph online = { 0 }, unit = { 0 };
-    clv_graph *products = NULL;
-    timing t[3];
-    clv_status st = make_products(ctx, p, &products);
-    if (st == CLV_OK) st = make_loss(ctx, p, p->batch, false, false, &online);
-    if (st == CLV_OK) st = make_loss(ctx, p, p->batch, true, false, &unit);
-    clv_graph *const graphs[] = { products, online.graph, unit.graph };
-    for (int k = 0; k < 3 && st == CLV_OK; k++) st = clv_graph_run(graphs[k]);
-    if (st == CLV_OK) st = check(ctx, p, &online, false);
-    if (st == CLV_OK) st = check(ctx, p, &unit, true);
+    loss_graph loss[VARIANTS] = { { 0 } };
+    clv_graph *graphs[1 + VARIANTS] = { NULL };
+    timing t[1 + VARIANTS];
+    clv_status st = make_products(ctx, p, &graphs[0]);
+    if (st == CLV_OK) st = clv_graph_run(graphs[0]);
+    for (int k = 0; k < VARIANTS && st == CLV_OK; k++) {
+        st = make_loss(ctx, p, p->batch, &variants[k], false, &loss[k]);
+        graphs[1 + k] = loss[k].graph;
+        if (st == CLV_OK) st = clv_graph_run(loss[k].graph);
+        if (st == CLV_OK) st = check(ctx, p, &loss[k], &variants[k]);
+    }
     for (int i = 0; i < REPEATS; i++)
-        for (int k = 0; k < 3 && st == CLV_OK; k++) st = timed(graphs[k], &t[k], i);
+        for (int k = 0; k <= VARIANTS && st == CLV_OK; k++) st = timed(graphs[k], &t[k], i);
     if (st == CLV_OK) {
         printf("what,batch,dim,keys,threads,median_ms,fastest_ms,slowest_ms,cpu_ms_per_thread,gflops,ratio_to_products,"
                "extra_mib\n");
-        report(ctx, p, "two matrix products", products, &t[0], 0);
+        report(ctx, p, "two matrix products", graphs[0], &t[0], 0);
         const double base = t[0].seconds[REPEATS / 2];
-        report(ctx, p, "bank_nce", online.graph, &t[1], base);
-        report(ctx, p, "bank_nce unit rows", unit.graph, &t[2], base);
+        for (int k = 0; k < VARIANTS; k++) report(ctx, p, variants[k].name, graphs[1 + k], &t[1 + k], base);
     }
-    clv_graph_destroy(products);
-    clv_graph_destroy(online.graph);
-    clv_graph_destroy(unit.graph);
+    for (int k = 0; k < VARIANTS; k++) clv_graph_destroy(loss[k].graph);
+    clv_graph_destroy(graphs[0]);
     return st;
+}
+
+/* The bank's rows rounded to bfloat16. */
+static clv_status halve(problem *p)
+{
+    p->half = calloc((size_t)(p->keys * p->dim) + 1, sizeof *p->half);
+    if (!p->half || !p->bank) return CLV_ERR_NOMEM;
+    const clv_view to = clv_view_2d(p->half, CLV_BF16, p->keys, p->dim);
+    const clv_view from = clv_view_2d(p->bank, CLV_F32, p->keys, p->dim);
+    return clv_view_copy(&to, &from);
 }
 
 int main(int argc, char **argv)
@@ -201,11 +226,13 @@ int main(int argc, char **argv)
     p.query = unit_rows(p.batch, p.dim, 1);
     p.key = unit_rows(p.batch, p.dim, 2);
     p.bank = unit_rows(p.keys, p.dim, 3);
-    if (st == CLV_OK && p.query && p.key && p.bank) st = bench(ctx, &p);
+    if (st == CLV_OK) st = halve(&p);
+    if (st == CLV_OK && p.query && p.key) st = bench(ctx, &p);
     if (st != CLV_OK) fprintf(stderr, "bench_bank_nce: %s: %s\n", clv_status_name(st), clv_error_message());
     free(p.query);
     free(p.key);
     free(p.bank);
+    free(p.half);
     clv_context_destroy(ctx);
     return st != CLV_OK;
 }

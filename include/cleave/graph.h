@@ -94,7 +94,8 @@ CLV_API clv_status clv_graph_create(clv_context *ctx, const clv_graph_desc *desc
 /* NULL is accepted. A parameter set of the caller's stays. */
 CLV_API void clv_graph_destroy(clv_graph *graph);
 
-/* A value the caller supplies before each run with clv_graph_bind. Images: clv_input_image, bound as N,H,W,C. */
+/* A value the caller supplies before each run with clv_graph_bind. Floats have the graph's type, or are bfloat16 for
+ * clv_bank_nce and clv_widen. Images: clv_input_image, bound as N,H,W,C. */
 CLV_API clv_node clv_input(clv_graph *g, const char *name, clv_dtype dtype, int ndim, const int64_t *shape);
 CLV_API clv_node clv_input_image(clv_graph *g, const char *name, int64_t n, int64_t c, int64_t h, int64_t w);
 /* A parameter by name; a name that exists must have the same shape and kind. */
@@ -208,7 +209,8 @@ CLV_API clv_node clv_triplet_sum(clv_graph *g, clv_node distances /*[N,N]*/, clv
 typedef struct clv_bank_nce_desc {
     clv_node query;              /* [B,D]; the only input that receives a gradient */
     clv_node key;                /* [B,D]; row b is the positive of query b. A constant */
-    clv_node bank;               /* [K,D]; K may be 0. A constant */
+    clv_node bank;               /* [K,D]; K may be 0. A constant. Also bfloat16: twice as fast where the processor has
+                                  * AVX512-BF16, which then rounds queries and weights, too; sums are float32 */
     clv_node valid;              /* uint8 [K] or CLV_NONE: rows with 0 do not count, whatever they hold */
     clv_node ids, bank_ids;      /* int64 [B] and [K], or both CLV_NONE: a bank row with the query's id does not count
                                   * for it; a negative id is nobody's */
@@ -272,6 +274,8 @@ CLV_API clv_node clv_one_hot(clv_graph *g, clv_node labels /*i64 [N]*/, int64_t 
 CLV_API clv_node clv_ignore_label(clv_graph *g, clv_node labels /*i64 [N]*/, int64_t label);
 /* softplus(x) - y x: cross entropy of a logit against a probability y, which is a constant. Elementwise. */
 CLV_API clv_node clv_sigmoid_xent(clv_graph *g, clv_node x, clv_node y);
+/* bfloat16 values in the graph's type. A constant. */
+CLV_API clv_node clv_widen(clv_graph *g, clv_node x);
 /* uint8 [N,M]: 1 where a_i and b_j are different ids; a negative a_i differs from all. Not differentiable. */
 CLV_API clv_node clv_ids_differ(clv_graph *g, clv_node a /*i64 [N]*/, clv_node b /*i64 [M]*/);
 

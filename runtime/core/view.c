@@ -1,5 +1,6 @@
 /* view.c: views, copies that convert, DLPack. */
 #include <cleave/view.h>
+#include "core/bf16.h"
 #include "core/checked.h"
 #include "core/dlpack.h"
 #include "core/status.h"
@@ -109,31 +110,13 @@ static double load_float(const char *p, clv_dtype dtype)
     }
     uint16_t half;
     memcpy(&half, p, sizeof half);
-    const uint32_t bits = (uint32_t)half << 16;
-    memcpy(&f32, &bits, sizeof f32);
-    return (double)f32;
-}
-
-/* Nearest, ties to even. A float64 goes through float32 rounded to odd, whose last bit remembers that something was cut
- * off: rounding twice to nearest would turn values just beside a tie the wrong way. */
-static uint16_t to_bf16(double value)
-{
-    const float f = (float)value;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    if (value != value) return (uint16_t)(bits >> 16 | 0x40);   /* NaN stays NaN */
-    const double back = (double)f;
-    if (back != value) {
-        if ((back > value) == (value > 0)) bits--;   /* towards zero */
-        bits |= 1;
-    }
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    return (double)clvi_bf16_value(half);
 }
 
 static void store_float(char *p, clv_dtype dtype, double value)
 {
     const float f32 = (float)value;
-    const uint16_t bf16 = dtype == CLV_BF16 ? to_bf16(value) : 0;
+    const uint16_t bf16 = dtype == CLV_BF16 ? clvi_bf16_round(value) : 0;
     if (dtype == CLV_F64) memcpy(p, &value, sizeof value);
     else if (dtype == CLV_F32) memcpy(p, &f32, sizeof f32);
     else memcpy(p, &bf16, sizeof bf16);

@@ -31,6 +31,9 @@
  *   softmax_xent_bwd        dper_row?, logits, targets, mask?, lse, dlse?    -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D], valid? u8 [K], ids? i64 [B], bank_ids? i64 [K]
  *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
+ *   softmax_xent_bwd        dper_row, logits, targets, mask?, lse            -> dlogits
+ *   bank_nce                q [B,D], key [B,D], bank [K,D] (also bfloat16), valid? u8 [K], ids? i64 [B],
+ *                           bank_ids? i64 [K] -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
  *   log_sum_exp_rows        x [N,C], mask? u8 [N,C] -> y [N] (-inf over nothing)
  *   log_sum_exp_rows_bwd    dy, x, mask?, y -> dx
  *   pick                    x [N,C], index i64 [N] -> y [N] (0 where the index is negative)
@@ -66,6 +69,7 @@
  *   self_adjust             x [N,C] -> w = (1-p)^alpha p, p                      self_adjust_bwd  dw, x -> dx
  *   sigmoid_xent            x, y -> softplus(x) - y x                            sigmoid_xent_bwd  dc, x, y -> dx
  *   focal                   c -> (1 - e^-c)^gamma c                              focal_bwd  dy, c -> dc
+ *   widen                   x bfloat16 -> y (of the graph's type)
  *   reorder                 x -> y (same elements, another layout)
  */
 #ifndef CLVI_DEVICE_ATTR_H
@@ -146,6 +150,11 @@ typedef struct clvi_slice_attr {
     int64_t begin, length;
     int64_t full;      /* slice_bwd: length of the whole axis */
 } clvi_slice_attr;
+
+/* widen. */
+typedef struct clvi_widen_attr {
+    int dtype;                     /* clv_dtype of y */
+} clvi_widen_attr;
 
 /* iota. */
 typedef struct clvi_iota_attr {

@@ -214,7 +214,7 @@ static bool input_desc(clv_graph *g, const char *name, clv_dtype dtype, int ndim
         clvi_graph_fail(g, st, "%s ('%s')", clv_error_message(), name);
         return false;
     }
-    const bool is_float = dtype == CLV_F32 || dtype == CLV_F64 || dtype == CLV_BF16;
+    const bool is_float = dtype == CLV_F32 || dtype == CLV_F64;
     if ((unsigned)dtype >= CLV_DTYPE_COUNT || (is_float && dtype != g->dtype)) {
         clvi_graph_fail(g, CLV_ERR_SHAPE, "clv_input: '%s' is %s, but the graph computes in %s", name,
                         clv_dtype_name(dtype), clv_dtype_name(g->dtype));

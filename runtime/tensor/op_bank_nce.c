@@ -20,8 +20,10 @@ static clv_status infer(clvi_op_call *call)
     const clvi_bank_nce_attr *a = call->attr;
     const clvi_desc *q = &call->in[Q], *bank = &call->in[BANK];
     CLV_TRY(clvi_op_want(call, Q, 2));
+    CLV_TRY(clvi_op_want(call, KEY, 2));
     CLV_TRY(clvi_op_want_same_shape(call, Q, KEY));
-    CLV_TRY(clvi_op_want(call, BANK, 2));
+    if (bank->dtype != CLV_BF16) CLV_TRY(clvi_op_want_float(call, BANK));
+    CLV_TRY(clvi_op_want_dims(call, BANK, 2));
     CLV_CHECK(bank->shape[1] == q->shape[1], CLV_ERR_SHAPE,
               "bank_nce: rows of the bank have %" PRId64 " values, queries have %" PRId64, bank->shape[1], q->shape[1]);
     CLV_TRY(check_side(call, VALID, CLV_U8, bank->shape[0], "valid"));

@@ -1,5 +1,6 @@
 /* test_bank_nce.c: bank_nce gives the published values and the reference's, whatever the shapes, masks, ids and
- * numbers, and its memory does not grow with the bank. */
+ * numbers, in float32 and bfloat16, and its memory does not grow with the bank. */
+#include "core/bf16.h"
 #include "core/checked.h"
 #include "core/h5.h"
 #include "device/attr.h"
@@ -20,7 +21,8 @@ typedef struct problem {
     unsigned char *valid;              /* or NULL */
     int64_t       *ids, *bank_ids;     /* or NULL */
     double         temperature;
-    bool           unit_rows;
+    bool           unit_rows, bf16;    /* bf16: the bank's rows are kept so */
+    bool           shifted;            /* the bank starts 2 bytes later */
 } problem;
 
 typedef struct answer {
@@ -55,7 +57,7 @@ static problem make(int64_t batch, int64_t dim, int64_t keys, double length, dou
 {
     uint64_t state = (uint64_t)(batch * 7919 + dim * 104729 + keys);
     problem p = { batch, dim, keys, numbers(batch * dim, &state), numbers(batch * dim, &state),
-                  numbers(keys * dim, &state), NULL, NULL, NULL, temperature, false };
+                  numbers(keys * dim, &state), NULL, NULL, NULL, temperature, false, false, false };
     for (int64_t i = 0; i < batch; i++) {
         scale_row(p.query + i * dim, dim, length);
         scale_row(p.key + i * dim, dim, length);
@@ -92,6 +94,11 @@ static void *converted(const double *x, int64_t n, clv_dtype type)
         if (n > 0) memcpy(y, x, (size_t)n * sizeof *y);
         return y;
     }
+    if (type == CLV_BF16) {
+        uint16_t *y = block(n, sizeof *y);
+        for (int64_t i = 0; i < n; i++) y[i] = clvi_bf16_round(x[i]);
+        return y;
+    }
     float *y = block(n, sizeof *y);
     for (int64_t i = 0; i < n; i++) y[i] = (float)x[i];
     return y;
@@ -118,7 +125,7 @@ static void make_call(const problem *p, clv_dtype type, clv_context *ctx, const 
     c->n_out = 3;
     set_desc(&c->in[0], type, 2, p->batch, p->dim);
     set_desc(&c->in[1], type, 2, p->batch, p->dim);
-    set_desc(&c->in[2], type, 2, p->keys, p->dim);
+    set_desc(&c->in[2], p->bf16 ? CLV_BF16 : type, 2, p->keys, p->dim);
     set_desc(&c->in[3], p->valid ? CLV_U8 : CLV_DTYPE_COUNT, 1, p->keys, 0);
     set_desc(&c->in[4], p->ids ? CLV_I64 : CLV_DTYPE_COUNT, 1, p->batch, 0);
     set_desc(&c->in[5], p->bank_ids ? CLV_I64 : CLV_DTYPE_COUNT, 1, p->keys, 0);
@@ -147,7 +154,13 @@ static answer solve(const problem *p, const clvi_kernel *k, clv_dtype type, clv_
     assert_ok(k->prepare(&c));
     c.in_data[0] = converted(p->query, p->batch * p->dim, type);
     c.in_data[1] = converted(p->key, p->batch * p->dim, type);
-    c.in_data[2] = converted(p->bank, p->keys * p->dim, type);
+    c.in_data[2] = converted(p->bank, p->keys * p->dim, c.in[2].dtype);
+    void *bank = c.in_data[2];
+    if (p->shifted) {
+        c.in_data[2] = (char *)block(p->keys * p->dim + 1, sizeof(uint16_t)) + sizeof(uint16_t);
+        memcpy(c.in_data[2], bank, (size_t)(p->keys * p->dim) * sizeof(uint16_t));
+        free(bank);
+    }
     c.in_data[3] = p->valid;
     c.in_data[4] = p->ids;
     c.in_data[5] = p->bank_ids;
@@ -159,7 +172,7 @@ static answer solve(const problem *p, const clvi_kernel *k, clv_dtype type, clv_
     memset(c.scratch, 0xff, c.scratch_size);
     assert_ok(k->run(&c));
     free(c.scratch);
-    for (int i = 0; i < 3; i++) free(c.in_data[i]);
+    free(c.in_data[0]), free(c.in_data[1]), free((char *)c.in_data[2] - (p->shifted ? sizeof(uint16_t) : 0));
     return (answer){ to_double(c.out_data[0], p->batch, type), to_double(c.out_data[1], p->batch, type),
                      to_double(c.out_data[2], p->batch * p->dim, type) };
 }
@@ -441,6 +454,125 @@ static void nan_in_a_row_that_counts_is_not_hidden(void **state)
     }
 }
 
+/* ---- rows of bfloat16 ---- */
+
+static bool multiplies_bf16(void)
+{
+    return clvi_cpu_isa() == CLVI_ISA_AVX512_BF16;
+}
+
+/* Against the float32 kernel on the same rounded rows: to the bit where rows are only widened; else queries and weights
+ * are rounded, too, to 8 bits. */
+static void compare_bf16(test_env *t, problem *p)
+{
+    double longest = 0;
+    for (int64_t i = 0; i < p->keys * p->dim; i++)
+        p->bank[i] = (double)clvi_bf16_value(clvi_bf16_round(p->bank[i]));
+    for (int64_t i = 0; i < p->batch + p->keys; i++) {
+        const double *row = i < p->batch ? p->query + i * p->dim : p->bank + (i - p->batch) * p->dim;
+        double sum = 0;
+        for (int64_t d = 0; d < p->dim; d++) sum += row[d] * row[d];
+        if (isfinite(sum)) longest = fmax(longest, sum);
+    }
+    answer want = solve(p, fast_kernel(), CLV_F32, t->ctx);
+    p->bf16 = true;
+    answer got = solve(p, fast_kernel(), CLV_F32, t->ctx), reference = solve(p, NULL, CLV_F64, t->ctx);
+    p->bf16 = false;
+    if (multiplies_bf16()) {
+        const double tolerance = (1 + longest / p->temperature) / 256;
+        check_close(p, &got, &want, tolerance);
+        check_close(p, &got, &reference, tolerance);
+    } else {
+        for (int64_t b = 0; b < p->batch; b++) assert_true(got.per_row[b] == want.per_row[b]);
+        assert_memory_equal(got.dq, want.dq, (size_t)(p->batch * p->dim) * sizeof(double));
+        check_close(p, &got, &reference, 5e-6);
+    }
+    free_answer(&want), free_answer(&got), free_answer(&reference);
+}
+
+static void bfloat16_rows_give_what_float32_gives_on_them(void **state)
+{
+    static const int64_t shapes[][3] = {
+        { 1, 1, 1 }, { 1, 17, 191 }, { 2, 16, 192 }, { 23, 15, 193 }, { 24, 33, 47 }, { 25, 48, 49 }, { 3, 160, 2047 },
+        { 257, 8, 100 }, { 31, 5, 4097 }, { 3, 0, 5 }, { 0, 4, 9 }, { 5, 4, 0 }, { 2, 7, 16384 + 77 }, { 1, 300, 50 },
+        { 7, 128, 385 }, { 9, 2, 3 },
+    };
+    for (size_t i = 0; i < CLVI_COUNT(shapes); i++)
+        for (int masks = 0; masks < 2; masks++) {
+            problem p = make(shapes[i][0], shapes[i][1], shapes[i][2], 1, 0.2);
+            if (masks) add_masks(&p);
+            compare_bf16(*state, &p);
+            p.unit_rows = true;
+            compare_bf16(*state, &p);
+            free_problem(&p);
+        }
+}
+
+/* Errors of single products average out: at the sizes of training the loss keeps three digits and more. */
+static void rounded_queries_and_weights_cost_little(void **state)
+{
+    test_env *t = *state;
+    problem p = make(48, 128, 4096, 1, 0.07);
+    for (int64_t i = 0; i < p.keys * p.dim; i++) p.bank[i] = (double)clvi_bf16_value(clvi_bf16_round(p.bank[i]));
+    answer want = solve(&p, NULL, CLV_F64, t->ctx);
+    p.bf16 = true;
+    answer got = solve(&p, fast_kernel(), CLV_F32, t->ctx);
+    double loss = 0, error = 0, size = 0;
+    for (int64_t b = 0; b < p.batch; b++) loss += (got.per_row[b] - want.per_row[b]) / (double)p.batch;
+    for (int64_t i = 0; i < p.batch * p.dim; i++) {
+        error += pow(got.dq[i] - want.dq[i], 2);
+        size += pow(want.dq[i], 2);
+    }
+    assert_near(loss, 0, 1e-4);
+    assert_true(sqrt(error / size) < 1e-3);
+    free_answer(&want), free_answer(&got);
+    free_problem(&p);
+}
+
+static void bfloat16_slots_that_do_not_count_may_hold_anything(void **state)
+{
+    test_env *t = *state;
+    problem p = make(4, 15, 500, 1, 0.1);
+    p.bf16 = true;
+    p.valid = block(500, 1);
+    for (int j = 0; j < 500; j++) p.valid[j] = j % 3 == 0;
+    answer clean = solve(&p, fast_kernel(), CLV_F32, t->ctx);
+    for (int j = 0; j < 500; j++)
+        for (int d = 0; d < 15 && !p.valid[j]; d++) p.bank[j * 15 + d] = d % 2 ? NAN : INFINITY;
+    answer dirty = solve(&p, fast_kernel(), CLV_F32, t->ctx);
+    for (int b = 0; b < 4; b++) assert_true(clean.per_row[b] == dirty.per_row[b]);
+    assert_memory_equal(clean.dq, dirty.dq, 60 * sizeof(double));
+    p.bank[3 * 15 + 7] = NAN;
+    answer broken = solve(&p, fast_kernel(), CLV_F32, t->ctx);
+    for (int b = 0; b < 4; b++) assert_true(isnan(broken.per_row[b]) && isnan(broken.dq[b * 15 + 7]));
+    free_answer(&clean), free_answer(&dirty), free_answer(&broken);
+    free_problem(&p);
+}
+
+static void a_bfloat16_bank_without_negatives_gives_exactly_zero(void **state)
+{
+    problem p = make(3, 10, 400, 1, 0.07);
+    p.bf16 = true;
+    p.valid = block(400, 1);
+    check_exact_zero(*state, &p, 2);
+    free_problem(&p);
+}
+
+/* Pairs are read as words where the memory allows it. */
+static void rows_at_an_odd_half_word_are_taken(void **state)
+{
+    test_env *t = *state;
+    problem p = make(5, 16, 300, 1, 0.2);
+    p.bf16 = true;
+    answer want = solve(&p, fast_kernel(), CLV_F32, t->ctx);
+    p.shifted = true;
+    answer got = solve(&p, fast_kernel(), CLV_F32, t->ctx);
+    for (int b = 0; b < 5; b++) assert_true(got.per_row[b] == want.per_row[b]);
+    assert_memory_equal(got.dq, want.dq, 80 * sizeof(double));
+    free_answer(&want), free_answer(&got);
+    free_problem(&p);
+}
+
 static void memory_does_not_grow_with_the_bank(void **state)
 {
     test_env *t = *state;
@@ -469,6 +601,11 @@ static int run_all(void)
         TEST(an_invalid_slot_may_hold_anything),
         TEST(negative_ids_are_nobodys),
         TEST(nan_in_a_row_that_counts_is_not_hidden),
+        TEST(bfloat16_rows_give_what_float32_gives_on_them),
+        TEST(rounded_queries_and_weights_cost_little),
+        TEST(bfloat16_slots_that_do_not_count_may_hold_anything),
+        TEST(a_bfloat16_bank_without_negatives_gives_exactly_zero),
+        TEST(rows_at_an_odd_half_word_are_taken),
         TEST(memory_does_not_grow_with_the_bank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

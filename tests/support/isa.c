@@ -22,7 +22,7 @@ static int run_with(const char *isa)
 
 int test_each_isa(int (*run_all)(void))
 {
-    static const char *const isas[] = { "plain", "avx2", "avx512" };
+    static const char *const isas[] = { "plain", "avx2", "avx512", "avx512_bf16" };
     int failed = 0;
     if (getenv("CLEAVE_CPU_ISA")) return run_all() != 0;
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)

@@ -1,4 +1,5 @@
-/* bank_nce.c: InfoNCE against a bank in float32, in one walk over it. Formula and edge cases as in ref_bank_nce.c.
+/* bank_nce.c: InfoNCE against a bank of float32 or bfloat16 rows, in one walk over it. Formula and edge cases as in
+ * ref_bank_nce.c.
  *
  * A walk takes a block of queries through a segment of the bank, tile by tile:
  *   scores    P[q][k] = <q, n_k> / t          a register-tiled product
@@ -6,7 +7,13 @@
  *                                             (Milakov and Gimelshein 2018, arXiv:1805.02867); for unit rows it is 1/t
  *   gather    acc[q] += P[q][k] n_k           a register-tiled product
  * so that loss and gradient leave together, and nothing of size B K is ever stored. Segments and blocks depend on the
- * shapes alone and are joined in order: the same bits with any number of threads. */
+ * shapes alone and are joined in order: the same bits with any number of threads.
+ *
+ * Rows of bfloat16 are widened tile by tile. Where the processor multiplies bfloat16 itself (AVX512-BF16), it gets
+ * queries and weights rounded to it as well, and sums in float32; maxima, exponentials and sums stay as they are. Then
+ * the packed words of the products below, a float each, are pairs of bfloat16: of values of a row for the scores, of
+ * rows for the gather. */
+#include "core/bf16.h"
 #include "device/attr.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
@@ -48,6 +55,14 @@
 #define FMA(a, b, c) ((TILE(vec))_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define TARGET CLVI_TARGET_AVX512
 #define TILE(name) name##_avx512
+#include "device/cpu/bank_nce_tile.h"
+
+#define LANES 16
+#define TILE_Q 8
+#define TILE_D 8
+#define FMA(a, b, c) ((TILE(vec))_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
+#define TARGET CLVI_TARGET_AVX512_BF16
+#define TILE(name) name##_avx512_bf16
 #include "device/cpu/bank_nce_tile.h"
 #endif
 
@@ -112,10 +127,22 @@ WEIGH(plain, )
 #if defined(__x86_64__)
 WEIGH(avx2, CLVI_TARGET_AVX2)
 WEIGH(avx512, CLVI_TARGET_AVX512)
+
+/* The weights move together as bfloat16. */
+CLVI_TARGET_AVX512_BF16 static void weigh_avx512_bf16(float *score, int64_t count, const int32_t *keep, bool constant,
+                                                      running *r, float *acc, int64_t columns)
+{
+    weigh_body(score, count, keep, constant, r, acc, columns);
+    for (int64_t j = 0; j < count; j += CLVI_LANES) {
+        const __m256bh half = _mm512_cvtneps_pbh(_mm512_loadu_ps(score + j));
+        memcpy((uint16_t *)score + j, &half, sizeof half);
+    }
+}
 #endif
 
 typedef struct tile_isa {
     int64_t queries, keys;   /* of a score tile */
+    bool    pairs;           /* words are pairs of bfloat16 */
     void (*scores)(const float *query, const float *panel, int64_t dim, float *score, int64_t stride);
     void (*accumulate)(const float *weight, int64_t weight_stride, const float *row, int64_t row_stride, int64_t count,
                        float *acc, int64_t acc_stride, int64_t columns);
@@ -123,14 +150,19 @@ typedef struct tile_isa {
                   int64_t columns);
 } tile_isa;
 
-static const tile_isa *tile_for_isa(void)
+static const tile_isa *tile_for_isa(bool bf16)
 {
-    static const tile_isa plain = { 4, 12, scores_plain, accumulate_all_plain, weigh_plain };
+    static const tile_isa plain = { 4, 12, false, scores_plain, accumulate_all_plain, weigh_plain };
 #if defined(__x86_64__)
-    static const tile_isa avx2 = { 4, 24, scores_avx2, accumulate_all_avx2, weigh_avx2 };
-    static const tile_isa avx512 = { 8, 48, scores_avx512, accumulate_all_avx512, weigh_avx512 };
+    static const tile_isa avx2 = { 4, 24, false, scores_avx2, accumulate_all_avx2, weigh_avx2 };
+    static const tile_isa avx512 = { 8, 48, false, scores_avx512, accumulate_all_avx512, weigh_avx512 };
+    static const tile_isa avx512_bf16 = { 8, 48, true, scores_avx512_bf16, accumulate_all_avx512_bf16,
+                                          weigh_avx512_bf16 };
+    if (bf16 && clvi_cpu_isa() >= CLVI_ISA_AVX512_BF16) return &avx512_bf16;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX512) return &avx512;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX2) return &avx2;
+#else
+    (void)bf16;
 #endif
     return &plain;
 }
@@ -185,7 +217,9 @@ typedef struct walk {
     const clvi_op_call *call;
     const tile_isa     *isa;
     plan                p;
+    int64_t             words;      /* of a packed row */
     float               inverse_t;
+    bool                bf16;       /* rows of the bank */
     bool                constant;   /* all logits lie in [-1/t, 1/t]: that is the maximum */
     bool                gradient;
 } walk;
@@ -206,18 +240,33 @@ static running *state_at(const walk *w, int64_t segment, int64_t query)
     return (running *)scratch_at(w, w->p.state) + segment * w->p.blocks * w->p.block + query;
 }
 
+typedef uint32_t word __attribute__((may_alias));
+
+/* Word d of a query over t, rounded to bfloat16 where words are pairs. */
+static word query_word(const walk *w, const float *query, int64_t d)
+{
+    word bits;
+    if (w->isa->pairs) {
+        const float second = 2 * d + 1 < w->p.dim ? query[2 * d + 1] * w->inverse_t : 0;
+        return clvi_bf16_round(query[2 * d] * w->inverse_t) | (word)clvi_bf16_round(second) << 16;
+    }
+    const float value = query[d] * w->inverse_t;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 /* Queries over t, interleaved in groups as high as a score tile; zeros beyond the batch. */
 static void pack_queries(void *arg, int64_t begin, int64_t end)
 {
     const walk *w = arg;
-    const int64_t height = w->isa->queries, dim = w->p.dim;
+    const int64_t height = w->isa->queries;
     const float *q = w->call->in_data[0];
     for (int64_t g = begin; g < end; g++) {
-        float *to = (float *)scratch_at(w, w->p.queries) + g * height * dim;
-        for (int64_t d = 0; d < dim; d++)
+        word *to = (word *)scratch_at(w, w->p.queries) + g * height * w->words;
+        for (int64_t d = 0; d < w->words; d++)
             for (int64_t i = 0; i < height; i++) {
                 const int64_t row = g * height + i;
-                to[d * height + i] = row < w->p.batch ? q[row * dim + d] * w->inverse_t : 0;
+                to[d * height + i] = row < w->p.batch ? query_word(w, q + row * w->p.dim, d) : 0;
             }
     }
 }
@@ -226,35 +275,91 @@ static void pack_queries(void *arg, int64_t begin, int64_t end)
 
 typedef struct tile {
     int64_t        first, count;     /* keys of the bank */
-    const float   *rows;             /* `stride` apart; keys that do not count may be zeros */
-    int64_t        stride;
+    const float   *rows;             /* what the gather adds up: words `stride` apart, one for each key or pair of keys;
+                                      * keys that do not count may be zeros */
+    int64_t        stride, steps;
     const int32_t *keep;             /* NULL: all count */
     float         *score;            /* [block][TILE_KEYS] */
-    float         *packed;           /* panels [dim][panel width] */
+    float         *packed;           /* panels [words][panel width] */
     int32_t       *keep_query;       /* room for one query's keys */
 } tile;
 
-/* Rows as long as whole vectors, zeros where a key does not count: the memory of an unused slot may hold anything. */
-static void copy_rows(const walk *w, tile *t, float *to)
-{
-    const float *bank = (const float *)w->call->in_data[2] + t->first * w->p.dim;
-    memset(to, 0, (size_t)(t->count * w->p.columns) * sizeof *to);
-    for (int64_t k = 0; k < t->count; k++)
-        if (!t->keep || t->keep[k])
-            memcpy(to + k * w->p.columns, bank + k * w->p.dim, (size_t)w->p.dim * sizeof *to);
-    t->rows = to;
-    t->stride = w->p.columns;
-}
-
-static void pack_panel(const float *rows, int64_t stride, int64_t count, int64_t dim, int64_t width, float *to)
+static void pack_panel(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to)
 {
     for (int64_t k = 0; k < width; k++) {
-        const float *row = rows + k * stride;
+        const word *row = rows + k * stride;
         if (k < count)
-            for (int64_t d = 0; d < dim; d++) to[d * width + k] = row[d];
+            for (int64_t d = 0; d < words; d++) to[d * width + k] = row[d];
         else
-            for (int64_t d = 0; d < dim; d++) to[d * width + k] = 0;
+            for (int64_t d = 0; d < words; d++) to[d * width + k] = 0;
     }
+}
+
+static void pack_panels(const walk *w, const tile *t, const void *rows, int64_t stride)
+{
+    const int64_t width = w->isa->keys;
+    for (int64_t k = 0; k < t->count; k += width)
+        pack_panel((const word *)rows + k * stride, stride, t->count - k, w->words, width,
+                   (word *)t->packed + k * w->words);
+}
+
+static bool counts(const tile *t, int64_t key)
+{
+    return !t->keep || t->keep[key];
+}
+
+/* float32 rows as long as whole vectors, zeros where a key does not count: the memory of an unused slot may hold
+ * anything. */
+static void copy_rows(const walk *w, const tile *t, float *to)
+{
+    const int64_t dim = w->p.dim, at = t->first * dim;
+    memset(to, 0, (size_t)(t->count * w->p.columns) * sizeof *to);
+    for (int64_t k = 0; k < t->count; k++, to += w->p.columns) {
+        if (!counts(t, k)) continue;
+        const uint16_t *half = (const uint16_t *)w->call->in_data[2] + at + k * dim;
+        if (!w->bf16) memcpy(to, (const float *)w->call->in_data[2] + at + k * dim, (size_t)dim * sizeof *to);
+        else for (int64_t d = 0; d < dim; d++) to[d] = clvi_bf16_value(half[d]);
+    }
+}
+
+static void load_rows(const walk *w, tile *t, float *room)
+{
+    t->rows = room;
+    t->stride = w->p.columns;
+    t->steps = t->count;
+    if (w->bf16 || t->keep || w->p.columns != w->p.dim) copy_rows(w, t, room);
+    else t->rows = (const float *)w->call->in_data[2] + t->first * w->p.dim;
+    pack_panels(w, t, t->rows, t->stride);
+}
+
+/* bfloat16 rows of whole words, zeros where a key does not count. */
+static const uint16_t *copy_halves(const walk *w, const tile *t, uint16_t *to)
+{
+    const int64_t dim = w->p.dim, stride = 2 * w->words;
+    const uint16_t *bank = (const uint16_t *)w->call->in_data[2] + t->first * dim;
+    if (!t->keep && stride == dim && (uintptr_t)bank % sizeof(word) == 0) return bank;
+    memset(to, 0, (size_t)(t->count * stride) * sizeof *to);
+    for (int64_t k = 0; k < t->count; k++)
+        if (counts(t, k)) memcpy(to + k * stride, bank + k * dim, (size_t)dim * sizeof *to);
+    return to;
+}
+
+/* Half of the room takes rows, half takes pairs of them. */
+static void load_pairs(const walk *w, tile *t, float *room)
+{
+    const int64_t stride = 2 * w->words, columns = w->p.columns;
+    const uint16_t *rows = copy_halves(w, t, (uint16_t *)room);
+    word *pair = (word *)room + TILE_KEYS / 2 * columns;
+    t->rows = (const float *)pair;
+    t->stride = columns;
+    t->steps = (t->count + 1) / 2;
+    for (int64_t k = 0; k < t->count; k += 2, pair += columns) {
+        const uint16_t *a = rows + k * stride, *b = a + stride;
+        if (k + 1 < t->count) for (int64_t d = 0; d < stride; d++) pair[d] = a[d] | (word)b[d] << 16;
+        else for (int64_t d = 0; d < stride; d++) pair[d] = a[d];
+        memset(pair + stride, 0, (size_t)(columns - stride) * sizeof *pair);
+    }
+    pack_panels(w, t, rows, w->words);
 }
 
 static tile load_tile(const walk *w, int64_t first, int64_t count)
@@ -270,15 +375,8 @@ static tile load_tile(const walk *w, int64_t first, int64_t count)
         whole = whole && keep[k];
     }
     if (!whole) t.keep = keep;
-    if (whole && w->p.columns == w->p.dim) {
-        t.rows = (const float *)w->call->in_data[2] + first * w->p.dim;
-        t.stride = w->p.dim;
-    } else {
-        copy_rows(w, &t, (float *)(mine + w->p.rows));
-    }
-    const int64_t width = w->isa->keys;
-    for (int64_t k = 0; k < count; k += width)
-        pack_panel(t.rows + k * t.stride, t.stride, count - k, w->p.dim, width, t.packed + k * w->p.dim);
+    if (w->isa->pairs) load_pairs(w, &t, (float *)(mine + w->p.rows));
+    else load_rows(w, &t, (float *)(mine + w->p.rows));
     return t;
 }
 
@@ -295,16 +393,16 @@ static const int32_t *keys_of_query(const walk *w, const tile *t, int64_t query)
 static void walk_tile(const walk *w, const tile *t, int64_t segment, int64_t first, int64_t count)
 {
     const tile_isa *isa = w->isa;
-    const float *queries = (const float *)scratch_at(w, w->p.queries) + first * w->p.dim;
+    const float *queries = (const float *)scratch_at(w, w->p.queries) + first * w->words;
     for (int64_t q = 0; q < count; q += isa->queries)
         for (int64_t k = 0; k < t->count; k += isa->keys)
-            isa->scores(queries + q * w->p.dim, t->packed + k * w->p.dim, w->p.dim, t->score + q * TILE_KEYS + k,
+            isa->scores(queries + q * w->words, t->packed + k * w->words, w->words, t->score + q * TILE_KEYS + k,
                         TILE_KEYS);
     for (int64_t q = 0; q < count; q++)
         isa->weigh(t->score + q * TILE_KEYS, t->count, keys_of_query(w, t, first + q), w->constant,
                    state_at(w, segment, first + q), acc_at(w, segment, first + q), w->gradient ? w->p.columns : 0);
     for (int64_t q = 0; w->gradient && q < count; q += 3)
-        isa->accumulate(t->score + q * TILE_KEYS, TILE_KEYS, t->rows, t->stride, t->count,
+        isa->accumulate(t->score + q * TILE_KEYS, TILE_KEYS, t->rows, t->stride, t->steps,
                         acc_at(w, segment, first + q), w->p.columns, w->p.columns);
 }
 
@@ -373,7 +471,8 @@ static void join_range(void *arg, int64_t begin, int64_t end)
 
 static bool accepts(const clvi_op_call *call)
 {
-    return call->in[0].dtype == CLV_F32 && call->in[1].dtype == CLV_F32 && call->in[2].dtype == CLV_F32;
+    const bool rows = call->in[2].dtype == CLV_F32 || call->in[2].dtype == CLV_BF16;
+    return call->in[0].dtype == CLV_F32 && call->in[1].dtype == CLV_F32 && rows;
 }
 
 static clv_status prepare(clvi_op_call *call)
@@ -387,10 +486,13 @@ static clv_status prepare(clvi_op_call *call)
 static clv_status run(const clvi_op_call *call)
 {
     const clvi_bank_nce_attr *attr = call->attr;
+    const bool bf16 = call->in[2].dtype == CLV_BF16;
     walk w = {
-        .call = call, .isa = tile_for_isa(), .p = plan_of(call), .inverse_t = (float)(1 / attr->temperature),
+        .call = call, .isa = tile_for_isa(bf16), .p = plan_of(call), .bf16 = bf16,
+        .inverse_t = (float)(1 / attr->temperature),
         .constant = attr->unit_rows && attr->temperature >= CONSTANT_FROM, .gradient = clvi_ref_output(call, 2) != NULL,
     };
+    w.words = w.isa->pairs ? (w.p.dim + 1) / 2 : w.p.dim;
     clvi_parallel_for(call->ctx, w.p.blocks * w.p.block / w.isa->queries, 4, pack_queries, &w);
     clvi_parallel_for(call->ctx, w.p.segments * w.p.blocks, 1, walk_range, &w);
     clvi_parallel_for(call->ctx, w.p.batch, 16, join_range, &w);

@@ -1,9 +1,9 @@
-/* bank_nce_tile.h: the two register-tiled products of bank_nce.c, compiled once for each instruction set. The includer
- * defines
+/* bank_nce_tile.h: the two register-tiled products of bank_nce.c, compiled once for each instruction set. Sums are
+ * floats; factors are words that FMA knows: floats, or pairs of bfloat16. The includer defines
  *   LANES       floats in a vector
  *   TILE_Q      queries of a score tile; with 3 vectors of keys it fills the registers
  *   TILE_D      vectors of an accumulator tile, with 3 queries
- *   FMA(a,b,c)  a b + c
+ *   FMA(a,b,c)  a b + c; for pairs, the sum of both products + c
  *   TARGET, TILE(name)
  * No include guard: that is the point. */
 

@@ -11,9 +11,12 @@
 #define CLVI_TARGET_AVX2 __attribute__((target("avx2,fma")))
 #define CLVI_TARGET_AVX512                                                                                             \
     __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#define CLVI_TARGET_AVX512_BF16                                                                                        \
+    __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,prefer-vector-width=512")))
 #else
 #define CLVI_TARGET_AVX2
 #define CLVI_TARGET_AVX512
+#define CLVI_TARGET_AVX512_BF16
 #endif
 
 #define CLVI_INLINE static inline __attribute__((always_inline))

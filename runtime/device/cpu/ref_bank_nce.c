@@ -3,9 +3,10 @@
  *   prob_pos_b = exp(-per_row_b)
  *   dq_b       = (sum_j p_j n_j + p_pos k_b - k_b) / t
  * A bank row does not count when valid[j] is 0 or when its id is the query's (negative ids equal nothing). A query for
- * which none counts has per_row 0, prob_pos 1, dq 0. */
+ * which none counts has per_row 0, prob_pos 1, dq 0. Rows of the bank may be bfloat16. */
 #ifndef REAL
 
+#include "core/bf16.h"
 #include "device/cpu/ref.h"
 #include <math.h>
 
@@ -47,8 +48,14 @@ static clv_status bank_nce(const clvi_op_call *call)
     return CLV_OK;
 }
 
+/* The shape rule has seen to the other types. */
+static bool bank_nce_accepts(const clvi_op_call *call)
+{
+    return call->in[0].dtype == CLV_F32 || call->in[0].dtype == CLV_F64;
+}
+
 const clvi_kernel clvi_kernel_ref_bank_nce = {
-    .op = "bank_nce", .name = "reference", .prepare = bank_nce_prepare, .run = bank_nce,
+    .op = "bank_nce", .name = "reference", .accepts = bank_nce_accepts, .prepare = bank_nce_prepare, .run = bank_nce,
 };
 
 #else
@@ -60,20 +67,35 @@ static double FN(logit)(const REAL *a, const REAL *b, int64_t n, double temperat
     return sum / temperature;
 }
 
+/* Entry i of the bank. */
+static double FN(entry)(const clvi_op_call *call, int64_t i)
+{
+    if (call->in[2].dtype == CLV_BF16) return (double)clvi_bf16_value(((const uint16_t *)call->in_data[2])[i]);
+    return (double)((const REAL *)call->in_data[2])[i];
+}
+
+/* <q, row j> / t. */
+static double FN(negative)(const clvi_op_call *call, const REAL *q, int64_t j)
+{
+    const int64_t dim = call->in[0].shape[1];
+    double sum = 0;
+    for (int64_t d = 0; d < dim; d++) sum += (double)q[d] * FN(entry)(call, j * dim + d);
+    return sum / ((const clvi_bank_nce_attr *)call->attr)->temperature;
+}
+
 static void FN(bank_nce_gradient)(const clvi_op_call *call, int64_t b, double lse)
 {
     const double t = ((const clvi_bank_nce_attr *)call->attr)->temperature;
     const int64_t dim = call->in[0].shape[1], rows = call->in[2].shape[0];
     const REAL *q = (const REAL *)call->in_data[0] + b * dim, *k = (const REAL *)call->in_data[1] + b * dim;
-    const REAL *bank = call->in_data[2];
     const bank_query view = query_at(call, b);
     double *sum = (double *)call->scratch + b * dim;
     const double p_pos = exp(FN(logit)(q, k, dim, t) - lse);
     for (int64_t d = 0; d < dim; d++) sum[d] = (p_pos - 1) * k[d];
     for (int64_t j = 0; j < rows; j++) {
         if (!counts(&view, j)) continue;
-        const double p = exp(FN(logit)(q, bank + j * dim, dim, t) - lse);
-        for (int64_t d = 0; d < dim; d++) sum[d] += p * bank[j * dim + d];
+        const double p = exp(FN(negative)(call, q, j) - lse);
+        for (int64_t d = 0; d < dim; d++) sum[d] += p * FN(entry)(call, j * dim + d);
     }
     for (int64_t d = 0; d < dim; d++) ((REAL *)call->out_data[2])[b * dim + d] = (REAL)(sum[d] / t);
 }
@@ -83,7 +105,6 @@ static void FN(bank_nce_range)(void *arg, int64_t begin, int64_t end)
     const clvi_op_call *call = arg;
     const double t = ((const clvi_bank_nce_attr *)call->attr)->temperature;
     const int64_t dim = call->in[0].shape[1], rows = call->in[2].shape[0];
-    const REAL *bank = call->in_data[2];
     REAL *per_row = call->out_data[0], *prob_pos = clvi_ref_output(call, 1);
     for (int64_t b = begin; b < end; b++) {
         const REAL *q = (const REAL *)call->in_data[0] + b * dim, *k = (const REAL *)call->in_data[1] + b * dim;
@@ -91,10 +112,10 @@ static void FN(bank_nce_range)(void *arg, int64_t begin, int64_t end)
         const double positive = FN(logit)(q, k, dim, t);
         double max = positive, sum = 0;
         for (int64_t j = 0; j < rows; j++)
-            if (counts(&view, j)) max = fmax(max, FN(logit)(q, bank + j * dim, dim, t));
+            if (counts(&view, j)) max = fmax(max, FN(negative)(call, q, j));
         sum = exp(positive - max);
         for (int64_t j = 0; j < rows; j++)
-            if (counts(&view, j)) sum += exp(FN(logit)(q, bank + j * dim, dim, t) - max);
+            if (counts(&view, j)) sum += exp(FN(negative)(call, q, j) - max);
         const double loss = max - positive + log(sum);
         per_row[b] = (REAL)loss;
         if (prob_pos) prob_pos[b] = (REAL)exp(-loss);
