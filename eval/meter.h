@@ -22,6 +22,7 @@ clv_status clvi_health_meter_look(clvi_health_meter *m, const clv_view *features
 typedef struct clvi_score_meter {
     clvi_gemm_tile tile;
     float         *highest;      /* [queries] */
+    float         *wide;         /* rows of a bank of bfloat16 */
 } clvi_score_meter;
 
 clv_status clvi_score_meter_create(clv_context *ctx, int64_t queries, int64_t dim, clvi_score_meter *out) CLV_NODISCARD;

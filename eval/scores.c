@@ -27,14 +27,21 @@ static void finish(const moments *m, double *mean, double *variance)
     *variance = m->count > 0 ? fmax(m->squares / m->count - *mean * *mean, 0.0) : 0.0;
 }
 
+/* wide: room for TILE_BANK rows, for a bank of bfloat16. */
 static clv_status walk_bank(clvi_gemm_tile *tile, const clv_view *query, const clv_view *bank, const uint8_t *valid,
-                            moments *negative, float *highest)
+                            float *wide, moments *negative, float *highest)
 {
     const int64_t n = query->shape[0], dim = query->shape[1];
     for (int64_t first = 0; first < bank->shape[0]; first += TILE_BANK) {
         const int64_t m = CLVI_MIN(TILE_BANK, bank->shape[0] - first);
-        const float *scores = NULL;
-        CLV_TRY(clvi_gemm_tile_run(tile, query->data, n, (const float *)bank->data + first * dim, m, &scores));
+        const float *scores = NULL, *rows = (const float *)bank->data + first * dim;
+        if (bank->dtype == CLV_BF16) {
+            const clv_view half = clv_view_2d((uint16_t *)bank->data + first * dim, CLV_BF16, m, dim);
+            const clv_view full = clv_view_2d(wide, CLV_F32, m, dim);
+            CLV_TRY(clv_view_copy(&full, &half));
+            rows = wide;
+        }
+        CLV_TRY(clvi_gemm_tile_run(tile, query->data, n, rows, m, &scores));
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < m; j++) {
                 if (valid && !valid[first + j]) continue;
@@ -51,15 +58,19 @@ clv_status clvi_score_meter_create(clv_context *ctx, int64_t queries, int64_t di
     *out = (clvi_score_meter){ .highest = NULL };
     CLV_TRY(clvi_gemm_tile_create(ctx, queries, TILE_BANK, dim, &out->tile));
     out->highest = clvi_calloc(ctx, (size_t)queries, sizeof *out->highest);
-    if (out->highest) return CLV_OK;
+    out->wide = clvi_calloc(ctx, TILE_BANK * (size_t)dim, sizeof *out->wide);
+    if (out->highest && out->wide) return CLV_OK;
     clvi_score_meter_destroy(out);
     return CLV_ERR_NOMEM;
 }
 
 void clvi_score_meter_destroy(clvi_score_meter *m)
 {
-    if (m->tile.ctx) clvi_free(m->tile.ctx, m->highest);
-    m->highest = NULL;
+    if (m->tile.ctx) {
+        clvi_free(m->tile.ctx, m->highest);
+        clvi_free(m->tile.ctx, m->wide);
+    }
+    m->highest = m->wide = NULL;
     clvi_gemm_tile_destroy(&m->tile);
 }
 
@@ -71,7 +82,7 @@ clv_status clvi_score_meter_look(clvi_score_meter *m, const clv_view *query, con
     *out = (clv_scores){ 0 };
     moments positive = { .histogram = out->positive_histogram }, negative = { .histogram = out->negative_histogram };
     for (int64_t i = 0; i < n; i++) m->highest[i] = -INFINITY;
-    CLV_TRY(walk_bank(&m->tile, query, bank, valid, &negative, m->highest));
+    CLV_TRY(walk_bank(&m->tile, query, bank, valid, m->wide, &negative, m->highest));
     for (int64_t i = 0; i < n; i++) {
         const float *q = (const float *)query->data + i * dim, *k = (const float *)key->data + i * dim;
         double score = 0.0;
@@ -91,9 +102,11 @@ clv_status clv_scores_measure(clv_context *ctx, const clv_view *query, const clv
     CLV_CHECK(ctx && query && key && bank && out, CLV_ERR_INVALID, "clv_scores_measure: an argument is NULL");
     const clv_view *const views[3] = { query, key, bank };
     for (int i = 0; i < 3; i++)
-        CLV_CHECK(views[i]->ndim == 2 && views[i]->dtype == CLV_F32 && clv_view_is_dense(views[i])
+        CLV_CHECK(views[i]->ndim == 2 && (views[i]->dtype == CLV_F32 || (i == 2 && views[i]->dtype == CLV_BF16))
+                      && clv_view_is_dense(views[i])
                       && views[i]->shape[1] == query->shape[1] && (i != 1 || key->shape[0] == query->shape[0]),
-                  CLV_ERR_SHAPE, "clv_scores_measure: query, key [n,D] and bank [K,D] must be dense float32");
+                  CLV_ERR_SHAPE, "clv_scores_measure: query, key [n,D] and bank [K,D] must be dense float32 "
+                  "(the bank also bfloat16)");
     *out = (clv_scores){ 0 };
     if (query->shape[0] == 0 || query->shape[1] == 0) return CLV_OK;
     clvi_score_meter meter;

@@ -10,6 +10,7 @@ typedef struct signature {
     clv_dtype dtype;                                /* of the computation */
     bool      reference;
     bool      given[CLVI_LOSS_MAX_IN], staged[CLVI_LOSS_MAX_IN], grad[CLVI_LOSS_MAX_IN], out[CLVI_LOSS_MAX_OUT];
+    clv_dtype type[CLVI_LOSS_MAX_IN];               /* of the graph's input */
     int       ndim[CLVI_LOSS_MAX_IN];
     int64_t   shape[CLVI_LOSS_MAX_IN][CLV_MAX_DIMS];
 } signature;
@@ -18,7 +19,7 @@ typedef struct plan {
     signature  sig;
     clv_graph *graph;
     clv_node   in[CLVI_LOSS_MAX_IN], grad[CLVI_LOSS_MAX_IN], out[CLVI_LOSS_MAX_OUT], value;
-    clv_view   stage[CLVI_LOSS_MAX_IN];             /* dense, of the graph's type; data NULL until memory is needed */
+    clv_view   stage[CLVI_LOSS_MAX_IN];             /* dense, of sig.type; data NULL until memory is needed */
 } plan;
 
 struct clv_loss {
@@ -143,8 +144,10 @@ static clv_status check_call(const clv_loss *loss, const call *c, bool needs_dat
     return CLV_OK;
 }
 
-static clv_dtype graph_dtype(const clvi_loss_port *port, clv_dtype real)
+/* What a view becomes in a graph that computes in `real`. */
+static clv_dtype graph_dtype(const clvi_loss_port *port, const clv_view *view, clv_dtype real)
 {
+    if (clvi_loss_port_is_stored(port) && view->dtype == CLV_BF16) return CLV_BF16;
     return clvi_loss_port_is_float(port) ? real : clvi_loss_port_dtype(port);
 }
 
@@ -159,9 +162,10 @@ static void sign(const clv_loss *loss, const call *c, signature *sig)
         sig->given[i] = c->in[i] != NULL;
         sig->grad[i] = c->grad[i] != NULL;
         if (!c->in[i]) continue;
+        sig->type[i] = graph_dtype(&loss->variant->in[i], c->in[i], sig->dtype);
         /* A view without elements may have no address; a graph wants one. */
         sig->staged[i] = !clv_view_is_dense(c->in[i]) || clv_view_count(c->in[i]) == 0 ||
-                         c->in[i]->dtype != graph_dtype(&loss->variant->in[i], sig->dtype);
+                         c->in[i]->dtype != sig->type[i];
         sig->ndim[i] = c->in[i]->ndim;
         memcpy(sig->shape[i], c->in[i]->shape, (size_t)c->in[i]->ndim * sizeof(int64_t));
     }
@@ -182,8 +186,7 @@ static clv_status plan_graph(const clv_loss *loss, plan *p)
     bool differentiate = false;
     for (int i = 0; i < CLVI_LOSS_MAX_IN; i++) {
         const clvi_loss_port *port = &loss->variant->in[i];
-        p->in[i] = sig->given[i] ? clv_input(g, port->name, graph_dtype(port, sig->dtype), sig->ndim[i], sig->shape[i])
-                                 : CLV_NONE;
+        p->in[i] = sig->given[i] ? clv_input(g, port->name, sig->type[i], sig->ndim[i], sig->shape[i]) : CLV_NONE;
         differentiate = differentiate || sig->grad[i];
     }
     for (int i = 0; i < CLVI_LOSS_MAX_OUT; i++) p->out[i] = CLV_NONE;
@@ -209,8 +212,7 @@ static clv_status plan_create(const clv_loss *loss, const signature *sig, plan *
     if (st == CLV_OK) st = plan_graph(loss, p);
     for (int i = 0; i < CLVI_LOSS_MAX_IN; i++)
         if (sig->staged[i])
-            p->stage[i] = clv_view_dense(NULL, graph_dtype(&loss->variant->in[i], sig->dtype), sig->ndim[i],
-                                         sig->shape[i]);
+            p->stage[i] = clv_view_dense(NULL, sig->type[i], sig->ndim[i], sig->shape[i]);
     if (st != CLV_OK) {
         plan_destroy(loss->ctx, p);
         return st;

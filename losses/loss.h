@@ -14,13 +14,14 @@
 #define CLVI_LOSS_MAX_OUT    16
 #define CLVI_LOSS_MAX_PARAMS 512   /* bytes of a params struct */
 
-/* What an input or output is; CLVI_PORT_OPTIONAL may be or'ed to it. */
+/* What an input or output is; the flags below may be or'ed to it. */
 enum {
     CLVI_PORT_GRAD,            /* float; the loss is differentiable in it */
     CLVI_PORT_FLOAT,           /* float; a constant */
     CLVI_PORT_MASK,            /* u8 */
     CLVI_PORT_INDEX,           /* i64: labels, ids */
-    CLVI_PORT_OPTIONAL = 16
+    CLVI_PORT_OPTIONAL = 16,
+    CLVI_PORT_STORED = 32      /* a CLVI_PORT_FLOAT that may be bfloat16 in the graph, as banks store rows */
 };
 
 typedef struct clvi_loss_port {
@@ -64,6 +65,7 @@ int clvi_loss_port_count(const clvi_loss_port *ports, int max);
 int clvi_loss_port_find(const clvi_loss_port *ports, int max, const char *name);
 clv_dtype clvi_loss_port_dtype(const clvi_loss_port *port);
 bool clvi_loss_port_is_float(const clvi_loss_port *port);
+bool clvi_loss_port_is_stored(const clvi_loss_port *port);
 bool clvi_loss_port_is_optional(const clvi_loss_port *port);
 bool clvi_loss_port_has_grad(const clvi_loss_port *port);
 

@@ -25,7 +25,8 @@ static const clvi_option moco_queue_options[] = {
 static clv_node all_logits(clv_graph *g, clv_node q, clv_node k, const clv_node *in, double t)
 {
     const clv_node positive = clv_reshape(g, clv_row_dot(g, q, k), 2, (int64_t[]) { clvi_node_length(g, q, 0), 1 });
-    clv_node negative = clv_matmul(g, q, false, in[2], true);
+    const clv_node queue = clv_node_dtype(g, in[2]) == CLV_BF16 ? clv_widen(g, in[2]) : in[2];
+    clv_node negative = clv_matmul(g, q, false, queue, true);
     if (!clvi_node_none(in[3])) negative = clv_mask(g, negative, in[3]);
     if (!clvi_node_none(in[4])) negative = clv_mask(g, negative, clv_ids_differ(g, in[4], in[5]));
     return clv_scale(g, clv_concat(g, (clv_node[]) { positive, negative }, 2, 1), 1 / t, 0);
@@ -49,7 +50,7 @@ static clv_node moco_queue(clv_graph *g, const clv_node *in, const void *params,
 static const clvi_loss_variant moco_queue_variants[] = {
     { .in  = { { "query", "B,D", CLVI_PORT_GRAD, "features of the query encoder" },
                { "key", "B,D", CLVI_PORT_FLOAT, "features of the key encoder; row i is the positive of query i" },
-               { "queue", "K,D", CLVI_PORT_FLOAT, "keys of earlier batches" },
+               { "queue", "K,D", CLVI_PORT_FLOAT | CLVI_PORT_STORED, "keys of earlier batches" },
                { "queue_valid", "K", CLVI_PORT_MASK | CLVI_PORT_OPTIONAL, "1: the row counts; 0: left out" },
                { "ids", "B", CLVI_PORT_INDEX | CLVI_PORT_OPTIONAL, "sample of each query; < 0: none" },
                { "queue_ids", "K", CLVI_PORT_INDEX | CLVI_PORT_OPTIONAL,

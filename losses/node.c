@@ -56,7 +56,9 @@ static clv_status take_inputs(const clv_graph *g, const clvi_loss_class *cls, co
         const int ndim = clv_node_shape(g, in[i], shape);
         CLV_CHECK(ndim >= 0, CLV_ERR_INVALID, "%s: input '%s' is not a value of this graph", cls->name, port->name);
         const clv_dtype dtype = clv_node_dtype(g, in[i]), want = clvi_loss_port_dtype(port);
-        const bool right = clvi_loss_port_is_float(port) ? dtype == CLV_F32 || dtype == CLV_F64 : dtype == want;
+        const bool stored = clvi_loss_port_is_stored(port) && dtype == CLV_BF16;
+        const bool right = clvi_loss_port_is_float(port) ? dtype == CLV_F32 || dtype == CLV_F64 || stored
+                                                         : dtype == want;
         CLV_CHECK(right, CLV_ERR_SHAPE, "%s: input '%s' must be %s, is %s", cls->name, port->name,
                   clvi_loss_port_is_float(port) ? "floating point" : clv_dtype_name(want), clv_dtype_name(dtype));
         CLV_TRY(clvi_loss_shape_match(cls, port, "", ndim, shape, &letters));

@@ -2,6 +2,8 @@
 #include "losses/loss.h"
 #include "core/checked.h"
 
+#define PORT_FLAGS (CLVI_PORT_OPTIONAL | CLVI_PORT_STORED)
+
 static const clvi_loss_class *const classes[] = {
 #define CLV_LOSS(name) &clvi_loss_##name,
 #include "losses/registry.def"
@@ -102,7 +104,7 @@ int clvi_loss_port_find(const clvi_loss_port *ports, int max, const char *name)
 
 clv_dtype clvi_loss_port_dtype(const clvi_loss_port *port)
 {
-    const int kind = port->kind & ~CLVI_PORT_OPTIONAL;
+    const int kind = port->kind & ~PORT_FLAGS;
     return kind == CLVI_PORT_MASK ? CLV_U8 : kind == CLVI_PORT_INDEX ? CLV_I64 : CLV_F32;
 }
 
@@ -116,7 +118,12 @@ bool clvi_loss_port_is_optional(const clvi_loss_port *port)
     return port->kind & CLVI_PORT_OPTIONAL;
 }
 
+bool clvi_loss_port_is_stored(const clvi_loss_port *port)
+{
+    return port->kind & CLVI_PORT_STORED;
+}
+
 bool clvi_loss_port_has_grad(const clvi_loss_port *port)
 {
-    return (port->kind & ~CLVI_PORT_OPTIONAL) == CLVI_PORT_GRAD;
+    return (port->kind & ~PORT_FLAGS) == CLVI_PORT_GRAD;
 }

@@ -1,4 +1,4 @@
-/* bank.c: memory banks: registry, storage, views, statistics and exact search. */
+/* bank.c: memory banks: registry, storage, pushing, views. */
 #include "memorybank/bank.h"
 #include "core/checked.h"
 #include "core/parallel.h"
@@ -68,7 +68,6 @@ static clv_status alloc_rows(clv_bank *bank)
     bank->capacity = p->capacity;
     bank->dim = p->dim;
     bank->dtype = (clv_dtype)p->dtype;
-    bank->cursors = bank->cls->cursors(p);
     const size_t K = (size_t)p->capacity;
     const bool fits = clvi_mul_size(K, (size_t)p->dim, &bank->rows_size) &&
                       clvi_mul_size(bank->rows_size, clv_dtype_size(bank->dtype), &bank->rows_size) &&
@@ -80,8 +79,8 @@ static clv_status alloc_rows(clv_bank *bank)
     bank->ids = clvi_calloc(bank->ctx, K, sizeof *bank->ids);
     bank->labels = clvi_calloc(bank->ctx, K, sizeof *bank->labels);
     bank->born = clvi_calloc(bank->ctx, K, sizeof *bank->born);
-    bank->cursor = clvi_calloc(bank->ctx, (size_t)bank->cursors, sizeof *bank->cursor);
-    const bool all = bank->rows && bank->valid && bank->ids && bank->labels && bank->born && bank->cursor;
+    bank->row = clvi_calloc(bank->ctx, (size_t)p->dim, sizeof *bank->row);
+    const bool all = bank->rows && bank->valid && bank->ids && bank->labels && bank->born && bank->row;
     return all ? CLV_OK : CLV_ERR_NOMEM;
 }
 
@@ -115,7 +114,7 @@ void clv_bank_destroy(clv_bank *bank)
     clvi_free(bank->ctx, bank->ids);
     clvi_free(bank->ctx, bank->labels);
     clvi_free(bank->ctx, bank->born);
-    clvi_free(bank->ctx, bank->cursor);
+    clvi_free(bank->ctx, bank->row);
     clvi_free(bank->ctx, bank->params);
     clvi_free(bank->ctx, bank);
 }
@@ -135,11 +134,7 @@ static void random_rows(void *arg, int64_t begin, int64_t end)
         }
         const double scale = sum > 0 ? 1 / sqrt(sum) : 0;
         rng = clvi_rng_make((uint64_t)p->seed, CLVI_RNG_BANK, 0, (uint64_t)i, 0);   /* the same numbers again */
-        for (int64_t j = 0; j < D; j++) {
-            const double x = clvi_rng_normal(&rng) * scale;
-            if (bank->dtype == CLV_F32) ((float *)bank->rows)[i * D + j] = (float)x;
-            else ((double *)bank->rows)[i * D + j] = x;
-        }
+        for (int64_t j = 0; j < D; j++) clvi_bank_set_value(bank, i * D + j, clvi_rng_normal(&rng) * scale);
     }
 }
 
@@ -166,35 +161,12 @@ clv_status clv_bank_create(clv_context *ctx, const char *kind, const clv_option 
 
 /* ---- pushing ---- */
 
-/* Rows [first, first + count) of a 2-d view. */
-static clv_view view_rows(const clv_view *view, int64_t first, int64_t count)
-{
-    clv_view part = *view;
-    part.data = (char *)view->data + first * view->stride[0] * (int64_t)clv_dtype_size(view->dtype);
-    part.shape[0] = count;
-    return part;
-}
-
-void clvi_bank_put(clv_bank *bank, int64_t slot, const clv_view *rows, int64_t first, int64_t count, const int64_t *ids,
-                   const int64_t *labels)
-{
-    const clv_view all = clv_bank_rows(bank), dst = view_rows(&all, slot, count), src = view_rows(rows, first, count);
-    const clv_status st = clv_view_copy(&dst, &src);   /* cannot fail: clv_bank_push has checked shapes and types */
-    (void)st;
-    for (int64_t i = 0; i < count; i++) {
-        bank->valid[slot + i] = 1;
-        bank->ids[slot + i] = ids ? ids[first + i] : -1;
-        bank->labels[slot + i] = labels ? labels[first + i] : -1;
-        bank->born[slot + i] = bank->pushes;
-    }
-}
-
 static bool is_float(clv_dtype dtype)
 {
     return dtype == CLV_F32 || dtype == CLV_F64 || dtype == CLV_BF16;
 }
 
-static clv_status check_rows(const clv_bank *bank, const char *call, const clv_view *rows)
+clv_status clvi_bank_check_rows(const clv_bank *bank, const char *call, const clv_view *rows)
 {
     CLV_CHECK(rows->ndim == 2 && is_float(rows->dtype) && clv_view_count(rows) >= 0 && rows->shape[1] == bank->dim,
               CLV_ERR_SHAPE, "%s: expected floats [*,%" PRId64 "], got %s with %d dimensions, the last %" PRId64, call,
@@ -203,6 +175,20 @@ static clv_status check_rows(const clv_bank *bank, const char *call, const clv_v
     CLV_CHECK(rows->device == 0, CLV_ERR_UNSUPPORTED, "%s: rows must be in host memory, not on device %d", call,
               (int)rows->device);
     CLV_CHECK(rows->data || rows->shape[0] == 0, CLV_ERR_INVALID, "%s: rows are NULL", call);
+    return CLV_OK;
+}
+
+/* What is not finite would spoil a loss, and stay in the mean of a slot that moves. */
+static clv_status check_values(clv_bank *bank, const clvi_bank_batch *batch)
+{
+    const double limit = clvi_bank_limit(bank);
+    for (int64_t i = 0; i < batch->count; i++) {
+        const double *row = clvi_bank_take(bank, batch->rows, i);
+        for (int64_t d = 0; d < bank->dim; d++)
+            CLV_CHECK(fabs(row[d]) <= limit, CLV_ERR_NUMERIC,
+                      "clv_bank_push: row %" PRId64 " has the value %g; expected a finite %s", i, row[d],
+                      clv_dtype_name(bank->dtype));
+    }
     return CLV_OK;
 }
 
@@ -217,13 +203,16 @@ static clv_status check_marks(const char *what, const int64_t *marks, int64_t co
 clv_status clv_bank_push(clv_bank *bank, const clv_view *rows, const int64_t *ids, const int64_t *labels)
 {
     CLV_CHECK(bank && rows, CLV_ERR_INVALID, "clv_bank_push: bank and rows must not be NULL");
-    CLV_TRY(check_rows(bank, "clv_bank_push", rows));
-    const int64_t count = rows->shape[0];
-    CLV_TRY(check_marks("id", ids, count));
-    CLV_TRY(check_marks("label", labels, count));
-    if (bank->cls->check) CLV_TRY(bank->cls->check(bank, count, ids, labels));
+    CLV_TRY(clvi_bank_check_rows(bank, "clv_bank_push", rows));
+    const clvi_bank_batch batch = { rows, rows->shape[0], ids, labels };
+    CLV_TRY(check_marks("id", ids, batch.count));
+    CLV_TRY(check_marks("label", labels, batch.count));
+    if (bank->cls->check) CLV_TRY(bank->cls->check(bank, &batch));
+    CLV_TRY(check_values(bank, &batch));
     bank->pushes++;
-    bank->cls->push(bank, rows, ids, labels);
+    bank->replaced = 0;
+    bank->cosines = 0;
+    bank->cls->push(bank, &batch);
     return CLV_OK;
 }
 
@@ -271,134 +260,10 @@ int64_t clv_bank_dim(const clv_bank *bank)
 
 int64_t clv_bank_pointer(const clv_bank *bank)
 {
-    return bank->cursor[0];
+    return bank->cursor;
 }
 
 int64_t clv_bank_pushes(const clv_bank *bank)
 {
     return bank->pushes;
-}
-
-/* ---- statistics and search ---- */
-
-static inline double element(const clv_bank *bank, int64_t i)
-{
-    return bank->dtype == CLV_F32 ? (double)((const float *)bank->rows)[i] : ((const double *)bank->rows)[i];
-}
-
-static double square_sum(const double *x, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
-    return sum;
-}
-
-clv_status clv_bank_stats(const clv_bank *bank, clv_bank_statistics *out)
-{
-    CLV_CHECK(bank && out, CLV_ERR_INVALID, "clv_bank_stats: an argument is NULL");
-    clv_bank_statistics s = { .norm_min = INFINITY };
-    double *mean = clvi_calloc(bank->ctx, (size_t)bank->dim, sizeof *mean);
-    if (!mean) return CLV_ERR_NOMEM;
-    for (int64_t i = 0; i < bank->capacity; i++) {
-        if (!bank->valid[i]) continue;
-        double sum = 0;
-        for (int64_t j = 0; j < bank->dim; j++) {
-            const double x = element(bank, i * bank->dim + j);
-            sum += x * x;
-            mean[j] += x;
-        }
-        const double norm = sqrt(sum), age = (double)(bank->pushes - bank->born[i]);
-        s.valid++;
-        s.age_mean += age;
-        s.age_max = fmax(s.age_max, age);
-        s.norm_mean += norm;
-        s.norm_min = fmin(s.norm_min, norm);
-        s.norm_max = fmax(s.norm_max, norm);
-    }
-    if (s.valid) {
-        const double n = (double)s.valid;
-        s.age_mean /= n;
-        s.norm_mean /= n;
-        s.mean_norm = sqrt(square_sum(mean, bank->dim)) / n;
-    } else {
-        s.norm_min = 0;
-    }
-    s.fill = (double)s.valid / (double)bank->capacity;
-    clvi_free(bank->ctx, mean);
-    *out = s;
-    return CLV_OK;
-}
-
-typedef struct search_job {
-    const clv_bank *bank;
-    const double   *queries;   /* [B,D] */
-    int64_t         k;
-    int64_t        *index;     /* [B,k] */
-    double         *score;
-} search_job;
-
-/* Puts slot j into the list of the best, behind all that are at least as good. */
-static int64_t offer(int64_t *index, double *score, int64_t found, int64_t k, int64_t j, double s)
-{
-    if (found == k && !(s > score[k - 1])) return found;
-    int64_t at = found < k ? found : k - 1;
-    for (; at > 0 && s > score[at - 1]; at--) {
-        index[at] = index[at - 1];
-        score[at] = score[at - 1];
-    }
-    index[at] = j;
-    score[at] = s;
-    return found < k ? found + 1 : k;
-}
-
-static void search_range(void *arg, int64_t begin, int64_t end)
-{
-    const search_job *job = arg;
-    const clv_bank *bank = job->bank;
-    const int64_t D = bank->dim, k = job->k;
-    for (int64_t b = begin; b < end; b++) {
-        const double *q = job->queries + b * D;
-        int64_t *index = job->index + b * k, found = 0;
-        double *score = job->score + b * k;
-        for (int64_t j = 0; j < bank->capacity; j++) {
-            double s = 0;
-            if (!bank->valid[j]) continue;
-            for (int64_t d = 0; d < D; d++) s += q[d] * element(bank, j * D + d);
-            found = offer(index, score, found, k, j, s);
-        }
-        for (; found < k; found++) {
-            index[found] = -1;
-            score[found] = 0;
-        }
-    }
-}
-
-clv_status clv_bank_search(const clv_bank *bank, const clv_view *queries, int64_t k, int64_t *index, double *score)
-{
-    CLV_CHECK(bank && queries, CLV_ERR_INVALID, "clv_bank_search: bank and queries must not be NULL");
-    CLV_TRY(check_rows(bank, "clv_bank_search", queries));
-    CLV_CHECK(k >= 1 && k <= bank->capacity, CLV_ERR_INVALID,
-              "clv_bank_search: k is %" PRId64 "; expected 1 to %" PRId64 " (the capacity)", k, bank->capacity);
-    clv_status st = CLV_OK;
-    const int64_t B = queries->shape[0];
-    size_t cells = 0;
-    double *q = NULL, *own_score = NULL;
-    int64_t *own_index = NULL;
-    CLV_CHECK(clvi_mul_size((size_t)B, (size_t)k, &cells), CLV_ERR_NOMEM, "clv_bank_search: B k overflows");
-    q = clvi_calloc(bank->ctx, (size_t)B * (size_t)bank->dim, sizeof *q);
-    own_index = index ? NULL : clvi_calloc(bank->ctx, cells, sizeof *own_index);
-    own_score = score ? NULL : clvi_calloc(bank->ctx, cells, sizeof *own_score);
-    st = q && (index || own_index) && (score || own_score) ? CLV_OK : CLV_ERR_NOMEM;
-    if (st == CLV_OK) {
-        const clv_view dense = clv_view_2d(q, CLV_F64, B, bank->dim);
-        st = clv_view_copy(&dense, queries);
-    }
-    if (st == CLV_OK) {
-        search_job job = { bank, q, k, index ? index : own_index, score ? score : own_score };
-        clvi_parallel_for(bank->ctx, B, 1, search_range, &job);
-    }
-    clvi_free(bank->ctx, q);
-    clvi_free(bank->ctx, own_index);
-    clvi_free(bank->ctx, own_score);
-    return st;
 }

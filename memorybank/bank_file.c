@@ -2,7 +2,7 @@
  * for them, and contents are checked before the bank changes.
  *
  * group: attributes format = "cleave-bank-1", kind, every option by name (text), pushes; data sets rows [K,D], valid
- * [K] u8, ids, labels, born [K] i64, cursor [.] i64. */
+ * [K] u8, ids, labels, born [K] i64, cursor [1] i64. */
 #include "memorybank/bank.h"
 #include <math.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@ static void list_parts(const clv_bank *bank, part parts[PARTS])
     parts[2] = (part) { "ids", clv_bank_ids(bank) };
     parts[3] = (part) { "labels", clv_bank_labels(bank) };
     parts[4] = (part) { "born", clv_bank_born(bank) };
-    parts[5] = (part) { "cursor", clv_view_1d(bank->cursor, CLV_I64, bank->cursors) };
+    parts[5] = (part) { "cursor", clv_view_1d((void *)&bank->cursor, CLV_I64, 1) };
 }
 
 static clv_status join(char *path, size_t size, const char *group, const char *name)
@@ -132,10 +132,10 @@ static clv_status check_contents(const clv_bank *bank, const char *group)
     CLV_TRY(check_range(group, "ids", bank->ids, K, -1, INT64_MAX));
     CLV_TRY(check_range(group, "labels", bank->labels, K, -1, INT64_MAX));
     CLV_TRY(check_range(group, "born", bank->born, K, 0, bank->pushes));
-    CLV_TRY(check_range(group, "cursor", bank->cursor, bank->cursors, 0, K - 1));
+    CLV_TRY(check_range(group, "cursor", &bank->cursor, 1, 0, K - 1));
     for (int64_t i = 0; i < n; i++)
-        CLV_CHECK(isfinite(bank->dtype == CLV_F32 ? (double)((float *)bank->rows)[i] : ((double *)bank->rows)[i]),
-                  CLV_ERR_FORMAT, "%s/rows: row %" PRId64 " is not finite", group, i / bank->dim);
+        CLV_CHECK(isfinite(clvi_bank_value(bank, i)), CLV_ERR_FORMAT, "%s/rows: row %" PRId64 " is not finite", group,
+                  i / bank->dim);
     return CLV_OK;
 }
 
@@ -193,17 +193,18 @@ typedef struct described {
     char                  *text[MAX_OPTIONS];
 } described;
 
-static clv_status describe(clv_context *ctx, clvi_h5 *h5, described *out)
+static clv_status describe(clv_context *ctx, clvi_h5 *h5, const char *group, described *out)
 {
     char *kind = NULL;
-    CLV_TRY(check_text(ctx, h5, OWN_GROUP, "format", FORMAT));
-    CLV_TRY(clvi_h5_attr_text(h5, OWN_GROUP, "kind", &kind));
+    CLV_TRY(check_text(ctx, h5, group, "format", FORMAT));
+    CLV_TRY(clvi_h5_attr_text(h5, group, "kind", &kind));
     out->cls = clvi_bank_class_find(kind);
-    const clv_status st = out->cls ? CLV_OK : clvi_fail(CLV_ERR_FORMAT, "bank: this library has no kind '%.32s'", kind);
+    clv_status st = CLV_OK;
+    if (!out->cls) st = clvi_fail(CLV_ERR_FORMAT, "%s: this library has no kind '%.32s'", group, kind);
     clvi_free(ctx, kind);
     CLV_TRY(st);
     for (const clvi_option *o = out->cls->options; o->info.name && out->n < MAX_OPTIONS; o++) {
-        CLV_TRY(clvi_h5_attr_text(h5, OWN_GROUP, o->info.name, &out->text[out->n]));
+        CLV_TRY(clvi_h5_attr_text(h5, group, o->info.name, &out->text[out->n]));
         out->options[out->n] = (clv_option) { o->info.name, out->text[out->n] };
         out->n++;
     }
@@ -211,28 +212,49 @@ static clv_status describe(clv_context *ctx, clvi_h5 *h5, described *out)
 }
 
 /* The rows must be in the file, whose reader bounds them by its size: a small file cannot ask for much memory. */
-static clv_status check_size(clvi_h5 *h5, const described *d)
+static clv_status check_size(clvi_h5 *h5, const char *group, const described *d)
 {
     _Alignas(16) char buffer[1024];
+    char rows[256];
     clvi_h5_info info;
     CLV_CHECK(d->cls->params_size <= sizeof buffer, CLV_ERR_INTERNAL, "bank: options of '%s' are too large",
               d->cls->name);
-    CLV_TRY(clvi_options_parse(d->cls->options, buffer, OWN_GROUP, d->options, d->n));
+    CLV_TRY(clvi_options_parse(d->cls->options, buffer, group, d->options, d->n));
     const clvi_bank_params *p = (const clvi_bank_params *)(const void *)buffer;
-    CLV_TRY(clvi_h5_stat(h5, OWN_GROUP "/rows", &info));
+    CLV_TRY(join(rows, sizeof rows, group, "rows"));
+    CLV_TRY(clvi_h5_stat(h5, rows, &info));
     CLV_CHECK(info.ndim == 2 && info.shape[0] == p->capacity && info.shape[1] == p->dim, CLV_ERR_FORMAT,
-              OWN_GROUP "/rows: expected [%" PRId64 ",%" PRId64 "] as the options say, got %d dimensions, the first %"
-              PRId64, p->capacity, p->dim, info.ndim, info.ndim ? info.shape[0] : 0);
+              "%s: expected [%" PRId64 ",%" PRId64 "] as the options say, got %d dimensions, the first %" PRId64, rows,
+              p->capacity, p->dim, info.ndim, info.ndim ? info.shape[0] : 0);
     return CLV_OK;
 }
 
-static clv_status load(clv_context *ctx, clvi_h5 *h5, described *d, clv_bank **bank)
+static clv_status load(clv_context *ctx, clvi_h5 *h5, const char *group, described *d, clv_bank **bank)
 {
-    CLV_TRY(describe(ctx, h5, d));
-    CLV_TRY(check_size(h5, d));
+    CLV_TRY(describe(ctx, h5, group, d));
+    CLV_TRY(check_size(h5, group, d));
     CLV_TRY(clvi_bank_alloc(ctx, d->cls, d->options, d->n, bank));
-    CLV_TRY(check_like(*bank, h5, OWN_GROUP));
-    return read_contents(*bank, h5, OWN_GROUP);
+    CLV_TRY(check_like(*bank, h5, group));
+    return read_contents(*bank, h5, group);
+}
+
+clv_status clvi_bank_load(clv_context *ctx, clvi_h5 *h5, const char *group, clv_bank **out)
+{
+    clv_bank *bank = NULL;
+    described d = { 0 };
+    *out = NULL;
+    const clv_status st = load(ctx, h5, group, &d, &bank);
+    for (int i = 0; i < d.n; i++) clvi_free(ctx, d.text[i]);
+    if (st != CLV_OK) clv_bank_destroy(bank);
+    else *out = bank;
+    return st;
+}
+
+clv_status clvi_bank_file_status(clv_status status, const char *path)
+{
+    if (status == CLV_OK) return CLV_OK;
+    if (status == CLV_ERR_INVALID) status = CLV_ERR_FORMAT;
+    return strstr(clv_error_message(), path) ? status : clvi_fail_in(status, path);
 }
 
 clv_status clv_bank_load(clv_context *ctx, const char *path, clv_bank **out)
@@ -240,17 +262,8 @@ clv_status clv_bank_load(clv_context *ctx, const char *path, clv_bank **out)
     CLV_CHECK(ctx && path && out, CLV_ERR_INVALID, "clv_bank_load: an argument is NULL");
     *out = NULL;
     clvi_h5 *h5 = NULL;
-    clv_bank *bank = NULL;
-    described d = { 0 };
     CLV_TRY(clvi_h5_open_untrusted(ctx, path, &h5));
-    clv_status st = load(ctx, h5, &d, &bank);
+    const clv_status st = clvi_bank_load(ctx, h5, OWN_GROUP, out);
     clvi_h5_close(h5);
-    for (int i = 0; i < d.n; i++) clvi_free(ctx, d.text[i]);
-    if (st != CLV_OK) {
-        clv_bank_destroy(bank);
-        if (st == CLV_ERR_INVALID) st = CLV_ERR_FORMAT;   /* an option in the file is out of range: the file's fault */
-        return strstr(clv_error_message(), path) ? st : clvi_fail_in(st, path);
-    }
-    *out = bank;
-    return CLV_OK;
+    return clvi_bank_file_status(st, path);
 }

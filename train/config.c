@@ -50,6 +50,8 @@ const clvi_option clvi_settings_table[] = {
            "running statistics of the key encoder: its own (as published), the query's, or averaged like weights"),
     CHOICE(queue_init, "queue-init", "random", "random|empty",
            "bank before the first keys: random unit rows (as published), or rows left out until filled"),
+    CHOICE(moco_queue_dtype, "moco-queue-dtype", "float32", "float32|bfloat16",
+           "how the bank stores keys; bfloat16 halves its memory and the time of the loss"),
 
     TEXT(optimizer, "optimizer", "sgd", "optimiser"),
     F64(lr, "lr", "0.03", 0, 1e6, "learning rate", NULL),

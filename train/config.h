@@ -28,7 +28,7 @@ typedef struct clvi_settings {
     double  moco_m, moco_t;
     bool    moco_m_cos, symmetric, shuffle_bn;
     int64_t bn_splits;
-    int     bn_buffers, queue_init;
+    int     bn_buffers, queue_init, moco_queue_dtype;
     /* optimisation */
     char    optimizer[64];
     double  lr, momentum, weight_decay;
@@ -49,6 +49,7 @@ typedef struct clvi_settings {
 
 enum { CLVI_STEM_DEFAULT };                                   /* then the backbone's own choices, in its order */
 enum { CLVI_BN_BUFFERS_OWN, CLVI_BN_BUFFERS_COPY, CLVI_BN_BUFFERS_AVERAGE };
+enum { CLVI_QUEUE_F32, CLVI_QUEUE_BF16 };
 enum { CLVI_SCHEDULE_BY_EPOCH, CLVI_SCHEDULE_BY_STEP };
 
 extern const clvi_option clvi_settings_table[];

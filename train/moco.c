@@ -63,7 +63,8 @@ static clv_status query_graph(moco *m, const clvi_method_setup *setup)
     m->query.unit = clv_l2norm_rows(g, embedding, 1e-12);
     const int64_t key_shape[2] = { m->batch, s->moco_dim }, bank_shape[2] = { s->moco_k, s->moco_dim };
     m->query.key = clv_input(g, "key", CLV_F32, 2, key_shape);
-    const clv_node queue = clv_input(g, "queue", CLV_F32, 2, bank_shape);
+    const clv_view rows = clv_bank_rows(m->bank), mask = clv_bank_valid(m->bank);
+    const clv_node queue = clv_input(g, "queue", rows.dtype, 2, bank_shape);
     const clv_node valid = clv_input(g, "queue_valid", CLV_U8, 1, bank_shape);
     char temperature[32];
     snprintf(temperature, sizeof temperature, "%.17g", s->moco_t);
@@ -76,7 +77,6 @@ static clv_status query_graph(moco *m, const clvi_method_setup *setup)
     clv_graph_output(g, m->query.loss);
     clv_graph_output(g, m->query.unit);
     CLV_TRY(clv_graph_finish(g));
-    const clv_view rows = clv_bank_rows(m->bank), mask = clv_bank_valid(m->bank);
     CLV_TRY(clv_graph_bind(g, queue, &rows));
     CLV_TRY(clv_graph_bind(g, valid, &mask));
     const clv_view keys = clv_view_2d(m->keys[0], CLV_F32, m->batch, s->moco_dim);
@@ -108,8 +108,9 @@ static clv_status make_bank(moco *m, const clvi_method_setup *setup)
     snprintf(seed, sizeof seed, "%" PRId64, s->seed);
     const clv_option options[] = {
         { "capacity", capacity }, { "dim", dim }, { "seed", seed }, { "init", s->queue_init ? "empty" : "random" },
+        { "dtype", s->moco_queue_dtype == CLVI_QUEUE_BF16 ? "bfloat16" : "float32" },
     };
-    return clv_bank_create(setup->ctx, "fifo", options, 4, &m->bank);
+    return clv_bank_create(setup->ctx, "fifo", options, 5, &m->bank);
 }
 
 static clv_status make_buffers(moco *m, const clvi_settings *s)
@@ -302,10 +303,11 @@ static clv_status moco_describe(clvi_method *base, void (*line)(const char *text
     CLV_TRY(describe_graph(m->query.graph, "query encoder", line, user));
     CLV_TRY(describe_graph(m->keyer.graph, "key encoder", line, user));
     char text[256];
+    const clv_view rows = clv_bank_rows(m->bank);
     snprintf(text, sizeof text,
-             "bank: fifo, %" PRId64 " x %" PRId64 " float32, %.1f MiB; every query sees %" PRId64 " negatives",
-             m->settings->moco_k, m->settings->moco_dim,
-             (double)(m->settings->moco_k * m->settings->moco_dim) * 4 / 1048576.0, m->settings->moco_k);
+             "bank: fifo, %" PRId64 " x %" PRId64 " %s, %.1f MiB; every query sees %" PRId64 " negatives", rows.shape[0],
+             rows.shape[1], clv_dtype_name(rows.dtype),
+             (double)clv_view_count(&rows) * (double)clv_dtype_size(rows.dtype) / 1048576.0, rows.shape[0]);
     line(text, user);
     return CLV_OK;
 }

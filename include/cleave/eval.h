@@ -83,7 +83,7 @@ typedef struct clv_scores {
     int64_t positive_histogram[CLV_SCORE_BINS], negative_histogram[CLV_SCORE_BINS];   /* equal bins over [-1, 1] */
 } clv_scores;
 
-/* query, key [n,D], bank [K,D] float32 unit rows; valid [K] u8 or NULL. Memory O(n * tile). */
+/* query, key [n,D], bank [K,D] float32 unit rows (the bank also bfloat16); valid [K] u8 or NULL. Memory O(n * tile). */
 CLV_API clv_status clv_scores_measure(clv_context *ctx, const clv_view *query, const clv_view *key, const clv_view *bank,
                                       const uint8_t *valid, clv_scores *out) CLV_NODISCARD;
 

@@ -1,4 +1,4 @@
-/* op_widen.c: bfloat16 values in the type a graph computes in. A constant: what is kept in bfloat16 was computed before. */
+/* op_widen.c: bfloat16 values in the type a graph computes in. A constant: what is stored so was computed before. */
 #include "tensor/graph.h"
 
 static clv_status infer(clvi_op_call *call)
@@ -10,7 +10,9 @@ static clv_status infer(clvi_op_call *call)
     return CLV_OK;
 }
 
-const clvi_op_class clvi_op_widen = { .name = "widen", .attr_size = sizeof(clvi_widen_attr), .n_in = 1, .infer = infer };
+const clvi_op_class clvi_op_widen = {
+    .name = "widen", .attr_size = sizeof(clvi_widen_attr), .n_in = 1, .infer = infer,
+};
 
 clv_node clv_widen(clv_graph *g, clv_node x)
 {

@@ -1,5 +1,5 @@
-/* fuzz_sealed.c: the files Cleave seals, checkpoints and banks. The input is what stands behind the seal; a right seal is
- * put before it, so that damage gets past the checksum to the readers. */
+/* fuzz_sealed.c: the files Cleave seals, checkpoints, banks and sets of banks. The input is what stands behind the
+ * seal; a right seal is put before it, so that damage gets past the checksum to the readers. */
 #include "core/file.h"
 #include "tests/fuzz/fuzz.h"
 #include "train/checkpoint.h"
@@ -29,13 +29,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     clvi_checkpoint *checkpoint = NULL;
     clvi_position position;
     clv_bank *bank = NULL;
+    clv_bank_set *set = NULL;
     const int fd = sealed_file(data, size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     fuzz_require(clv_config_create(fuzz_context(), &config) == CLV_OK);
     if (clvi_checkpoint_open(fuzz_context(), path, config, &checkpoint) == CLV_OK)
         (void)!clvi_checkpoint_position(checkpoint, &position);
     if (clv_bank_load(fuzz_context(), path, &bank) == CLV_OK) fuzz_require(clv_bank_pointer(bank) < clv_bank_capacity(bank));
+    if (clv_bank_set_load(fuzz_context(), path, &set) == CLV_OK)
+        fuzz_require(clv_bank_set_count(set) == 0 || clv_bank_set_find(set, clv_bank_set_name(set, 0)));
     clv_bank_destroy(bank);
+    clv_bank_set_destroy(set);
     clvi_checkpoint_close(checkpoint);
     clv_config_destroy(config);
     close(fd);

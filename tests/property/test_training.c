@@ -111,6 +111,20 @@ static void a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(void **st
     }
 }
 
+static void a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits(void **state)
+{
+    test_env *t = *state;
+    static const char key[] = "moco-queue-dtype", half[] = "bfloat16";
+    stop_at whole = { .step = -1 }, cut = { .step = 13 };
+    assert_ok(test_run(t, test_run_config(t, "whole", key, half, NULL), stops, &whole));
+    assert_int_equal(test_run(t, test_run_config(t, "cut", key, half, NULL), stops, &cut), CLV_STOPPED);
+    cut.step = -1;
+    assert_ok(test_run(t, test_run_config(t, "cut", key, half, "resume", "auto", NULL), stops, &cut));
+    assert_true(test_same_file(t, "whole/last.h5", "cut/last.h5"));
+    assert_ok(test_run(t, test_run_config(t, "wide", NULL), stops, &cut));
+    assert_false(test_same_file(t, "whole/last.h5", "wide/last.h5"));
+}
+
 static void a_finished_run_that_is_resumed_does_nothing(void **state)
 {
     test_env *t = *state;
@@ -218,7 +232,7 @@ static void a_step_allocates_nothing(void **state)
     static const char *const variants[][4] = {
         { "workers", "0", "bn-splits", "1" },      { "workers", "2", "bn-splits", "4" },
         { "symmetric", "true", "mlp", "true" },    { "bn-buffers", "average", "queue-init", "empty" },
-        { "bn-buffers", "copy", "nesterov", "true" },
+        { "bn-buffers", "copy", "nesterov", "true" }, { "moco-queue-dtype", "bfloat16", "workers", "1" },
     };
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
         const char *const *v = variants[i];
@@ -236,5 +250,5 @@ static void a_step_allocates_nothing(void **state)
 TEST_MAIN(TEST(the_number_of_workers_changes_no_bit), TEST(batches_made_ahead_change_no_bit),
           TEST(two_runs_with_the_same_seed_and_threads_are_equal_to_the_bit), TEST(another_seed_gives_another_network),
           TEST(a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits),
-          TEST(a_finished_run_that_is_resumed_does_nothing), TEST(stop_epoch_keeps_the_horizon_of_the_schedule),
-          TEST(a_step_allocates_nothing))
+          TEST(a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits), TEST(a_finished_run_that_is_resumed_does_nothing),
+          TEST(stop_epoch_keeps_the_horizon_of_the_schedule), TEST(a_step_allocates_nothing))

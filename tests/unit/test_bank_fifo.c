@@ -284,7 +284,7 @@ static void assert_same_bank(const clv_bank *a, const clv_bank *b)
     assert_int_equal(b->dim, a->dim);
     assert_int_equal(b->dtype, a->dtype);
     assert_int_equal(b->pushes, a->pushes);
-    assert_int_equal(b->cursor[0], a->cursor[0]);
+    assert_int_equal(b->cursor, a->cursor);
     assert_memory_equal(a->rows, b->rows, a->rows_size);
     assert_memory_equal(a->valid, b->valid, K);
     assert_memory_equal(a->ids, b->ids, K * sizeof(int64_t));

@@ -150,7 +150,62 @@ static void mistakes_are_refused_with_the_numbers(void **state)
     check_refused(*state, 6, CLV_ERR_INVALID, "bank_nce: temperature is");
 }
 
+/* ---- rows of bfloat16 ---- */
+
+static clv_graph *graph_of(test_env *t, clv_dtype dtype)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    desc.dtype = dtype;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    return g;
+}
+
+static void bfloat16_values_can_be_widened(void **state)
+{
+    static const uint16_t half[] = { 0x3f80, 0xc000, 0x3dcc, 0x0001 };   /* 1, -2, 0.099609375, 2^-133 */
+    static const clv_dtype types[] = { CLV_F32, CLV_F64 };
+    for (int i = 0; i < 2; i++) {
+        clv_graph *g = graph_of(*state, types[i]);
+        const clv_node x = clv_input(g, "x", CLV_BF16, 2, (int64_t[]) { 2, 2 }), y = clv_widen(g, x);
+        const clv_view in = clv_view_2d((void *)half, CLV_BF16, 2, 2);
+        double wide[4];
+        clv_view out, exact = clv_view_2d(wide, CLV_F64, 2, 2);
+        clv_graph_output(g, y);
+        assert_ok(clv_graph_finish(g));
+        assert_ok(clv_graph_bind(g, x, &in));
+        assert_ok(clv_graph_run(g));
+        assert_ok(clv_graph_read(g, y, &out));
+        assert_int_equal(out.dtype, types[i]);
+        assert_ok(clv_view_copy(&exact, &out));
+        const double want[] = { 1, -2, 0.099609375, 0x1p-133 };
+        for (int j = 0; j < 4; j++) assert_true(wide[j] == want[j]);
+        clv_graph_destroy(g);
+    }
+}
+
+static void bfloat16_goes_nowhere_else(void **state)
+{
+    for (int mistake = 0; mistake < 4; mistake++) {
+        clv_graph *g = graph_of(*state, CLV_F32);
+        const clv_node half = clv_input(g, "half", CLV_BF16, 2, (int64_t[]) { B, D });
+        const clv_node full = clv_input(g, "full", CLV_F32, 2, (int64_t[]) { B, D });
+        clv_bank_nce_desc desc = CLV_BANK_NCE_DESC_INIT;
+        desc.query = mistake == 1 ? half : full;
+        desc.key = mistake == 2 ? half : full;
+        desc.bank = half;
+        clv_graph_output(g, mistake == 0   ? clv_matmul(g, full, false, half, true)
+                            : mistake == 3 ? clv_widen(g, full)
+                                           : clv_bank_nce(g, &desc, NULL));
+        assert_fails(clv_graph_finish(g), CLV_ERR_SHAPE,
+                     mistake == 3 ? "widen: expected bfloat16, got float32" : "must be floating point, is bfloat16");
+        clv_graph_destroy(g);
+    }
+}
+
 TEST_MAIN(
     TEST(one_node_equals_its_composed_form),
     TEST(mistakes_are_refused_with_the_numbers),
+    TEST(bfloat16_values_can_be_widened),
+    TEST(bfloat16_goes_nowhere_else),
 )

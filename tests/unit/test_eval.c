@@ -214,6 +214,12 @@ static void scores_are_counted_over_the_valid_rows(void **state)
     assert_int_equal(s.negative_histogram[0], 1);
     assert_int_equal(s.negative_histogram[CLV_SCORE_BINS - 1], 1);
     assert_int_equal(s.negative_histogram[CLV_SCORE_BINS / 2], 2);
+    const uint16_t half[3][2] = { { 0, 0x3f80 }, { 0xbf80, 0 }, { 0x3f80, 0 } };
+    const clv_view half_rows = clv_view_2d((void *)half, CLV_BF16, 3, 2);
+    clv_scores again;
+    assert_ok(clv_scores_measure(t->ctx, &query, &key, &half_rows, valid, &again));
+    assert_memory_equal(&again, &s, sizeof s);
+    assert_fails(clv_scores_measure(t->ctx, &half_rows, &key, &rows, valid, &s), CLV_ERR_SHAPE, "dense float32");
 }
 
 TEST_MAIN(TEST(search_finds_what_brute_force_finds), TEST(the_result_does_not_depend_on_threads),

@@ -177,6 +177,36 @@ static void strides_and_types_do_not_change_the_result(void **state)
     clv_loss_destroy(loss);
 }
 
+/* Rows that are exact in bfloat16, as are the queries: the stored type must not show, logits included. */
+static void a_bfloat16_queue_is_used_as_it_is(void **state)
+{
+    test_env *t = *state;
+    const clv_option options[] = { { "temperature", "1" }, { "normalize", "false" } };
+    clv_loss *loss = make(t, "moco_queue", options, 2);
+    const float q[] = { 0.5f, -1, 2, 0.25f, 1, 1.5f };
+    const uint16_t half[] = { 0x3f80, 0xbf00, 0x4000, 0x0000, 0x3f00, 0xbf80 };
+    const float queue[] = { 1, -0.5f, 2, 0, 0.5f, -1 };
+    float grad[2][6], logits[2][6];
+    double value[2];
+    size_t bytes[2];
+    for (int i = 0; i < 2; i++) {
+        const clv_loss_tensor in[] = {
+            f32("query", q, 2, 3), f32("key", q, 2, 3),
+            { "queue", i ? clv_view_2d((void *)half, CLV_BF16, 2, 3) : clv_view_2d((void *)queue, CLV_F32, 2, 3) },
+        };
+        const clv_loss_tensor grads[] = { f32("query", grad[i], 2, 3) }, out[] = { f32("logits", logits[i], 2, 3) };
+        assert_ok(clv_loss_eval(loss, in, 3, grads, 1, out, 1, &value[i]));
+        assert_ok(clv_loss_memory(loss, in, 3, &bytes[i]));
+    }
+    assert_near(value[1], value[0], 1e-6);
+    for (int i = 0; i < 6; i++) {
+        assert_near(grad[1][i], grad[0][i], 2e-2);   /* weights may be rounded to 8 bits */
+        assert_near(logits[1][i], logits[0][i], 1e-6);
+    }
+    assert_true(bytes[1] <= bytes[0]);
+    clv_loss_destroy(loss);
+}
+
 static void further_calls_allocate_nothing(void **state)
 {
     test_env *t = *state;
@@ -377,7 +407,8 @@ static void a_graph_keeps_the_loss_s_first_error(void **state)
 TEST_MAIN(TEST(every_loss_describes_itself), TEST(the_option_variant_lists_the_variant_table),
           TEST(two_orthogonal_pairs_give_the_value_worked_out_by_hand),
           TEST(a_queue_row_counts_when_valid_and_of_another_sample),
-          TEST(strides_and_types_do_not_change_the_result), TEST(further_calls_allocate_nothing),
+          TEST(strides_and_types_do_not_change_the_result),
+          TEST(a_bfloat16_queue_is_used_as_it_is), TEST(further_calls_allocate_nothing),
           TEST(memory_is_told_beforehand_and_does_not_grow_with_batch_times_queue),
           TEST(the_memory_told_is_the_memory_taken), TEST(each_refused_allocation_is_survived),
           TEST(wrong_calls_are_told_what_is_wrong), TEST(moco_v3_wants_the_keys_of_its_rank),
