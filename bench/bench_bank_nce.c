@@ -22,13 +22,13 @@ typedef struct problem {
 typedef struct variant {
     const char *name;
     bool        unit, bf16;
-    double      tolerance;           /* of loss and gradient: queries and weights may be rounded to bfloat16 */
+    double      tolerance;           /* of the gradient, whose weights may be rounded to bfloat16; of the loss: 1e-5 */
 } variant;
 
 static const variant variants[] = {
     { "bank_nce", false, false, 1e-5 },
     { "bank_nce unit rows", true, false, 1e-5 },
-    { "bank_nce unit rows bfloat16", true, true, 1e-3 },
+    { "bank_nce unit rows bfloat16", true, true, 2e-4 },
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
@@ -145,7 +145,7 @@ static clv_status check(clv_context *ctx, const problem *p, const loss_graph *fa
     const int64_t batch = p->batch < CHECKED ? p->batch : CHECKED;
     clv_status st = make_loss(ctx, p, batch, v, true, &plain);
     if (st == CLV_OK) st = clv_graph_run(plain.graph);
-    if (st == CLV_OK) st = compare(fast->graph, fast->per_row, plain.graph, plain.per_row, "loss", v->tolerance);
+    if (st == CLV_OK) st = compare(fast->graph, fast->per_row, plain.graph, plain.per_row, "loss", 1e-5);
     if (st == CLV_OK) st = compare(fast->graph, fast->gradient, plain.graph, plain.gradient, "gradient", v->tolerance);
     clv_graph_destroy(plain.graph);
     return st;

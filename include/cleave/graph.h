@@ -209,8 +209,8 @@ CLV_API clv_node clv_triplet_sum(clv_graph *g, clv_node distances /*[N,N]*/, clv
 typedef struct clv_bank_nce_desc {
     clv_node query;              /* [B,D]; the only input that receives a gradient */
     clv_node key;                /* [B,D]; row b is the positive of query b. A constant */
-    clv_node bank;               /* [K,D]; K may be 0. A constant. Also bfloat16: twice as fast where the processor has
-                                  * AVX512-BF16, which then rounds queries and weights, too; sums are float32 */
+    clv_node bank;               /* [K,D]; K may be 0. A constant. Also bfloat16: nearly twice as fast where the processor
+                                  * has AVX512-BF16; the gradient's weights are then rounded to it, logits are not */
     clv_node valid;              /* uint8 [K] or CLV_NONE: rows with 0 do not count, whatever they hold */
     clv_node ids, bank_ids;      /* int64 [B] and [K], or both CLV_NONE: a bank row with the query's id does not count
                                   * for it; a negative id is nobody's */

@@ -9,10 +9,10 @@
  * so that loss and gradient leave together, and nothing of size B K is ever stored. Segments and blocks depend on the
  * shapes alone and are joined in order: the same bits with any number of threads.
  *
- * Rows of bfloat16 are widened tile by tile. Where the processor multiplies bfloat16 itself (AVX512-BF16), it gets
- * queries and weights rounded to it as well, and sums in float32; maxima, exponentials and sums stay as they are. Then
- * the packed words of the products below, a float each, are pairs of bfloat16: of values of a row for the scores, of
- * rows for the gather. */
+ * Rows of bfloat16 are widened tile by tile. Where the processor multiplies bfloat16 itself (AVX512-BF16), it gets each
+ * query as a sum of two, which keeps the scores' precision, and the weights of the gather rounded; sums are float32.
+ * Then the packed words of the products below, a float each, are pairs of bfloat16: of values of a row for the scores,
+ * of rows for the gather. */
 #include "core/bf16.h"
 #include "device/attr.h"
 #include "device/cpu/isa.h"
@@ -34,6 +34,7 @@
 
 #define LANES 4
 #define TILE_Q 4
+#define TERMS 1
 #define TILE_D 4
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define TARGET
@@ -43,6 +44,7 @@
 #if defined(__x86_64__)
 #define LANES 8
 #define TILE_Q 4
+#define TERMS 1
 #define TILE_D 4
 #define FMA(a, b, c) ((TILE(vec))_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define TARGET CLVI_TARGET_AVX2
@@ -51,6 +53,7 @@
 
 #define LANES 16
 #define TILE_Q 8
+#define TERMS 1
 #define TILE_D 8
 #define FMA(a, b, c) ((TILE(vec))_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define TARGET CLVI_TARGET_AVX512
@@ -59,6 +62,7 @@
 
 #define LANES 16
 #define TILE_Q 8
+#define TERMS 2
 #define TILE_D 8
 #define FMA(a, b, c) ((TILE(vec))_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
 #define TARGET CLVI_TARGET_AVX512_BF16
@@ -202,7 +206,7 @@ static plan plan_of(const clvi_op_call *call)
     p.block = CLVI_MAX(p.block, QUERY_STEP);
     p.blocks = (p.batch + p.block - 1) / p.block;
     const int64_t slots = p.blocks * p.block;
-    p.queries = take(&p.size, slots * p.dim, sizeof(float));
+    p.queries = take(&p.size, slots * (p.dim + 1), sizeof(float));   /* or pairs, twice */
     p.acc = take(&p.size, p.segments * slots * p.columns, sizeof(float));
     p.state = take(&p.size, p.segments * slots, sizeof(running));
     (void)take(&p.thread_size, p.block * TILE_KEYS, sizeof(float));
@@ -217,7 +221,8 @@ typedef struct walk {
     const clvi_op_call *call;
     const tile_isa     *isa;
     plan                p;
-    int64_t             words;      /* of a packed row */
+    int64_t             words;      /* of a packed key */
+    int64_t             terms;      /* words of a query for one of a key */
     float               inverse_t;
     bool                bf16;       /* rows of the bank */
     bool                constant;   /* all logits lie in [-1/t, 1/t]: that is the maximum */
@@ -242,32 +247,40 @@ static running *state_at(const walk *w, int64_t segment, int64_t query)
 
 typedef uint32_t word __attribute__((may_alias));
 
-/* Word d of a query over t, rounded to bfloat16 where words are pairs. */
-static word query_word(const walk *w, const float *query, int64_t d)
+/* A pair of bfloat16, and what rounding leaves over. */
+static word round_pair(float pair[2])
 {
-    word bits;
+    const uint16_t a = clvi_bf16_round(pair[0]), b = clvi_bf16_round(pair[1]);
+    pair[0] -= clvi_bf16_value(a);
+    pair[1] -= clvi_bf16_value(b);
+    return a | (word)b << 16;
+}
+
+/* Value d of a query over t, or a pair of values in two words; `step` is from one word to the next. */
+static void pack_value(const walk *w, const float *query, int64_t d, word *to, int64_t step)
+{
     if (w->isa->pairs) {
-        const float second = 2 * d + 1 < w->p.dim ? query[2 * d + 1] * w->inverse_t : 0;
-        return clvi_bf16_round(query[2 * d] * w->inverse_t) | (word)clvi_bf16_round(second) << 16;
+        float pair[2] = { query[2 * d] * w->inverse_t, 2 * d + 1 < w->p.dim ? query[2 * d + 1] * w->inverse_t : 0 };
+        to[0] = round_pair(pair);
+        to[step] = round_pair(pair);
+    } else {
+        const float value = query[d] * w->inverse_t;
+        memcpy(to, &value, sizeof value);
     }
-    const float value = query[d] * w->inverse_t;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
 }
 
 /* Queries over t, interleaved in groups as high as a score tile; zeros beyond the batch. */
 static void pack_queries(void *arg, int64_t begin, int64_t end)
 {
     const walk *w = arg;
-    const int64_t height = w->isa->queries;
+    const int64_t height = w->isa->queries, step = w->terms * height;
     const float *q = w->call->in_data[0];
     for (int64_t g = begin; g < end; g++) {
-        word *to = (word *)scratch_at(w, w->p.queries) + g * height * w->words;
+        word *to = (word *)scratch_at(w, w->p.queries) + g * step * w->words;
+        memset(to, 0, (size_t)(step * w->words) * sizeof *to);
         for (int64_t d = 0; d < w->words; d++)
-            for (int64_t i = 0; i < height; i++) {
-                const int64_t row = g * height + i;
-                to[d * height + i] = row < w->p.batch ? query_word(w, q + row * w->p.dim, d) : 0;
-            }
+            for (int64_t i = 0; i < height && g * height + i < w->p.batch; i++)
+                pack_value(w, q + (g * height + i) * w->p.dim, d, to + d * step + i, height);
     }
 }
 
@@ -393,10 +406,10 @@ static const int32_t *keys_of_query(const walk *w, const tile *t, int64_t query)
 static void walk_tile(const walk *w, const tile *t, int64_t segment, int64_t first, int64_t count)
 {
     const tile_isa *isa = w->isa;
-    const float *queries = (const float *)scratch_at(w, w->p.queries) + first * w->words;
+    const float *queries = (const float *)scratch_at(w, w->p.queries) + first * w->terms * w->words;
     for (int64_t q = 0; q < count; q += isa->queries)
         for (int64_t k = 0; k < t->count; k += isa->keys)
-            isa->scores(queries + q * w->words, t->packed + k * w->words, w->words, t->score + q * TILE_KEYS + k,
+            isa->scores(queries + q * w->terms * w->words, t->packed + k * w->words, w->words, t->score + q * TILE_KEYS + k,
                         TILE_KEYS);
     for (int64_t q = 0; q < count; q++)
         isa->weigh(t->score + q * TILE_KEYS, t->count, keys_of_query(w, t, first + q), w->constant,
@@ -493,6 +506,7 @@ static clv_status run(const clvi_op_call *call)
         .constant = attr->unit_rows && attr->temperature >= CONSTANT_FROM, .gradient = clvi_ref_output(call, 2) != NULL,
     };
     w.words = w.isa->pairs ? (w.p.dim + 1) / 2 : w.p.dim;
+    w.terms = w.isa->pairs ? 2 : 1;
     clvi_parallel_for(call->ctx, w.p.blocks * w.p.block / w.isa->queries, 4, pack_queries, &w);
     clvi_parallel_for(call->ctx, w.p.segments * w.p.blocks, 1, walk_range, &w);
     clvi_parallel_for(call->ctx, w.p.batch, 16, join_range, &w);

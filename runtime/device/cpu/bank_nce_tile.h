@@ -2,6 +2,7 @@
  * floats; factors are words that FMA knows: floats, or pairs of bfloat16. The includer defines
  *   LANES       floats in a vector
  *   TILE_Q      queries of a score tile; with 3 vectors of keys it fills the registers
+ *   TERMS       words whose sum a value of a query is
  *   TILE_D      vectors of an accumulator tile, with 3 queries
  *   FMA(a,b,c)  a b + c; for pairs, the sum of both products + c
  *   TARGET, TILE(name)
@@ -10,20 +11,21 @@
 typedef float TILE(vec) __attribute__((vector_size(LANES * 4)));
 typedef float TILE(vec_any) __attribute__((vector_size(LANES * 4), aligned(4), may_alias));   /* at any address */
 
-/* score[q][k] = <query q, key k> for TILE_Q queries, interleaved [dim][TILE_Q], and a panel of keys, interleaved
+/* score[q][k] = <query q, key k> for TILE_Q queries, interleaved [dim][TERMS][TILE_Q], and a panel of keys, interleaved
  * [dim][3 LANES]. */
 TARGET static void TILE(scores)(const float *query, const float *panel, int64_t dim, float *score, int64_t stride)
 {
     TILE(vec) sum[TILE_Q][3] = { { { 0 } } };
-    for (int64_t d = 0; d < dim; d++, query += TILE_Q, panel += 3 * LANES) {
+    for (int64_t d = 0; d < dim; d++, query += TERMS * TILE_Q, panel += 3 * LANES) {
         const TILE(vec) k0 = *(const TILE(vec_any) *)panel, k1 = *(const TILE(vec_any) *)(panel + LANES),
                         k2 = *(const TILE(vec_any) *)(panel + 2 * LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < TILE_Q; i++) {
+#pragma GCC unroll 16
+        for (int i = 0; i < TERMS * TILE_Q; i++) {
             const TILE(vec) q = query[i] - (TILE(vec)){ 0 };
-            sum[i][0] = FMA(q, k0, sum[i][0]);
-            sum[i][1] = FMA(q, k1, sum[i][1]);
-            sum[i][2] = FMA(q, k2, sum[i][2]);
+            TILE(vec) *to = sum[i % TILE_Q];
+            to[0] = FMA(q, k0, to[0]);
+            to[1] = FMA(q, k1, to[1]);
+            to[2] = FMA(q, k2, to[2]);
         }
     }
 #pragma GCC unroll 8
@@ -74,6 +76,7 @@ TARGET static void TILE(accumulate_all)(const float *weight, int64_t weight_stri
 
 #undef LANES
 #undef TILE_Q
+#undef TERMS
 #undef TILE_D
 #undef FMA
 #undef TARGET
