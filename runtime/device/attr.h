@@ -29,9 +29,6 @@
  *   fill                    -> y (a constant)
  *   softmax_xent            logits [N,C], targets i64 [N], mask? u8 [N,C]    -> per_row [N], lse [N]
  *   softmax_xent_bwd        dper_row?, logits, targets, mask?, lse, dlse?    -> dlogits
- *   bank_nce                q [B,D], key [B,D], bank [K,D], valid? u8 [K], ids? i64 [B], bank_ids? i64 [K]
- *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
- *   softmax_xent_bwd        dper_row, logits, targets, mask?, lse            -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D] (also bfloat16), valid? u8 [K], ids? i64 [B],
  *                           bank_ids? i64 [K] -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
  *   log_sum_exp_rows        x [N,C], mask? u8 [N,C] -> y [N] (-inf over nothing)

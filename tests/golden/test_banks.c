@@ -1,4 +1,4 @@
-/* test_banks.c: the repulsor's bank after a push, as the golden vectors of its loss have it: banks/repulsor.h5 holds
+/* test_banks.c: the repulsor's bank after a push, as the golden vectors of its loss have it: losses/repulsor.h5 holds
  * for each case the bank before, what was projected, and the bank after. */
 #include "tests/support/test.h"
 #include "memorybank/bank.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GOLDEN "tests/golden/banks/repulsor.h5"
+#define GOLDEN "tests/golden/losses/repulsor.h5"
 
 typedef struct golden_case {
     clvi_h5    *h5;
@@ -82,7 +82,7 @@ static void check_all(test_env *t, const char *dtype, double tolerance)
     char **names = NULL;
     assert_ok(clvi_h5_open(t->ctx, GOLDEN, &h5));
     assert_ok(clvi_h5_list(h5, "/", false, &count, &names));
-    assert_int_equal(count, 6);
+    assert_int_equal(count, 7);
     for (int64_t i = 0; i < count; i++) check_case(t, &(golden_case){ h5, names[i] }, dtype, tolerance);
     clvi_free(t->ctx, names);
     clvi_h5_close(h5);

@@ -640,5 +640,5 @@ static int run_all(void)
 
 int main(void)
 {
-    return test_each_isa(run_all);
+    return test_each_isa_and_bf16(run_all);
 }

@@ -115,14 +115,12 @@ static void a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits(void **state)
 {
     test_env *t = *state;
     static const char key[] = "moco-queue-dtype", half[] = "bfloat16";
-    stop_at whole = { .step = -1 }, cut = { .step = 13 };
-    assert_ok(test_run(t, test_run_config(t, "whole", key, half, NULL), stops, &whole));
-    assert_int_equal(test_run(t, test_run_config(t, "cut", key, half, NULL), stops, &cut), CLV_STOPPED);
+    stop_at whole = { .step = -1 }, cut = { .step = 7 };
+    assert_ok(test_run(t, test_run_config(t, "whole", key, half, "epochs", "1", NULL), stops, &whole));
+    assert_int_equal(test_run(t, test_run_config(t, "cut", key, half, "epochs", "1", NULL), stops, &cut), CLV_STOPPED);
     cut.step = -1;
-    assert_ok(test_run(t, test_run_config(t, "cut", key, half, "resume", "auto", NULL), stops, &cut));
+    assert_ok(test_run(t, test_run_config(t, "cut", key, half, "epochs", "1", "resume", "auto", NULL), stops, &cut));
     assert_true(test_same_file(t, "whole/last.h5", "cut/last.h5"));
-    assert_ok(test_run(t, test_run_config(t, "wide", NULL), stops, &cut));
-    assert_false(test_same_file(t, "whole/last.h5", "wide/last.h5"));
 }
 
 static void a_finished_run_that_is_resumed_does_nothing(void **state)

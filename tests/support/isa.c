@@ -20,12 +20,23 @@ static int run_with(const char *isa)
     return child > 0 && waitpid(child, &status, 0) == child ? status : 1;
 }
 
-int test_each_isa(int (*run_all)(void))
+static int run_with_all(const char *const *isas, int count, int (*run_all)(void))
 {
-    static const char *const isas[] = { "plain", "avx2", "avx512", "avx512_bf16" };
     int failed = 0;
     if (getenv("CLEAVE_CPU_ISA")) return run_all() != 0;
-    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
+    for (int i = 0; i < count; i++)
         if (run_with(isas[i]) != 0) failed = 1;
     return failed;
+}
+
+static const char *const isas[] = { "plain", "avx2", "avx512", "avx512_bf16" };
+
+int test_each_isa(int (*run_all)(void))
+{
+    return run_with_all(isas, 3, run_all);
+}
+
+int test_each_isa_and_bf16(int (*run_all)(void))
+{
+    return run_with_all(isas, 4, run_all);
 }
