@@ -1,6 +1,6 @@
 /* opl_beside_cross_entropy.c: features of three classes move down the gradient of cross entropy and orthogonal
- * projection loss. The first three features are the logits, too: a view into the same memory. Told is the mean cosine of
- * features of the same class and of different ones.
+ * projection loss. The first three features are the logits, too: a view into the same memory. Told is the mean cosine
+ * of features of the same class and of different ones.
  *   cc opl_beside_cross_entropy.c $(pkg-config --cflags --libs cleave) -lm */
 #include <cleave/loss.h>
 #include <math.h>
