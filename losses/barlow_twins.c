@@ -4,7 +4,8 @@
  *   Z = columns (z - mean)/sqrt(var + bn_eps) with biased var,   c = Z1^T Z2 / N
  *   L = scale ( sum_d (c_dd - 1)^2 + lambd sum_{d != e} c_de^2 )
  *
- * With fewer rows than columns c is never made: sum_de c_de^2 = <Z1 Z1^T, Z2 Z2^T> / N^2, and c_dd is a column product. */
+ * With fewer rows than columns c is never made: sum_de c_de^2 = <Z1 Z1^T, Z2 Z2^T> / N^2, and c_dd is a column
+ * product. */
 #include "losses/loss.h"
 
 typedef struct barlow_twins_params {

@@ -6,8 +6,8 @@
  *   dist: l2 |h - m|^2, over D if divide_by_dim;   cos -<h,m>
  *   global: L = LSE_bj e_bj - log(B M);   per_query: L = mean_b ( LSE_j e_bj - log M );   M = entries of a row
  *
- * The bank is a constant, the batch is not. The bank is walked: memory does not grow with B K unless `exponents` is asked
- * for. The loss is `weight` times L. */
+ * The bank is a constant, the batch is not. The bank is walked: memory does not grow with B K unless `exponents` is
+ * asked for. The loss is `weight` times L. */
 #include "losses/loss.h"
 #include "core/checked.h"
 #include <math.h>

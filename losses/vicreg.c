@@ -32,7 +32,8 @@ static void spread(clv_graph *g, clv_node x, const vicreg_params *p, clv_node *v
     const clv_node std = clv_sqrt(g, clv_scale(g, var, 1, p->eps));
     *variance = clv_reduce(g, clv_relu(g, clv_scale(g, std, -1, p->gamma)), -1, true);
 
-    *covariance = clv_scale(g, clvi_off_diagonal_squares(g, centred), 1 / (divisor * divisor * (double)CLVI_MAX(D, 1)), 0);
+    *covariance = clv_scale(g, clvi_off_diagonal_squares(g, centred),
+                            1 / (divisor * divisor * (double)CLVI_MAX(D, 1)), 0);
 }
 
 static clv_node vicreg(clv_graph *g, const clv_node *in, const void *params, clv_node *out)

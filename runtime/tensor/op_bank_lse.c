@@ -1,6 +1,6 @@
-/* op_bank_lse.c: the logarithm of the mean of exponentials of similarities with all rows of a bank; the kernels walk the
- * bank and keep no matrix unless the exponents are asked for. The forward operation makes the gradient of each query,
- * too (it is a by-product of the walk), so backward only scales it. */
+/* op_bank_lse.c: the logarithm of the mean of exponentials of similarities with all rows of a bank; the kernels walk
+ * the bank and keep no matrix unless the exponents are asked for. The forward operation makes the gradient of each
+ * query, too (it is a by-product of the walk), so backward only scales it. */
 #include "tensor/op.h"
 
 enum { Q, BANK, VALID, START, INPUTS };

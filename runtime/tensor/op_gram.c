@@ -1,6 +1,6 @@
 /* op_gram.c: inner products of all rows, or of all columns, of one matrix. Written as the product of x with a constant
- * x^T: `symmetric` passes its operand on and makes the gradient G + G^T, so that one product gives the whole gradient of
- * x x^T, (G + G^T) x, where the two operands of a general product would cost one each. */
+ * x^T: `symmetric` passes its operand on and makes the gradient G + G^T, so that one product gives the whole gradient
+ * of x x^T, (G + G^T) x, where the two operands of a general product would cost one each. */
 #include "tensor/op.h"
 
 static clv_status infer(clvi_op_call *call)

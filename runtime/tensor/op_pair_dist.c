@@ -1,5 +1,5 @@
-/* op_pair_dist.c: squared distances of all pairs of rows. Differences are taken before they are squared: |a|^2 + |b|^2 -
- * 2 <a,b> would lose the distance of near-duplicates. */
+/* op_pair_dist.c: squared distances of all pairs of rows. Differences are taken before they are squared: |a|^2 + |b|^2
+ * - 2 <a,b> would lose the distance of near-duplicates. */
 #include "tensor/op.h"
 
 static clv_status infer(clvi_op_call *call)

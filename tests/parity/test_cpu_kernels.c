@@ -32,6 +32,7 @@ typedef struct test_case {
         clvi_bank_nce_attr bank_nce;
         clvi_standardize_attr standardize;
         clvi_pair_nce_attr    pair_nce;
+        clvi_bank_lse_attr    bank_lse;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */
@@ -160,6 +161,21 @@ static void make_pair_dist(test_case *t, clv_dtype f, sizes s)
     t->depth = s.a + s.b;
 }
 
+static void make_bank_lse(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    IN(f, 2, s.a, s.b, 0);
+    IN(f, 2, s.c, s.b, 0);
+    if (variant % 2) IN(CLV_U8, 1, s.c, 0, 0);
+    else ABSENT;
+    if (variant / 2) IN(f, 1, s.a, 0, 0);
+    else ABSENT;
+    OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.c, 0);
+    t->attr.bank_lse = (clvi_bank_lse_attr){ .temperature = 1.5, .start_count = variant / 2 ? 3 : 0,
+                                             .l2 = variant == 1 || variant == 2 };
+    t->depth = s.b;
+}
+
 /* Numbers for which no score is above an anchor's lse, as is the case whenever the forward operation made it. */
 static void make_pair_nce(test_case *t, clv_dtype f, sizes s, int variant)
 {
@@ -214,6 +230,7 @@ static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype 
     else if (strcmp(op, "matmul") == 0) make_matmul(t, f, s, variant);
     else if (strstr(op, "column") != NULL) make_columns(t, f, s, variant);
     else if (strncmp(op, "pair_dist", 9) == 0) make_pair_dist(t, f, s);
+    else if (strcmp(op, "bank_lse") == 0) make_bank_lse(t, f, s, variant);
     else if (strncmp(op, "pair_nce", 8) == 0) make_pair_nce(t, f, s, variant);
     else found = false;
     return found;

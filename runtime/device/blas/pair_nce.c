@@ -24,7 +24,7 @@
 
 typedef struct layout {
     int64_t rows, dim, anchors;
-    int64_t tile, tiles, anchor_tiles;                       /* side of a tile; how many; those with an anchor in them */
+    int64_t tile, tiles, anchor_tiles;                       /* side; how many; those with an anchor */
     size_t  label, count, table, w, b, lse, part, score;     /* offsets into scratch, in bytes */
     size_t  score_size, size;
     int64_t table_size;                                      /* a power of 2 */

@@ -1,5 +1,5 @@
-/* columns.c: center_columns, standardize_columns and its gradient, scale_columns, column_dot in float32: a thread takes a
- * strip of columns and goes down the rows with sums in double. Formulas and edge cases as in ref_columns.c. */
+/* columns.c: center_columns, standardize_columns and its gradient, scale_columns, column_dot in float32: a thread takes
+ * a strip of columns and goes down the rows with sums in double. Formulas and edge cases as in ref_columns.c. */
 #include "device/attr.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
