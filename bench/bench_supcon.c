@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define REPEATS 11
-#define CHECKED 64       /* samples of the smaller problem that is compared */
+#define CHECKED 300      /* samples of the smaller problem that is compared */
 #define CLASSES 100
 
 typedef struct problem {
