@@ -5,6 +5,7 @@
  * kernels give in float64 for the rounded inputs; rankings may come out otherwise, and a case where they do is told. */
 #include "losses/golden.h"
 #include "core/checked.h"
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -118,6 +119,12 @@ static double largest_entry(const double *x, int64_t n)
     return largest;
 }
 
+/* What float32 can say of it. */
+static void saturate(double *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = fmax(-FLT_MAX, fmin(FLT_MAX, x[i]));
+}
+
 /* Largest deviation, relative to `scale` if that is above `noise`. */
 static double deviation(const double *got, const double *want, int64_t n, double scale, double noise)
 {
@@ -140,8 +147,10 @@ static clv_status compare_array(check *k, const char *name, const clv_view *got,
     if (st == CLV_OK) st = read_output(k, name, got, &b);
     if (st == CLV_OK && exact) st = widen(k, exact, &rounded);
     if (st == CLV_OK) {
+        if (k->dtype != CLV_F64) saturate(b, n);
         const double scale = fmax(largest_entry(b, n), rounded ? largest_entry(rounded, n) : 0);
-        judge(k, name, deviation(a, rounded ? rounded : b, n, scale, rounded ? ROUNDING : 0), of_array(k));
+        const double noise = rounded ? ROUNDING : DBL_EPSILON;   /* of 1 - p in the reference, where p rounds to 1 */
+        judge(k, name, deviation(a, rounded ? rounded : b, n, scale, noise), of_array(k));
     }
     clvi_free(k->ctx, rounded);
     clvi_free(k->ctx, b);

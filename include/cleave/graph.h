@@ -207,8 +207,8 @@ CLV_API clv_node clv_triplet_sum(clv_graph *g, clv_node distances /*[N,N]*/, clv
  * never with B K.
  *   per_row_b = log(e^{<q_b,k_b>/t} + sum_j e^{<q_b,n_j>/t}) - <q_b,k_b>/t   over the bank rows n_j that count for b */
 typedef struct clv_bank_nce_desc {
-    clv_node query;              /* [B,D]; the only input that receives a gradient */
-    clv_node key;                /* [B,D]; row b is the positive of query b. A constant */
+    clv_node query;              /* [B,D]; query and key are what receives a gradient */
+    clv_node key;                /* [B,D]; row b is the positive of query b */
     clv_node bank;               /* [K,D]; K may be 0. A constant. Also bfloat16: nearly twice as fast where the processor
                                   * has AVX512-BF16; the gradient's weights are then rounded to it, logits are not */
     clv_node valid;              /* uint8 [K] or CLV_NONE: rows with 0 do not count, whatever they hold */
@@ -262,6 +262,20 @@ CLV_API clv_node clv_pair_dist(clv_graph *g, clv_node x /*[N,D]*/);            /
 CLV_API clv_node clv_transpose(clv_graph *g, clv_node x /*[N,M,...]*/);                      /* [M,N,...] */
 /* Inner products of all rows, x x^T, or of all columns, x^T x. */
 CLV_API clv_node clv_gram(clv_graph *g, clv_node x /*[N,D]*/, bool columns);
+/* The rows of a bank most similar to each query, exactly, in one walk over the bank. */
+typedef struct clv_bank_topk_desc {
+    clv_node query;              /* [B,D] */
+    clv_node bank;               /* [K,D]; K may be 0 */
+    clv_node valid, ids, bank_ids;   /* which rows count for a query, as for clv_bank_nce */
+    int64_t  top;                /* how many; at least 1 */
+} clv_bank_topk_desc;
+#define CLV_BANK_TOPK_DESC_INIT                                                                                        \
+    { .query = { -1 }, .bank = { -1 }, .valid = { -1 }, .ids = { -1 }, .bank_ids = { -1 }, .top = 1 }
+/* Returns int64 [B,T], T = min(top, K): the slots of the bank with the largest <q_b,n_j>, largest first, equal ones in
+ * the order of the bank; and through `scores` (may be NULL) those products [B,T]. Where fewer than T rows count, the
+ * rest is slot -1, score 0. Not differentiable. Extra memory: about 16 B T bytes.
+ * Errors (by clv_graph_finish): CLV_ERR_SHAPE; CLV_ERR_INVALID for top below 1, or one of ids and bank_ids alone. */
+CLV_API clv_node clv_bank_topk(clv_graph *g, const clv_bank_topk_desc *desc, clv_node *scores);
 /* first, first + step, ...: int64 or uint8 [length]. A constant. */
 CLV_API clv_node clv_iota(clv_graph *g, clv_dtype dtype, int64_t length, int64_t first, int64_t step);
 /* x where the mask is 1, else 0. mask: uint8 [N,C], or [C] for all rows. */

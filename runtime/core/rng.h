@@ -39,6 +39,8 @@ double clvi_rng_uniform(clvi_rng *rng, double lo, double hi);
 uint64_t clvi_rng_below(clvi_rng *rng, uint64_t n);
 /* Standard normal (Box-Muller, one value a call). */
 double clvi_rng_normal(clvi_rng *rng);
+/* Beta(a, b), 0 <= x <= 1, from two gammas (Marsaglia and Tsang 2000); a, b > 0. */
+double clvi_rng_beta(clvi_rng *rng, double a, double b);
 
 /* Position i of a pseudo-random permutation of 0..n-1 given by (seed, purpose, epoch): O(1), nothing stored
  * (Feistel network with cycle walking). */

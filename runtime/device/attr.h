@@ -30,7 +30,21 @@
  *   softmax_xent            logits [N,C], targets i64 [N], mask? u8 [N,C]    -> per_row [N], lse [N]
  *   softmax_xent_bwd        dper_row?, logits, targets, mask?, lse, dlse?    -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D] (also bfloat16), valid? u8 [K], ids? i64 [B],
- *                           bank_ids? i64 [K] -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b)
+ *                           bank_ids? i64 [K]
+ *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b), prob_neg [B] (1 - prob_pos),
+ *                           and when `top` is not 0: the two of bank_topk
+ *   bank_topk               q [B,D], bank [K,D], valid?, ids?, bank_ids? as for bank_nce
+ *                           -> slots i64 [B,T], scores [B,T], T = min(top, K): the rows with the largest <q_b,n_j> that
+ *                           count, largest first, ties to the lower slot; past the last: slot -1, score 0
+ *   topk_same               slots i64 [B,T], ids i64 [B], bank_ids i64 [K] -> [B]: share of the listed rows with b's id
+ *   mix_rows                bank [K,D], slots i64 [B,T], j i64 [B,S], a [B,S], i? i64 [B,S], q? [B,D] (one of i, q)
+ *                           -> [B,S,D]: n(a x + (1-a) y), y the row at rank j of the list, x the one at rank i, or q
+ *   mix_nce                 q [B,D], lse [B], bank [K,D], slots i64 [B,T], i, j i64 [B,S], a [B,S], j' i64 [B,P], b [B,P]
+ *                           -> more [B], dq [B,D] (d more_b / d q_b), share [B]
+ *   mochi_draw              slots i64 [B,T], step? i64 [1] -> i, j i64 [B,S], a [B,S], j' i64 [B,P], b [B,P]
+ *   beta_draw               step? i64 [1] -> [rows,cols]    permutation            step? i64 [1] -> i64 [length]
+ *   lerp                    a? [N,D], b? [N,D], lambda [1 or N, 1 or D], index? i64 [N] -> [N,D]: lambda a + (1-lambda) b
+ *   row_stats               x [N,C] -> mean [N], var [N] (unbiased), exp_mean [N] (mean of e^{factor x}, saturating)
  *   log_sum_exp_rows        x [N,C], mask? u8 [N,C] -> y [N] (-inf over nothing)
  *   log_sum_exp_rows_bwd    dy, x, mask?, y -> dx
  *   pick                    x [N,C], index i64 [N] -> y [N] (0 where the index is negative)
@@ -192,6 +206,7 @@ typedef struct clvi_triplet_sum_attr {
 typedef struct clvi_bank_nce_attr {
     double temperature;
     bool   unit_rows;  /* all rows are known to be unit length or zero: logits lie in [-1/t, 1/t] */
+    int64_t top;       /* also list this many of the largest scores; 0: do not */
 } clvi_bank_nce_attr;
 
 /* standardize_columns, standardize_columns_bwd: centred columns over sqrt(variance + eps) or, unit, max(length, eps). */
@@ -249,5 +264,37 @@ typedef struct clvi_self_adjust_attr {
 typedef struct clvi_focal_attr {
     double gamma;
 } clvi_focal_attr;
+
+/* bank_topk. */
+typedef struct clvi_bank_topk_attr {
+    int64_t top;
+} clvi_bank_topk_attr;
+
+/* topk_same. */
+typedef struct clvi_topk_same_attr {
+    int dtype;                     /* clv_dtype of the result */
+} clvi_topk_same_attr;
+
+/* mix_rows, mix_nce: n(x) = x / max(|x|, eps). */
+typedef struct clvi_mix_attr {
+    double temperature;            /* mix_nce */
+    double eps;
+    bool   constant;               /* mix_nce: no gradient through the query inside a mix */
+} clvi_mix_attr;
+
+/* mochi_draw, beta_draw, permutation: which numbers of the generator. A step given as an input replaces `step`. */
+typedef struct clvi_draw_attr {
+    uint64_t seed;
+    int64_t  step;
+    uint32_t stream;               /* draws of different streams are independent; mochi_draw uses two from here on */
+    int      dtype;                /* clv_dtype of real numbers */
+    int64_t  rows, cols;           /* mochi_draw: pairs and query mixes of a row; permutation: length in rows */
+    double   alpha, beta, offset;  /* beta_draw: offset + Beta(alpha, beta) */
+} clvi_draw_attr;
+
+/* row_stats. */
+typedef struct clvi_row_stats_attr {
+    double factor;
+} clvi_row_stats_attr;
 
 #endif

@@ -1,8 +1,10 @@
 /* op_bank_nce.c: InfoNCE of queries against their key and a bank; the kernels walk the bank in tiles. The forward
- * operation makes the gradient of each query too (it is a by-product of the walk), so backward only scales it. */
-#include "tensor/op.h"
+ * operation makes the gradient of each query too (it is a by-product of the walk), so backward only scales it. On
+ * request the same walk lists the largest scores. */
+#include "tensor/bank.h"
 
 enum { Q, KEY, BANK, VALID, IDS, BANK_IDS, INPUTS };
+enum { PER_ROW, PROB_POS, DQ, PROB_NEG, TOP, TOP_SCORE };
 
 static clv_status check_side(const clvi_op_call *call, int input, clv_dtype type, int64_t length, const char *name)
 {
@@ -10,46 +12,70 @@ static clv_status check_side(const clvi_op_call *call, int input, clv_dtype type
     const clvi_desc *d = &call->in[input];
     char text[CLVI_SHAPE_TEXT];
     CLV_CHECK(d->dtype == type && d->ndim == 1 && d->shape[0] == length, CLV_ERR_SHAPE,
-              "bank_nce: %s must be %s [%" PRId64 "], is %s %s", name, clv_dtype_name(type), length,
+              "%s: %s must be %s [%" PRId64 "], is %s %s", call->op, name, clv_dtype_name(type), length,
               clv_dtype_name(d->dtype), clvi_shape_text(text, d->ndim, d->shape));
+    return CLV_OK;
+}
+
+clv_status clvi_bank_check(const clvi_op_call *call, int q, int bank, int valid)
+{
+    const clvi_desc *query = &call->in[q], *rows = &call->in[bank];
+    CLV_TRY(clvi_op_want(call, q, 2));
+    if (rows->dtype != CLV_BF16) CLV_TRY(clvi_op_want_float(call, bank));
+    CLV_TRY(clvi_op_want_dims(call, bank, 2));
+    CLV_CHECK(rows->shape[1] == query->shape[1], CLV_ERR_SHAPE,
+              "%s: rows of the bank have %" PRId64 " values, queries have %" PRId64, call->op, rows->shape[1],
+              query->shape[1]);
+    CLV_TRY(check_side(call, valid, CLV_U8, rows->shape[0], "valid"));
+    CLV_TRY(check_side(call, valid + 1, CLV_I64, query->shape[0], "ids"));
+    CLV_TRY(check_side(call, valid + 2, CLV_I64, rows->shape[0], "bank_ids"));
+    CLV_CHECK(clvi_op_has(call, valid + 1) == clvi_op_has(call, valid + 2), CLV_ERR_INVALID,
+              "%s: ids and bank_ids come together", call->op);
+    return CLV_OK;
+}
+
+clv_status clvi_bank_out_topk(clvi_op_call *call, int q, int bank, int64_t top)
+{
+    CLV_CHECK(top >= 1, CLV_ERR_INVALID, "%s: top is %" PRId64 ", want at least 1", call->op, top);
+    const int64_t keys = call->in[bank].shape[0];
+    const int64_t shape[2] = { call->in[q].shape[0], top < keys ? top : keys };
+    clvi_op_out(call, CLV_I64, 2, shape);
+    clvi_op_out(call, call->in[q].dtype, 2, shape);
     return CLV_OK;
 }
 
 static clv_status infer(clvi_op_call *call)
 {
     const clvi_bank_nce_attr *a = call->attr;
-    const clvi_desc *q = &call->in[Q], *bank = &call->in[BANK];
-    CLV_TRY(clvi_op_want(call, Q, 2));
+    const clvi_desc *q = &call->in[Q];
+    CLV_TRY(clvi_bank_check(call, Q, BANK, VALID));
     CLV_TRY(clvi_op_want(call, KEY, 2));
     CLV_TRY(clvi_op_want_same_shape(call, Q, KEY));
-    if (bank->dtype != CLV_BF16) CLV_TRY(clvi_op_want_float(call, BANK));
-    CLV_TRY(clvi_op_want_dims(call, BANK, 2));
-    CLV_CHECK(bank->shape[1] == q->shape[1], CLV_ERR_SHAPE,
-              "bank_nce: rows of the bank have %" PRId64 " values, queries have %" PRId64, bank->shape[1], q->shape[1]);
-    CLV_TRY(check_side(call, VALID, CLV_U8, bank->shape[0], "valid"));
-    CLV_TRY(check_side(call, IDS, CLV_I64, q->shape[0], "ids"));
-    CLV_TRY(check_side(call, BANK_IDS, CLV_I64, bank->shape[0], "bank_ids"));
-    CLV_CHECK(clvi_op_has(call, IDS) == clvi_op_has(call, BANK_IDS), CLV_ERR_INVALID,
-              "bank_nce: ids and bank_ids come together");
     CLV_CHECK(a->temperature > 0, CLV_ERR_INVALID, "bank_nce: temperature is %g, want more than 0", a->temperature);
     clvi_op_out(call, q->dtype, 1, q->shape);
     clvi_op_out(call, q->dtype, 1, q->shape);
     clvi_op_out_like(call, Q);
-    return CLV_OK;
+    clvi_op_out(call, q->dtype, 1, q->shape);
+    return a->top ? clvi_bank_out_topk(call, Q, BANK, a->top) : CLV_OK;
 }
 
-/* Key and bank are constants. prob_pos = e^{-per_row} is for looking at, not for training. */
+/* d per_row_b / d k_b = (prob_pos_b - 1) q_b / t. The bank is a constant; probabilities and lists are for looking at,
+ * not for training. */
 static void backward(clv_graph *g, const clv_node *in, const clv_node *out, const void *attr, const clv_node *grad_out,
                      const bool *need, clv_node *grad_in)
 {
-    (void)in, (void)attr;
-    if (need[Q] && !clvi_node_none(grad_out[0])) grad_in[Q] = clv_scale_rows(g, out[2], grad_out[0]);
+    const clv_node dy = grad_out[PER_ROW];
+    if (clvi_node_none(dy)) return;
+    if (need[Q]) grad_in[Q] = clv_scale_rows(g, out[DQ], dy);
+    if (!need[KEY]) return;
+    const double t = ((const clvi_bank_nce_attr *)attr)->temperature;
+    grad_in[KEY] = clv_scale_rows(g, in[Q], clv_scale(g, clv_mul(g, out[PROB_NEG], dy), -1 / t, 0));
 }
 
 /* A product for the scores and one for the gradient. */
 static double flops(const clvi_op_call *call)
 {
-    const double products = call->wanted[2] ? 2 : 1;
+    const double products = call->wanted[DQ] ? 2 : 1;
     return products * 2 * (double)call->in[Q].shape[0] * (double)call->in[Q].shape[1] * (double)call->in[BANK].shape[0];
 }
 
@@ -58,12 +84,18 @@ const clvi_op_class clvi_op_bank_nce = {
     .optional = 1u << VALID | 1u << IDS | 1u << BANK_IDS, .infer = infer, .backward = backward, .flops = flops,
 };
 
+clvi_bank_nce_out clvi_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, int64_t top)
+{
+    const clvi_bank_nce_attr attr = { .temperature = desc->temperature, .unit_rows = desc->unit_rows, .top = top };
+    const clv_node in[INPUTS] = { desc->query, desc->key, desc->bank, desc->valid, desc->ids, desc->bank_ids };
+    clv_node out[6];
+    const clv_node per_row = clvi_op(g, "bank_nce", &attr, in, INPUTS, out, 6);
+    return (clvi_bank_nce_out) { per_row, out[PROB_POS], out[PROB_NEG], out[TOP], out[TOP_SCORE] };
+}
+
 clv_node clv_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, clv_node *prob_pos)
 {
-    const clvi_bank_nce_attr attr = { .temperature = desc->temperature, .unit_rows = desc->unit_rows };
-    const clv_node in[INPUTS] = { desc->query, desc->key, desc->bank, desc->valid, desc->ids, desc->bank_ids };
-    clv_node out[2] = { CLV_NONE, CLV_NONE };
-    const clv_node per_row = clvi_op(g, "bank_nce", &attr, in, INPUTS, out, 2);
-    if (prob_pos) *prob_pos = out[1];
-    return per_row;
+    const clvi_bank_nce_out out = clvi_bank_nce(g, desc, 0);
+    if (prob_pos) *prob_pos = out.prob_pos;
+    return out.per_row;
 }

@@ -9,7 +9,7 @@ static int64_t length(char letter, void *user)
 {
     (void)user;
     switch (letter) {
-    case 'B': case 'N': return 5;
+    case 'B': case 'N': case 'E': return 5;
     case 'D': return 7;
     case 'K': return 11;
     case 'M': return 6;
@@ -17,6 +17,9 @@ static int64_t length(char letter, void *user)
     case 'V': return 2;
     case 'A': return 10;   /* anchors of a batch with two views */
     case 'C': return 6;   /* labels are below 5 */
+    case 'T': case 'G': return 11;
+    case 'F': case 'H': return 7;
+    case 'L': return 1 + 11 + 2 * 4;
     default: return 4;
     }
 }

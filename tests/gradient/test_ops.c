@@ -4,6 +4,7 @@
  * A new operation needs a builder and a line in `cases`; one without is a failure. */
 #include "tests/support/test.h"
 #include "core/rng.h"
+#include "tensor/bank.h"
 #include "tensor/graph.h"
 #include <math.h>
 #include <stdio.h>
@@ -276,10 +277,11 @@ static clv_node triplets(op_test *t)
 }
 
 /* Only queries have a gradient. The third row's id is in the bank: that entry is no negative of its. */
+/* Queries and keys have a gradient. The third row's id is in the bank: that entry is no negative of its. */
 static clv_node bank(op_test *t, bool sides)
 {
     static const uint8_t valid[7] = { 1, 0, 1, 1, 1, 0, 1 };
-    clv_bank_nce_desc desc = { .query = values(t, SHAPE(4, 5)), .key = constants(t, SHAPE(4, 5)),
+    clv_bank_nce_desc desc = { .query = values(t, SHAPE(4, 5)), .key = values(t, SHAPE(4, 5)),
                                .bank = constants(t, SHAPE(7, 5)), .valid = CLV_NONE, .ids = CLV_NONE,
                                .bank_ids = CLV_NONE, .temperature = 0.5 };
     if (sides) {
@@ -398,6 +400,44 @@ static clv_node focal_two(op_test *t) { return focal(t, 2); }
 static clv_node focal_half(op_test *t) { return focal(t, 0.5); }
 static clv_node focal_none(op_test *t) { return focal(t, 0); }
 
+/* Two queries with lists of three and two rows; the second's last pair and first query mix are of rows it does not have.
+ * Not constant: the slope of the value is that of the formula. */
+static clv_node mix(op_test *t, double temperature)
+{
+    clv_graph *g = t->g;
+    const clv_node q = values(t, SHAPE(2, 5)), lse = values(t, SHAPE(2)), rows = constants(t, SHAPE(7, 5));
+    const clv_node all = clv_reshape(g, integers(t, 20, (int64_t[]) { 6, 0, 3, 0, 2, 1, 0, 0, 1, 2,
+                                                                      2, 5, -1, 1, 2, 0, 1, 2, 1, 0 }), SHAPE(2, 10));
+    const clv_node slots = clv_slice(g, all, 1, 0, 3);
+    const clvi_mixes mixes = { clv_slice(g, all, 1, 3, 2), clv_slice(g, all, 1, 5, 2), constants(t, SHAPE(2, 2)),
+                               clv_slice(g, all, 1, 7, 3), constants(t, SHAPE(2, 3)) };
+    const clvi_mix_nce_desc desc = { q, lse, rows, slots, temperature, 1e-12, false };
+    return clvi_mix_nce(g, &desc, &mixes);
+}
+static clv_node mix_nce(op_test *t) { return mix(t, 0.5); }
+static clv_node mix_nce_hot(op_test *t) { return mix(t, 10); }
+
+static clv_node lerp_one(op_test *t)
+{
+    const clv_node a = values(t, SHAPE(3, 4)), b = values(t, SHAPE(3, 4));
+    return clvi_lerp(t->g, a, b, constants(t, SHAPE(1, 1)), CLV_NONE);
+}
+static clv_node lerp_rows(op_test *t)
+{
+    const clv_node a = values(t, SHAPE(3, 4)), b = values(t, SHAPE(3, 4));
+    return clvi_lerp(t->g, a, b, constants(t, SHAPE(3, 1)), CLV_NONE);
+}
+static clv_node lerp_columns(op_test *t)
+{
+    const clv_node a = values(t, SHAPE(3, 4));
+    return clvi_lerp(t->g, a, a, constants(t, SHAPE(1, 4)), CLV_NONE);
+}
+static clv_node lerp_all(op_test *t)
+{
+    const clv_node a = values(t, SHAPE(3, 4)), b = values(t, SHAPE(3, 4));
+    return clvi_lerp(t->g, b, a, constants(t, SHAPE(3, 4)), CLV_NONE);
+}
+
 /* A residual block: several uses of a value, fusion, all layouts. */
 static clv_node block(op_test *t)
 {
@@ -452,6 +492,9 @@ static const op_case cases[] = {
     { "column_dot", column_dot, false },
     { "bank_lse", bank_lse, false }, { "bank_lse", bank_lse_l2, false }, { "bank_lse", bank_lse_more, false },
     { "pair_dist", pair_dist, false },
+    { "mix_nce", mix_nce, false }, { "mix_nce", mix_nce_hot, false },
+    { "lerp", lerp_one, false }, { "lerp", lerp_rows, false }, { "lerp", lerp_columns, false },
+    { "lerp", lerp_all, false },
     { "pair_nce", pair_nce, false }, { "pair_nce", pair_nce_some_anchors, false },
     { "pair_nce", pair_nce_views, false }, { "transpose", transpose, false },
     { "symmetric", gram_rows, false }, { "symmetric", gram_columns, false },

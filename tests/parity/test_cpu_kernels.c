@@ -33,9 +33,12 @@ typedef struct test_case {
         clvi_standardize_attr standardize;
         clvi_pair_nce_attr    pair_nce;
         clvi_bank_lse_attr    bank_lse;
+        clvi_bank_topk_attr bank_topk;
+        clvi_mix_attr      mix;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */
+    double  grid;            /* they are multiples of 1/grid: sums and ties are exact; 0: anything */
     int64_t depth;           /* how many products one result adds up */
 } test_case;
 
@@ -110,19 +113,40 @@ static void make_softmax_xent(test_case *t, clv_dtype f, sizes s, int variant)
     if (backward) t->low = -20, t->high = 0.5;
 }
 
-static void make_bank_nce(test_case *t, clv_dtype f, sizes s, int variant)
+/* bank_nce with a list in half of the variants, and bank_topk. */
+static void make_bank(test_case *t, clv_dtype f, sizes s, int variant)
 {
     clvi_op_call *c = &t->call;
+    const bool nce = is(c, "bank_nce");
+    const int64_t top = CLVI_MIN(s.c, variant % 2 ? s.c / 3 + 1 : 100);
     IN(f, 2, s.a, s.b, 0);
-    IN(f, 2, s.a, s.b, 0);
+    if (nce) IN(f, 2, s.a, s.b, 0);
     IN(f, 2, s.c, s.b, 0);
     if (variant % 2) IN(CLV_U8, 1, s.c, 0, 0);
     else ABSENT;
     if (variant / 2) IN(CLV_I64, 1, s.a, 0, 0), IN(CLV_I64, 1, s.c, 0, 0);
     else ABSENT, ABSENT;
-    OUT(f, 1, s.a, 0, 0), OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0);
-    t->attr.bank_nce.temperature = 0.7;
+    if (nce) OUT(f, 1, s.a, 0, 0), OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0);
+    if (nce) t->attr.bank_nce = (clvi_bank_nce_attr){ .temperature = variant % 3 ? 0.7 : 0.5,
+                                                      .top = variant % 3 ? 0 : top };
+    else t->attr.bank_topk.top = top;
     t->target_limit = 6;
+    if (nce && variant % 3) return;
+    OUT(CLV_I64, 2, s.a, top, 0), OUT(f, 2, s.a, top, 0);
+    t->grid = 4;
+}
+
+static void make_mix_nce(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t top = CLVI_MIN(s.c, 5), pairs = variant % 2 ? 19 : 3, queries = variant == 2 ? 0 : 11;
+    IN(f, 2, s.a, s.b, 0), IN(f, 1, s.a, 0, 0), IN(f, 2, s.c, s.b, 0), IN(CLV_I64, 2, s.a, top, 0);
+    IN(CLV_I64, 2, s.a, pairs, 0), IN(CLV_I64, 2, s.a, pairs, 0), IN(f, 2, s.a, pairs, 0);
+    IN(CLV_I64, 2, s.a, queries, 0), IN(f, 2, s.a, queries, 0);
+    OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0);
+    t->attr.mix = (clvi_mix_attr){ .temperature = 1.5, .eps = 1e-12, .constant = variant % 2 };
+    t->target_limit = CLVI_MIN(s.c, 6);
+    t->depth = s.b;
 }
 
 static void make_matmul(test_case *t, clv_dtype f, sizes s, int variant)
@@ -225,8 +249,9 @@ static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype 
         if (strncmp(op, "l2norm", 6) == 0) make_l2norm(t, f, s, variant);
         else make_rows(t, f, s);
     } else if (strncmp(op, "softmax_xent", 12) == 0) make_softmax_xent(t, f, s, variant);
-    else if (strcmp(op, "bank_nce") == 0) make_bank_nce(t, f, s, variant);
     else if (strncmp(op, "class_pair_sums", 15) == 0) make_class_pair_sums(t, f, s, variant);
+    else if (strcmp(op, "bank_nce") == 0 || strcmp(op, "bank_topk") == 0) make_bank(t, f, s, variant);
+    else if (strcmp(op, "mix_nce") == 0) make_mix_nce(t, f, s, variant);
     else if (strcmp(op, "matmul") == 0) make_matmul(t, f, s, variant);
     else if (strstr(op, "column") != NULL) make_columns(t, f, s, variant);
     else if (strncmp(op, "pair_dist", 9) == 0) make_pair_dist(t, f, s);
@@ -250,7 +275,8 @@ static void fill_input(const test_case *t, const clvi_desc *d, void *data, uint6
     for (int64_t i = 0; i < n; i++) {
         const double u = (double)next_random(state) / 2147483648.0;
         const bool zero_row = d->ndim == 2 && (i / cols) % 5 == 3;
-        const double value = zero_row ? 0 : t->low + u * (t->high - t->low);
+        double value = zero_row ? 0 : t->low + u * (t->high - t->low);
+        if (t->grid > 0) value = round(value * t->grid) / t->grid;
         if (d->dtype == CLV_F32) ((float *)data)[i] = (float)value;
         if (d->dtype == CLV_F64) ((double *)data)[i] = value;
         if (d->dtype == CLV_U8) ((unsigned char *)data)[i] = u < 0.7;
@@ -320,6 +346,7 @@ static void free_outputs(const test_case *t, void *out[CLVI_MAX_OUT])
 
 static double element(const clvi_desc *d, const void *data, int64_t i)
 {
+    if (d->dtype == CLV_I64) return (double)((const int64_t *)data)[i];
     return d->dtype == CLV_F64 ? ((const double *)data)[i] : ((const float *)data)[i];
 }
 

@@ -22,6 +22,9 @@ static int64_t length(char letter, void *user)
     case 'V': return 2;
     case 'A': return 2 * s->B;   /* anchors of a batch with two views */
     case 'C': return 5 + s->K % 30;   /* labels are below 5 */
+    case 'T': case 'G': return s->K;        /* a list as long as the bank; a number for each of its rows */
+    case 'F': case 'H': return s->D;
+    case 'L': return 1 + s->K + 2 * s->B;   /* the bank and two mixes for each of the batch */
     default: return s->B;
     }
 }

@@ -71,13 +71,29 @@ static const char *temperature_of(int loss)
     return NULL;
 }
 
+/* Options without which a loss is no function of its inputs alone, or not of the sizes asked for. */
+static const struct { const char *loss, *option, *value; char length; } needed[] = {
+    { "mochi", "stop-grad-synthetic", "false", 0 }, { "mochi", "s", NULL, 'S' }, { "mochi", "s-prime", NULL, 'P' },
+};
+
+static int add_needed(const char *loss, clv_option *options, int n, char text[][24], test_length_fn length, void *user)
+{
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        if (strcmp(needed[i].loss, loss) != 0) continue;
+        if (!needed[i].value) snprintf(text[i], sizeof text[i], "%lld", (long long)length(needed[i].length, user));
+        options[n++] = (clv_option) { needed[i].option, needed[i].value ? needed[i].value : text[i] };
+    }
+    return n;
+}
+
 test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature,
                           bool optional, uint64_t seed, test_length_fn length, void *user)
 {
     test_loss *l = calloc(1, sizeof *l);
     const int index = clv_loss_find(name);
     const char *divisor = temperature_of(index);
-    clv_option options[2];
+    clv_option options[2 + sizeof needed / sizeof needed[0]];
+    char text[sizeof needed / sizeof needed[0]][24];
     int n_options = 0;
     clv_loss_port port;
     clvi_rng rng = clvi_rng_make(seed, CLVI_RNG_TEST, 0, 0, 0);
@@ -85,6 +101,7 @@ test_loss *test_loss_make(clv_context *ctx, const char *name, const char *varian
     l->variant = variant;
     if (divisor) options[n_options++] = (clv_option) { divisor, temperature };
     if (variant) options[n_options++] = (clv_option) { "variant", variant };
+    n_options = add_needed(name, options, n_options, text, length, user);
     assert_ok(clv_loss_create(ctx, name, options, n_options, &l->loss));
     for (int i = 0; clv_loss_input_at(index, i, &port); i++) {
         if (!belongs(&port, variant) || !is_given(name, &port, optional)) continue;

@@ -143,6 +143,34 @@ static void normals_have_the_moments_of_a_normal(void **state)
     assert_near(m[4], 3, 5 * sqrt(96.0 / N));
 }
 
+static void betas_have_the_moments_of_a_beta(void **state)
+{
+    (void)state;
+    enum { N = 100000 };
+    static const double shapes[][2] = { { 2, 2 }, { 1.6, 1.6 }, { 1, 1 }, { 0.4, 0.4 }, { 0.01, 0.01 }, { 3, 0.5 },
+                                        { 500, 500 } };
+    for (size_t s = 0; s < CLVI_COUNT(shapes); s++) {
+        const double a = shapes[s][0], b = shapes[s][1], n = a + b;
+        const double mean = a / n, var = a * b / (n * n * (n + 1));
+        clvi_rng rng = clvi_rng_make(5, CLVI_RNG_TEST, 0, s, 0);
+        double m[5] = { 0 };
+        for (int i = 0; i < N; i++) {
+            const double x = clvi_rng_beta(&rng, a, b);
+            assert_true(x >= 0 && x <= 1);
+            for (int k = 1; k <= 4; k++) m[k] += pow(x, k) / N;
+        }
+        double want = 1, of_square = 1;     /* E x^k = prod (a + j) / (n + j) */
+        for (int k = 1; k <= 4; k++) {
+            want *= (a + k - 1) / (n + k - 1);
+            of_square = want;
+            for (int j = k; j < 2 * k; j++) of_square *= (a + j) / (n + j);
+            assert_near(m[k], want, 5 * sqrt((of_square - want * want) / N) + 1e-12);
+        }
+        assert_near(m[2] - m[1] * m[1], var, 0.02 * var + 5 * var / sqrt(N) + 1e-9);
+        assert_near(m[1], mean, 5 * sqrt(var / N));
+    }
+}
+
 static void a_permutation_hits_each_number_once(void **state)
 {
     (void)state;
@@ -211,6 +239,7 @@ static void neighbours_are_torn_apart(void **state)
 TEST_MAIN(TEST(philox_gives_the_known_answers), TEST(streams_give_the_numbers_they_always_gave),
           TEST(any_coordinate_changes_the_stream), TEST(a_stream_starts_over_from_its_coordinates),
           TEST(fractions_are_uniform_and_below_one), TEST(uniform_keeps_its_range), TEST(whole_numbers_are_unbiased),
-          TEST(normals_have_the_moments_of_a_normal), TEST(a_permutation_hits_each_number_once),
+          TEST(normals_have_the_moments_of_a_normal), TEST(betas_have_the_moments_of_a_beta),
+          TEST(a_permutation_hits_each_number_once),
           TEST(permutations_work_near_the_largest_size), TEST(all_permutations_of_four_are_equally_likely),
           TEST(neighbours_are_torn_apart))

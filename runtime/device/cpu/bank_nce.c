@@ -1,13 +1,14 @@
-/* bank_nce.c: InfoNCE against a bank of float32 or bfloat16 rows, in one walk over it. Formula and edge cases as in
- * ref_bank_nce.c.
+/* bank_nce.c: InfoNCE against a bank of float32 or bfloat16 rows and the list of its largest scores, in one walk over
+ * it. Formulas and edge cases as in ref_bank_nce.c and ref_bank_topk.c.
  *
  * A walk takes a block of queries through a segment of the bank, tile by tile:
  *   scores    P[q][k] = <q, n_k> / t          a register-tiled product
  *   weigh     P = e^{P - max}, added to sum   the maximum is kept online; when it rises, sum and acc are rescaled
  *                                             (Milakov and Gimelshein 2018, arXiv:1805.02867); for unit rows it is 1/t
  *   gather    acc[q] += P[q][k] n_k           a register-tiled product
- * so that loss and gradient leave together, and nothing of size B K is ever stored. Segments and blocks depend on the
- * shapes alone and are joined in order: the same bits with any number of threads.
+ * so that loss and gradient leave together, and nothing of size B K is ever stored. Between the first two steps a list
+ * takes the scores that may still be among its largest. Segments depend on the shapes alone and are joined in order,
+ * and nothing else of a query depends on its block: the same bits with any number of threads.
  *
  * Rows of bfloat16 are widened tile by tile. Where the processor multiplies bfloat16 itself (AVX512-BF16), it gets each
  * query as a sum of two, which keeps the scores' precision, and the weights of the gather rounded; sums are float32.
@@ -17,6 +18,7 @@
 #include "device/attr.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
+#include "device/cpu/topk.h"
 #include <math.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -37,6 +39,9 @@
 #define TERMS 1
 #define TILE_D 4
 #define FMA(a, b, c) ((a) * (b) + (c))
+#define ABOVE(x, floor)                                                                                                \
+    ((unsigned)((x)[0] > (floor)) | (unsigned)((x)[1] > (floor)) << 1 | (unsigned)((x)[2] > (floor)) << 2 |            \
+     (unsigned)((x)[3] > (floor)) << 3)
 #define TARGET
 #define TILE(name) name##_plain
 #include "device/cpu/bank_nce_tile.h"
@@ -47,6 +52,8 @@
 #define TERMS 1
 #define TILE_D 4
 #define FMA(a, b, c) ((TILE(vec))_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define ABOVE(x, floor)                                                                                                \
+    (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x), _mm256_set1_ps(floor), _CMP_GT_OQ))
 #define TARGET CLVI_TARGET_AVX2
 #define TILE(name) name##_avx2
 #include "device/cpu/bank_nce_tile.h"
@@ -56,6 +63,7 @@
 #define TERMS 1
 #define TILE_D 8
 #define FMA(a, b, c) ((TILE(vec))_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define ABOVE(x, floor) (unsigned)_mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(floor), _CMP_GT_OQ)
 #define TARGET CLVI_TARGET_AVX512
 #define TILE(name) name##_avx512
 #include "device/cpu/bank_nce_tile.h"
@@ -65,6 +73,7 @@
 #define TERMS 2
 #define TILE_D 8
 #define FMA(a, b, c) ((TILE(vec))_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
+#define ABOVE(x, floor) (unsigned)_mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(floor), _CMP_GT_OQ)
 #define TARGET CLVI_TARGET_AVX512_BF16
 #define TILE(name) name##_avx512_bf16
 #include "device/cpu/bank_nce_tile.h"
@@ -152,16 +161,17 @@ typedef struct tile_isa {
                        float *acc, int64_t acc_stride, int64_t columns);
     void (*weigh)(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
                   int64_t columns);
+    void (*list)(const float *score, int64_t count, const int32_t *keep, int64_t first, clvi_topk *list);
 } tile_isa;
 
 static const tile_isa *tile_for_isa(bool bf16)
 {
-    static const tile_isa plain = { 4, 12, false, scores_plain, accumulate_all_plain, weigh_plain };
+    static const tile_isa plain = { 4, 12, false, scores_plain, accumulate_all_plain, weigh_plain, list_plain };
 #if defined(__x86_64__)
-    static const tile_isa avx2 = { 4, 24, false, scores_avx2, accumulate_all_avx2, weigh_avx2 };
-    static const tile_isa avx512 = { 8, 48, false, scores_avx512, accumulate_all_avx512, weigh_avx512 };
+    static const tile_isa avx2 = { 4, 24, false, scores_avx2, accumulate_all_avx2, weigh_avx2, list_avx2 };
+    static const tile_isa avx512 = { 8, 48, false, scores_avx512, accumulate_all_avx512, weigh_avx512, list_avx512 };
     static const tile_isa avx512_bf16 = { 8, 48, true, scores_avx512_bf16, accumulate_all_avx512_bf16,
-                                          weigh_avx512_bf16 };
+                                          weigh_avx512_bf16, list_avx512_bf16 };
     if (bf16 && clvi_cpu_isa() >= CLVI_ISA_AVX512_BF16) return &avx512_bf16;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX512) return &avx512;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX2) return &avx2;
@@ -171,15 +181,50 @@ static const tile_isa *tile_for_isa(bool bf16)
     return &plain;
 }
 
+/* ---- what is asked for ---- */
+
+/* Operands of bank_nce and bank_topk. */
+typedef struct problem {
+    bool                 nce;                      /* or only the list */
+    int64_t              batch, dim, keys, top;    /* top: length of a list; 0: none */
+    const float         *query, *key;
+    const void          *bank;
+    const unsigned char *valid;                    /* or NULL, as the ids */
+    const int64_t       *ids, *bank_ids;
+    float               *per_row, *prob_pos, *dq, *prob_neg, *scores;    /* NULL: not wanted */
+    int64_t             *slots;
+} problem;
+
+static problem problem_of(const clvi_op_call *call)
+{
+    const bool nce = strcmp(call->op, "bank_nce") == 0;
+    const int bank = nce ? 2 : 1, list = nce ? 4 : 0;
+    const bool listed = call->n_out > list && (call->wanted[list] || call->wanted[list + 1]);
+    problem p = { .nce = nce, .batch = call->in[0].shape[0], .dim = call->in[0].shape[1],
+                  .keys = call->in[bank].shape[0], .top = listed ? call->out[list].shape[1] : 0,
+                  .query = call->in_data[0], .key = nce ? call->in_data[1] : NULL, .bank = call->in_data[bank],
+                  .valid = call->in_data[bank + 1], .ids = call->in_data[bank + 2],
+                  .bank_ids = call->in_data[bank + 3] };
+    if (listed) p.slots = clvi_ref_output(call, list), p.scores = clvi_ref_output(call, list + 1);
+    if (!nce) return p;
+    p.per_row = call->out_data[0];
+    p.prob_pos = clvi_ref_output(call, 1);
+    p.dq = clvi_ref_output(call, 2);
+    p.prob_neg = clvi_ref_output(call, 3);
+    return p;
+}
+
 /* ---- how the work is cut, and where it lives ---- */
 
+/* Queries live in slots: block by block, each block from a multiple of QUERY_STEP on. */
 typedef struct plan {
-    int64_t batch, dim, keys;
     int64_t columns;                       /* dim, rounded up to CLVI_LANES */
-    int64_t block, blocks;                 /* queries of a block, a multiple of QUERY_STEP; number of blocks */
+    int64_t block, blocks, step;           /* queries of a block, number of blocks, slots of a block */
     int64_t segment, segments;             /* keys of a segment; number of segments */
-    size_t  queries, acc, state, thread;   /* where in scratch, in bytes; `thread` is the first thread's part */
-    size_t  packed, rows, keep;            /* where in a thread's part; P is at 0 */
+    int64_t candidates;                    /* room of a list while the bank is walked */
+    size_t  queries, acc, state, lists, list_rows;   /* where in scratch, in bytes */
+    size_t  thread;                        /* where the first thread's part begins */
+    size_t  packed, rows, keep, select;    /* where in a thread's part; P is at 0 */
     size_t  thread_size, size;
 } plan;
 
@@ -195,38 +240,52 @@ static size_t take(size_t *offset, int64_t count, size_t size)
     return at;
 }
 
-static plan plan_of(const clvi_op_call *call)
+/* Without lists, blocks and segments are walked apart. With lists, a query's list wants to see the bank in order: a
+ * walk is a block through all segments, and there is a block for each thread. */
+static void cut_work(plan *p, const problem *of, int threads)
 {
-    plan p = { .batch = call->in[0].shape[0], .dim = call->in[0].shape[1], .keys = call->in[2].shape[0] };
-    p.columns = round_up(p.dim, CLVI_LANES);
-    p.segments = CLVI_MIN(CLVI_MAX(p.keys / SEGMENT_KEYS, 1), MAX_SEGMENTS);
-    p.segment = round_up((p.keys + p.segments - 1) / p.segments, TILE_KEYS);
-    const int64_t wanted = (MIN_WALKS + p.segments - 1) / p.segments;
-    p.block = CLVI_MIN(round_up((p.batch + wanted - 1) / wanted, QUERY_STEP), round_up(MAX_QUERIES, QUERY_STEP));
-    p.block = CLVI_MAX(p.block, QUERY_STEP);
-    p.blocks = (p.batch + p.block - 1) / p.block;
-    const int64_t slots = p.blocks * p.block;
-    p.queries = take(&p.size, slots * (p.dim + 1), sizeof(float));   /* or pairs, twice */
-    p.acc = take(&p.size, p.segments * slots * p.columns, sizeof(float));
-    p.state = take(&p.size, p.segments * slots, sizeof(running));
-    (void)take(&p.thread_size, p.block * TILE_KEYS, sizeof(float));
-    p.packed = take(&p.thread_size, TILE_KEYS * p.dim, sizeof(float));
+    p->segments = CLVI_MIN(CLVI_MAX(of->keys / SEGMENT_KEYS, 1), MAX_SEGMENTS);
+    p->segment = round_up((of->keys + p->segments - 1) / p->segments, TILE_KEYS);
+    int64_t walks = (MIN_WALKS + p->segments - 1) / p->segments;
+    if (of->top) walks = round_up((of->batch + MAX_QUERIES - 1) / MAX_QUERIES, threads);
+    p->block = (of->batch + walks - 1) / CLVI_MAX(walks, 1);
+    p->block = of->top ? CLVI_MAX(p->block, 1) : round_up(CLVI_MAX(p->block, 1), QUERY_STEP);
+    p->block = CLVI_MIN(p->block, round_up(MAX_QUERIES, QUERY_STEP));
+    p->step = round_up(p->block, QUERY_STEP);
+    p->blocks = (of->batch + p->block - 1) / p->block;
+}
+
+static plan plan_of(const problem *of, int threads)
+{
+    plan p = { .columns = round_up(of->dim, CLVI_LANES) };
+    cut_work(&p, of, threads);
+    const int64_t slots = p.blocks * p.step, sums = of->nce ? p.segments * slots : 0;
+    if (of->top) p.candidates = CLVI_MIN(2 * of->top, of->keys) + TILE_KEYS;
+    p.queries = take(&p.size, slots * (of->dim + 1), sizeof(float));   /* or pairs, twice */
+    p.acc = take(&p.size, sums * p.columns, sizeof(float));
+    p.state = take(&p.size, sums, sizeof(running));
+    p.lists = take(&p.size, of->top ? slots : 0, sizeof(clvi_topk));
+    p.list_rows = take(&p.size, slots * p.candidates, sizeof(float) + sizeof(int32_t));
+    (void)take(&p.thread_size, p.step * TILE_KEYS, sizeof(float));
+    p.packed = take(&p.thread_size, TILE_KEYS * of->dim, sizeof(float));
     p.rows = take(&p.thread_size, TILE_KEYS * p.columns, sizeof(float));
     p.keep = take(&p.thread_size, 2 * TILE_KEYS, sizeof(int32_t));
-    p.thread = take(&p.size, call->ctx->threads, p.thread_size);
+    p.select = take(&p.thread_size, of->top ? (int64_t)clvi_topk_scratch(p.candidates) : 0, 1);
+    p.thread = take(&p.size, threads, p.thread_size);
     return p;
 }
 
 typedef struct walk {
     const clvi_op_call *call;
     const tile_isa     *isa;
+    problem             of;
     plan                p;
-    int64_t             words;      /* of a packed key */
-    int64_t             terms;      /* words of a query for one of a key */
+    int64_t             words;         /* of a packed key */
+    int64_t             terms;         /* words of a query for one of a key */
+    bool                bf16;          /* rows of the bank */
+    double              temperature;   /* 1 when there is only a list */
     float               inverse_t;
-    bool                bf16;       /* rows of the bank */
-    bool                constant;   /* all logits lie in [-1/t, 1/t]: that is the maximum */
-    bool                gradient;
+    bool                constant;      /* all logits lie in [-1/t, 1/t]: that is the maximum */
 } walk;
 
 static void *scratch_at(const walk *w, size_t offset)
@@ -234,15 +293,29 @@ static void *scratch_at(const walk *w, size_t offset)
     return (char *)w->call->scratch + offset;
 }
 
-static float *acc_at(const walk *w, int64_t segment, int64_t query)
+static void *thread_at(const walk *w, size_t offset)
 {
-    const int64_t slot = segment * w->p.blocks * w->p.block + query;
-    return (float *)scratch_at(w, w->p.acc) + slot * w->p.columns;
+    return scratch_at(w, w->p.thread + (size_t)clvi_thread_index() * w->p.thread_size + offset);
 }
 
-static running *state_at(const walk *w, int64_t segment, int64_t query)
+static int64_t slot_of(const walk *w, int64_t query)
 {
-    return (running *)scratch_at(w, w->p.state) + segment * w->p.blocks * w->p.block + query;
+    return query / w->p.block * w->p.step + query % w->p.block;
+}
+
+static float *acc_at(const walk *w, int64_t segment, int64_t slot)
+{
+    return (float *)scratch_at(w, w->p.acc) + (segment * w->p.blocks * w->p.step + slot) * w->p.columns;
+}
+
+static running *state_at(const walk *w, int64_t segment, int64_t slot)
+{
+    return (running *)scratch_at(w, w->p.state) + segment * w->p.blocks * w->p.step + slot;
+}
+
+static clvi_topk *list_at(const walk *w, int64_t slot)
+{
+    return (clvi_topk *)scratch_at(w, w->p.lists) + slot;
 }
 
 typedef uint32_t word __attribute__((may_alias));
@@ -260,7 +333,7 @@ static word round_pair(float pair[2])
 static void pack_value(const walk *w, const float *query, int64_t d, word *to, int64_t step)
 {
     if (w->isa->pairs) {
-        float pair[2] = { query[2 * d] * w->inverse_t, 2 * d + 1 < w->p.dim ? query[2 * d + 1] * w->inverse_t : 0 };
+        float pair[2] = { query[2 * d] * w->inverse_t, 2 * d + 1 < w->of.dim ? query[2 * d + 1] * w->inverse_t : 0 };
         to[0] = round_pair(pair);
         to[step] = round_pair(pair);
     } else {
@@ -269,18 +342,20 @@ static void pack_value(const walk *w, const float *query, int64_t d, word *to, i
     }
 }
 
-/* Queries over t, interleaved in groups as high as a score tile; zeros beyond the batch. */
+/* Queries over t, interleaved in groups as high as a score tile; zeros in slots without a query. */
 static void pack_queries(void *arg, int64_t begin, int64_t end)
 {
     const walk *w = arg;
     const int64_t height = w->isa->queries, step = w->terms * height;
-    const float *q = w->call->in_data[0];
     for (int64_t g = begin; g < end; g++) {
         word *to = (word *)scratch_at(w, w->p.queries) + g * step * w->words;
         memset(to, 0, (size_t)(step * w->words) * sizeof *to);
-        for (int64_t d = 0; d < w->words; d++)
-            for (int64_t i = 0; i < height && g * height + i < w->p.batch; i++)
-                pack_value(w, q + (g * height + i) * w->p.dim, d, to + d * step + i, height);
+        for (int64_t i = 0; i < height; i++) {
+            const int64_t slot = g * height + i, at = slot % w->p.step, row = slot / w->p.step * w->p.block + at;
+            if (at >= w->p.block || row >= w->of.batch) continue;
+            for (int64_t d = 0; d < w->words; d++)
+                pack_value(w, w->of.query + row * w->of.dim, d, to + d * step + i, height);
+        }
     }
 }
 
@@ -292,7 +367,7 @@ typedef struct tile {
                                       * keys that do not count may be zeros */
     int64_t        stride, steps;
     const int32_t *keep;             /* NULL: all count */
-    float         *score;            /* [block][TILE_KEYS] */
+    float         *score;            /* [step][TILE_KEYS] */
     float         *packed;           /* panels [words][panel width] */
     int32_t       *keep_query;       /* room for one query's keys */
 } tile;
@@ -325,12 +400,12 @@ static bool counts(const tile *t, int64_t key)
  * anything. */
 static void copy_rows(const walk *w, const tile *t, float *to)
 {
-    const int64_t dim = w->p.dim, at = t->first * dim;
+    const int64_t dim = w->of.dim, at = t->first * dim;
     memset(to, 0, (size_t)(t->count * w->p.columns) * sizeof *to);
     for (int64_t k = 0; k < t->count; k++, to += w->p.columns) {
         if (!counts(t, k)) continue;
-        const uint16_t *half = (const uint16_t *)w->call->in_data[2] + at + k * dim;
-        if (!w->bf16) memcpy(to, (const float *)w->call->in_data[2] + at + k * dim, (size_t)dim * sizeof *to);
+        const uint16_t *half = (const uint16_t *)w->of.bank + at + k * dim;
+        if (!w->bf16) memcpy(to, (const float *)w->of.bank + at + k * dim, (size_t)dim * sizeof *to);
         else for (int64_t d = 0; d < dim; d++) to[d] = clvi_bf16_value(half[d]);
     }
 }
@@ -340,16 +415,16 @@ static void load_rows(const walk *w, tile *t, float *room)
     t->rows = room;
     t->stride = w->p.columns;
     t->steps = t->count;
-    if (w->bf16 || t->keep || w->p.columns != w->p.dim) copy_rows(w, t, room);
-    else t->rows = (const float *)w->call->in_data[2] + t->first * w->p.dim;
+    if (w->bf16 || t->keep || w->p.columns != w->of.dim) copy_rows(w, t, room);
+    else t->rows = (const float *)w->of.bank + t->first * w->of.dim;
     pack_panels(w, t, t->rows, t->stride);
 }
 
 /* bfloat16 rows of whole words, zeros where a key does not count. */
 static const uint16_t *copy_halves(const walk *w, const tile *t, uint16_t *to)
 {
-    const int64_t dim = w->p.dim, stride = 2 * w->words;
-    const uint16_t *bank = (const uint16_t *)w->call->in_data[2] + t->first * dim;
+    const int64_t dim = w->of.dim, stride = 2 * w->words;
+    const uint16_t *bank = (const uint16_t *)w->of.bank + t->first * dim;
     if (!t->keep && stride == dim && (uintptr_t)bank % sizeof(word) == 0) return bank;
     memset(to, 0, (size_t)(t->count * stride) * sizeof *to);
     for (int64_t k = 0; k < t->count; k++)
@@ -377,64 +452,109 @@ static void load_pairs(const walk *w, tile *t, float *room)
 
 static tile load_tile(const walk *w, int64_t first, int64_t count)
 {
-    char *mine = scratch_at(w, w->p.thread + (size_t)clvi_thread_index() * w->p.thread_size);
-    const unsigned char *valid = w->call->in_data[3];
-    int32_t *keep = (int32_t *)(mine + w->p.keep);
-    tile t = { .first = first, .count = count, .score = (float *)mine, .packed = (float *)(mine + w->p.packed),
+    int32_t *keep = thread_at(w, w->p.keep);
+    tile t = { .first = first, .count = count, .score = thread_at(w, 0), .packed = thread_at(w, w->p.packed),
                .keep_query = keep + TILE_KEYS };
     bool whole = true;
-    for (int64_t k = 0; valid && k < count; k++) {
-        keep[k] = valid[first + k] ? -1 : 0;
+    for (int64_t k = 0; w->of.valid && k < count; k++) {
+        keep[k] = w->of.valid[first + k] ? -1 : 0;
         whole = whole && keep[k];
     }
     if (!whole) t.keep = keep;
-    if (w->isa->pairs) load_pairs(w, &t, (float *)(mine + w->p.rows));
-    else load_rows(w, &t, (float *)(mine + w->p.rows));
+    if (w->isa->pairs) load_pairs(w, &t, thread_at(w, w->p.rows));
+    else load_rows(w, &t, thread_at(w, w->p.rows));
     return t;
 }
 
 /* The keys that count for one query: those of the tile without the ones that carry its id. */
 static const int32_t *keys_of_query(const walk *w, const tile *t, int64_t query)
 {
-    const int64_t *ids = w->call->in_data[4], *bank_ids = w->call->in_data[5];
+    const int64_t *ids = w->of.ids, *bank_ids = w->of.bank_ids;
     if (!ids || !bank_ids || ids[query] < 0) return t->keep;
     for (int64_t k = 0; k < t->count; k++)
         t->keep_query[k] = bank_ids[t->first + k] == ids[query] ? 0 : t->keep ? t->keep[k] : -1;
     return t->keep_query;
 }
 
+/* Scores that may be among a query's largest join its list. */
+static void list_scores(const walk *w, const tile *t, const float *score, const int32_t *keep, clvi_topk *list)
+{
+    if (list->count + t->count > w->p.candidates) clvi_topk_trim(list, w->of.top, thread_at(w, w->p.select));
+    w->isa->list(score, t->count, keep, t->first, list);
+}
+
 static void walk_tile(const walk *w, const tile *t, int64_t segment, int64_t first, int64_t count)
 {
     const tile_isa *isa = w->isa;
-    const float *queries = (const float *)scratch_at(w, w->p.queries) + first * w->terms * w->words;
+    const int64_t slot = slot_of(w, first), columns = w->of.dq ? w->p.columns : 0;
+    const float *queries = (const float *)scratch_at(w, w->p.queries) + slot * w->terms * w->words;
     for (int64_t q = 0; q < count; q += isa->queries)
         for (int64_t k = 0; k < t->count; k += isa->keys)
-            isa->scores(queries + q * w->terms * w->words, t->packed + k * w->words, w->words, t->score + q * TILE_KEYS + k,
-                        TILE_KEYS);
-    for (int64_t q = 0; q < count; q++)
-        isa->weigh(t->score + q * TILE_KEYS, t->count, keys_of_query(w, t, first + q), w->constant,
-                   state_at(w, segment, first + q), acc_at(w, segment, first + q), w->gradient ? w->p.columns : 0);
-    for (int64_t q = 0; w->gradient && q < count; q += 3)
+            isa->scores(queries + q * w->terms * w->words, t->packed + k * w->words, w->words,
+                        t->score + q * TILE_KEYS + k, TILE_KEYS);
+    for (int64_t q = 0; q < count; q++) {
+        float *score = t->score + q * TILE_KEYS;
+        const int32_t *keep = keys_of_query(w, t, first + q);
+        if (w->of.top) list_scores(w, t, score, keep, list_at(w, slot + q));
+        if (w->of.nce)
+            isa->weigh(score, t->count, keep, w->constant, state_at(w, segment, slot + q),
+                       acc_at(w, segment, slot + q), columns);
+    }
+    for (int64_t q = 0; columns && q < count; q += 3)
         isa->accumulate(t->score + q * TILE_KEYS, TILE_KEYS, t->rows, t->stride, t->steps,
-                        acc_at(w, segment, first + q), w->p.columns, w->p.columns);
+                        acc_at(w, segment, slot + q), w->p.columns, w->p.columns);
+}
+
+static void walk_segment(const walk *w, int64_t segment, int64_t block)
+{
+    const int64_t first = block * w->p.block, slot = block * w->p.step;
+    const int64_t count = CLVI_MIN(w->p.block, w->of.batch - first);
+    const int64_t stop = CLVI_MIN((segment + 1) * w->p.segment, w->of.keys);
+    if (w->of.nce) memset(acc_at(w, segment, slot), 0, (size_t)(w->p.step * w->p.columns) * sizeof(float));
+    for (int64_t q = 0; w->of.nce && q < count; q++)
+        *state_at(w, segment, slot + q) = (running){ .max = w->constant ? w->inverse_t : -INFINITY };
+    for (int64_t key = segment * w->p.segment; key < stop; key += TILE_KEYS) {
+        const tile t = load_tile(w, key, CLVI_MIN(TILE_KEYS, stop - key));
+        walk_tile(w, &t, segment, first, count);
+    }
 }
 
 /* Walk `segment * blocks + block`. */
 static void walk_range(void *arg, int64_t begin, int64_t end)
 {
     const walk *w = arg;
-    const plan *p = &w->p;
-    for (int64_t item = begin; item < end; item++) {
-        const int64_t segment = item / p->blocks, first = item % p->blocks * p->block;
-        const int64_t count = CLVI_MIN(p->block, p->batch - first);
-        const int64_t stop = CLVI_MIN((segment + 1) * p->segment, p->keys);
-        memset(acc_at(w, segment, first), 0, (size_t)(p->block * p->columns) * sizeof(float));
-        for (int64_t q = 0; q < count; q++)
-            *state_at(w, segment, first + q) = (running){ .max = w->constant ? w->inverse_t : -INFINITY };
-        for (int64_t key = segment * p->segment; key < stop; key += TILE_KEYS) {
-            const tile t = load_tile(w, key, CLVI_MIN(TILE_KEYS, stop - key));
-            walk_tile(w, &t, segment, first, count);
+    for (int64_t item = begin; item < end; item++) walk_segment(w, item / w->p.blocks, item % w->p.blocks);
+}
+
+/* ---- lists ---- */
+
+static void write_list(const walk *w, int64_t query, clvi_topk *list)
+{
+    void *scratch = thread_at(w, w->p.select);
+    clvi_topk_trim(list, w->of.top, scratch);
+    clvi_topk_sort(list, scratch);
+    for (int64_t i = 0; i < w->of.top; i++) {
+        const bool there = i < list->count;
+        if (w->of.slots) w->of.slots[query * w->of.top + i] = there ? list->slot[i] : -1;
+        if (w->of.scores)
+            w->of.scores[query * w->of.top + i] = there ? (float)(list->score[i] * w->temperature) : 0;
+    }
+}
+
+/* A block through the whole bank. */
+static void list_range(void *arg, int64_t begin, int64_t end)
+{
+    const walk *w = arg;
+    for (int64_t block = begin; block < end; block++) {
+        const int64_t first = block * w->p.block, slot = block * w->p.step;
+        const int64_t count = CLVI_MIN(w->p.block, w->of.batch - first);
+        for (int64_t q = 0; q < count; q++) {
+            float *room = (float *)scratch_at(w, w->p.list_rows) + (slot + q) * w->p.candidates * 2;
+            *list_at(w, slot + q) = (clvi_topk) { .score = room, .slot = (int32_t *)(room + w->p.candidates),
+                                                  .floor = -INFINITY };
         }
+        for (int64_t s = 0; s < w->p.segments; s++) walk_segment(w, s, block);
+        for (int64_t q = 0; q < count; q++) write_list(w, first + q, list_at(w, slot + q));
     }
 }
 
@@ -442,77 +562,94 @@ static void walk_range(void *arg, int64_t begin, int64_t end)
 
 static double positive_logit(const walk *w, int64_t query)
 {
-    const clvi_bank_nce_attr *attr = w->call->attr;
-    const float *q = (const float *)w->call->in_data[0] + query * w->p.dim;
-    const float *k = (const float *)w->call->in_data[1] + query * w->p.dim;
+    const float *q = w->of.query + query * w->of.dim, *k = w->of.key + query * w->of.dim;
     double sum = 0;
-    for (int64_t d = 0; d < w->p.dim; d++) sum += (double)q[d] * k[d];
-    return sum / attr->temperature;
+    for (int64_t d = 0; d < w->of.dim; d++) sum += (double)q[d] * k[d];
+    return sum / w->temperature;
 }
 
 static void join_range(void *arg, int64_t begin, int64_t end)
 {
     const walk *w = arg;
-    const plan *p = &w->p;
-    const clvi_bank_nce_attr *attr = w->call->attr;
-    float *per_row = w->call->out_data[0], *prob_pos = clvi_ref_output(w->call, 1);
+    const problem *of = &w->of;
+    const int64_t segments = w->p.segments;
     for (int64_t q = begin; q < end; q++) {
         const double positive = positive_logit(w, q);
+        const int64_t slot = slot_of(w, q);
         double max = positive, negative = 0, scale[MAX_SEGMENTS];
-        for (int64_t s = 0; s < p->segments; s++)
-            if (state_at(w, s, q)->sum != 0) max = fmax(max, state_at(w, s, q)->max);
-        for (int64_t s = 0; s < p->segments; s++) {
-            scale[s] = exp(state_at(w, s, q)->max - max);
-            negative += scale[s] * state_at(w, s, q)->sum;
+        for (int64_t s = 0; s < segments; s++)
+            if (state_at(w, s, slot)->sum != 0) max = fmax(max, state_at(w, s, slot)->max);
+        for (int64_t s = 0; s < segments; s++) {
+            scale[s] = exp(state_at(w, s, slot)->max - max);
+            negative += scale[s] * state_at(w, s, slot)->sum;
         }
         const double e_pos = exp(positive - max), total = e_pos + negative;
         const double loss = negative <= e_pos ? log1p(negative / e_pos) : max - positive + log(total);
-        per_row[q] = (float)loss;
-        if (prob_pos) prob_pos[q] = (float)exp(-loss);
-        if (!w->gradient) continue;
-        const float *key = (const float *)w->call->in_data[1] + q * p->dim;
-        float *dq = (float *)w->call->out_data[2] + q * p->dim;
-        for (int64_t d = 0; d < p->dim; d++) {
+        of->per_row[q] = (float)loss;
+        if (of->prob_pos) of->prob_pos[q] = (float)exp(-loss);
+        if (of->prob_neg) of->prob_neg[q] = (float)(negative / total);
+        for (int64_t d = 0; of->dq && d < of->dim; d++) {
             double sum = 0;
-            for (int64_t s = 0; s < p->segments; s++) sum += scale[s] * acc_at(w, s, q)[d];
-            dq[d] = (float)((sum - negative * key[d]) / (total * attr->temperature));
+            for (int64_t s = 0; s < segments; s++) sum += scale[s] * acc_at(w, s, slot)[d];
+            of->dq[q * of->dim + d] = (float)((sum - negative * of->key[q * of->dim + d]) / (total * w->temperature));
         }
     }
 }
 
-/* ---- the kernel ---- */
+/* ---- the kernels ---- */
 
 static bool accepts(const clvi_op_call *call)
 {
-    const bool rows = call->in[2].dtype == CLV_F32 || call->in[2].dtype == CLV_BF16;
-    return call->in[0].dtype == CLV_F32 && call->in[1].dtype == CLV_F32 && rows;
+    const int bank = strcmp(call->op, "bank_nce") == 0 ? 2 : 1;
+    for (int i = 0; i < bank; i++)
+        if (call->in[i].dtype != CLV_F32) return false;
+    const clvi_desc *rows = &call->in[bank];
+    return (rows->dtype == CLV_F32 || rows->dtype == CLV_BF16) && rows->shape[0] <= INT32_MAX;
 }
 
 static clv_status prepare(clvi_op_call *call)
 {
     clvi_ref_make_dense(call->in, call->n_in);
     clvi_ref_make_dense(call->out, call->n_out);
-    call->scratch_size = plan_of(call).size;
+    const problem of = problem_of(call);
+    call->scratch_size = plan_of(&of, call->ctx->threads).size;
     return CLV_OK;
 }
 
-static clv_status run(const clvi_op_call *call)
+static clv_status start(const clvi_op_call *call, double temperature, bool unit_rows)
+{
+    const problem of = problem_of(call);
+    const bool bf16 = call->in[of.nce ? 2 : 1].dtype == CLV_BF16;
+    if (of.batch == 0) return CLV_OK;
+    walk w = {
+        .call = call, .isa = tile_for_isa(bf16), .bf16 = bf16, .of = of, .p = plan_of(&of, call->ctx->threads),
+        .temperature = temperature, .inverse_t = (float)(1 / temperature),
+        .constant = unit_rows && temperature >= CONSTANT_FROM,
+    };
+    w.words = w.isa->pairs ? (of.dim + 1) / 2 : of.dim;
+    w.terms = w.isa->pairs ? 2 : 1;
+    clvi_parallel_for(call->ctx, w.p.blocks * w.p.step / w.isa->queries, 4, pack_queries, &w);
+    if (of.top) clvi_parallel_for(call->ctx, w.p.blocks, 1, list_range, &w);
+    else clvi_parallel_for(call->ctx, w.p.segments * w.p.blocks, 1, walk_range, &w);
+    if (of.nce) clvi_parallel_for(call->ctx, of.batch, 16, join_range, &w);
+    return CLV_OK;
+}
+
+static clv_status run_nce(const clvi_op_call *call)
 {
     const clvi_bank_nce_attr *attr = call->attr;
-    const bool bf16 = call->in[2].dtype == CLV_BF16;
-    walk w = {
-        .call = call, .isa = tile_for_isa(bf16), .p = plan_of(call), .bf16 = bf16,
-        .inverse_t = (float)(1 / attr->temperature),
-        .constant = attr->unit_rows && attr->temperature >= CONSTANT_FROM, .gradient = clvi_ref_output(call, 2) != NULL,
-    };
-    w.words = w.isa->pairs ? (w.p.dim + 1) / 2 : w.p.dim;
-    w.terms = w.isa->pairs ? 2 : 1;
-    clvi_parallel_for(call->ctx, w.p.blocks * w.p.block / w.isa->queries, 4, pack_queries, &w);
-    clvi_parallel_for(call->ctx, w.p.segments * w.p.blocks, 1, walk_range, &w);
-    clvi_parallel_for(call->ctx, w.p.batch, 16, join_range, &w);
-    return CLV_OK;
+    return start(call, attr->temperature, attr->unit_rows);
 }
 
 const clvi_kernel clvi_kernel_cpu_bank_nce = {
-    .op = "bank_nce", .name = "cpu", .accepts = accepts, .prepare = prepare, .run = run,
+    .op = "bank_nce", .name = "cpu", .accepts = accepts, .prepare = prepare, .run = run_nce,
+};
+
+static clv_status run_topk(const clvi_op_call *call)
+{
+    return start(call, 1, false);
+}
+
+const clvi_kernel clvi_kernel_cpu_bank_topk = {
+    .op = "bank_topk", .name = "cpu", .accepts = accepts, .prepare = prepare, .run = run_topk,
 };

@@ -1,10 +1,11 @@
-/* bank_nce_tile.h: the two register-tiled products of bank_nce.c, compiled once for each instruction set. Sums are
+/* bank_nce_tile.h: the two register-tiled products and the list of bank_nce.c, compiled once for each instruction set. Sums are
  * floats; factors are words that FMA knows: floats, or pairs of bfloat16. The includer defines
  *   LANES       floats in a vector
  *   TILE_Q      queries of a score tile; with 3 vectors of keys it fills the registers
  *   TERMS       words whose sum a value of a query is
  *   TILE_D      vectors of an accumulator tile, with 3 queries
  *   FMA(a,b,c)  a b + c; for pairs, the sum of both products + c
+ *   ABOVE(x,f)  bit i: x[i] > f, of LANES floats at any address
  *   TARGET, TILE(name)
  * No include guard: that is the point. */
 
@@ -74,10 +75,28 @@ TARGET static void TILE(accumulate_all)(const float *weight, int64_t weight_stri
         TILE(accumulate)(weight, weight_stride, row + c, row_stride, count, acc + c, acc_stride, 1);
 }
 
+/* The scores above a list's floor join it. The list has room for `count` more. */
+TARGET static void TILE(list)(const float *score, int64_t count, const int32_t *keep, int64_t first, clvi_topk *list)
+{
+    int64_t n = list->count;
+    for (int64_t j = 0; j < count; j += LANES) {
+        unsigned above = ABOVE(score + j, list->floor);
+        if (count - j < LANES) above &= (1u << (count - j)) - 1;
+        for (; above; above &= above - 1) {
+            const int64_t k = j + __builtin_ctz(above);
+            if (keep && !keep[k]) continue;
+            list->score[n] = score[k];
+            list->slot[n++] = (int32_t)(first + k);
+        }
+    }
+    list->count = n;
+}
+
 #undef LANES
 #undef TILE_Q
 #undef TERMS
 #undef TILE_D
 #undef FMA
+#undef ABOVE
 #undef TARGET
 #undef TILE

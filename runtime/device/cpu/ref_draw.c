@@ -1,0 +1,124 @@
+/* ref_draw.c: mochi_draw, beta_draw, permutation: random numbers as pure functions of (seed, step, row, stream). */
+#include "core/rng.h"
+#include "device/cpu/ref.h"
+
+static bool any_type(const clvi_op_call *call)
+{
+    (void)call;
+    return true;
+}
+
+static int64_t step_of(const clvi_op_call *call, int input)
+{
+    const int64_t *given = call->in_data[input];
+    return given ? given[0] : ((const clvi_draw_attr *)call->attr)->step;
+}
+
+/* The stream of one row: the step's low half is the epoch, its high half and the row the sample. */
+static clvi_rng stream_of(const clvi_draw_attr *attr, int64_t step, int64_t row, uint32_t stream)
+{
+    const uint64_t high = (uint64_t)step >> 32;
+    return clvi_rng_make(attr->seed, CLVI_RNG_LOSS, (uint32_t)step, high << 32 | (uint64_t)row, attr->stream + stream);
+}
+
+static void put(void *data, clv_dtype dtype, int64_t i, double x)
+{
+    if (dtype == CLV_F64) ((double *)data)[i] = x;
+    else ((float *)data)[i] = (float)x;
+}
+
+/* ---- mochi_draw ---- */
+
+/* Rows that a list has: those without one come last. */
+static int64_t listed(const int64_t *list, int64_t top)
+{
+    int64_t n = top;
+    while (n > 0 && list[n - 1] < 0) n--;
+    return n;
+}
+
+/* A rank below n, or -1 when there is none. */
+static int64_t draw_rank(clvi_rng *rng, int64_t n)
+{
+    return n > 0 ? (int64_t)clvi_rng_below(rng, (uint64_t)n) : -1;
+}
+
+static void draw_range(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const clvi_draw_attr *attr = call->attr;
+    const int64_t top = call->in[0].shape[1], pairs = attr->rows, queries = attr->cols, step = step_of(call, 1);
+    int64_t *i = call->out_data[0], *j = call->out_data[1], *j_q = call->out_data[3];
+    for (int64_t b = begin; b < end; b++) {
+        const int64_t n = step < 0 ? 0 : listed((const int64_t *)call->in_data[0] + b * top, top);
+        clvi_rng rng = stream_of(attr, step, b, 0);
+        for (int64_t c = b * pairs; c < (b + 1) * pairs; c++) {
+            i[c] = draw_rank(&rng, n);
+            j[c] = draw_rank(&rng, n);
+            put(call->out_data[2], call->out[2].dtype, c, clvi_rng_f64(&rng));
+        }
+        rng = stream_of(attr, step, b, 1);
+        for (int64_t c = b * queries; c < (b + 1) * queries; c++) {
+            j_q[c] = draw_rank(&rng, n);
+            put(call->out_data[4], call->out[4].dtype, c, clvi_rng_uniform(&rng, 0, 0.5));
+        }
+    }
+}
+
+static clv_status mochi_draw(const clvi_op_call *call)
+{
+    clvi_parallel_for(call->ctx, call->in[0].shape[0], 4, draw_range, (void *)call);
+    return CLV_OK;
+}
+
+const clvi_kernel clvi_kernel_ref_mochi_draw = {
+    .op = "mochi_draw", .name = "reference", .accepts = any_type, .run = mochi_draw,
+};
+
+/* ---- beta_draw ---- */
+
+static void beta_range(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const clvi_draw_attr *attr = call->attr;
+    const int64_t step = step_of(call, 0);
+    for (int64_t row = begin; row < end; row++) {
+        clvi_rng rng = stream_of(attr, step, row, 0);
+        for (int64_t c = 0; c < attr->cols; c++)
+            put(call->out_data[0], call->out[0].dtype, row * attr->cols + c,
+                attr->offset + clvi_rng_beta(&rng, attr->alpha, attr->beta));
+    }
+}
+
+static clv_status beta_draw(const clvi_op_call *call)
+{
+    clvi_parallel_for(call->ctx, call->out[0].shape[0], 16, beta_range, (void *)call);
+    return CLV_OK;
+}
+
+const clvi_kernel clvi_kernel_ref_beta_draw = {
+    .op = "beta_draw", .name = "reference", .accepts = any_type, .run = beta_draw,
+};
+
+/* ---- permutation ---- */
+
+static void permutation_range(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const clvi_draw_attr *attr = call->attr;
+    const int64_t step = step_of(call, 0);
+    const uint64_t seed = attr->seed + ((uint64_t)attr->stream << 32 ^ (uint64_t)step >> 32);
+    for (int64_t i = begin; i < end; i++)
+        ((int64_t *)call->out_data[0])[i] =
+            (int64_t)clvi_rng_permute(seed, CLVI_RNG_LOSS, (uint32_t)step, (uint64_t)attr->rows, (uint64_t)i);
+}
+
+static clv_status permutation(const clvi_op_call *call)
+{
+    clvi_parallel_for(call->ctx, call->out[0].shape[0], 256, permutation_range, (void *)call);
+    return CLV_OK;
+}
+
+const clvi_kernel clvi_kernel_ref_permutation = {
+    .op = "permutation", .name = "reference", .accepts = any_type, .run = permutation,
+};

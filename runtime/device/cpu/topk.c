@@ -1,0 +1,111 @@
+/* topk.c: selecting and sorting scores by the digits of their bits: time depends on their number only. */
+#include "device/cpu/topk.h"
+#include <string.h>
+
+#define DIGITS 3
+#define BINS   2048    /* 11, 11 and 10 bits */
+
+typedef struct scored {
+    uint32_t key;
+    int32_t  slot;
+} scored;
+
+size_t clvi_topk_scratch(int64_t candidates)
+{
+    return (size_t)candidates * 2 * sizeof(scored) + DIGITS * BINS * sizeof(uint32_t);
+}
+
+/* Unsigned numbers in the order of floats; -0 is 0. */
+static uint32_t key_of(float x)
+{
+    uint32_t bits;
+    x += 0.0f;
+    memcpy(&bits, &x, sizeof bits);
+    return bits ^ (bits >> 31 ? UINT32_MAX : UINT32_C(1) << 31);
+}
+
+static float score_of(uint32_t key)
+{
+    const uint32_t bits = key ^ (key >> 31 ? UINT32_C(1) << 31 : UINT32_MAX);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Digit 0 is the lowest. */
+static uint32_t digit(uint32_t key, int i)
+{
+    static const int shift[DIGITS] = { 0, 10, 21 };
+    static const uint32_t mask[DIGITS] = { 1023, 2047, 2047 };
+    return key >> shift[i] & mask[i];
+}
+
+/* The rank-th largest of n keys (1: the largest), which are overwritten; *equal: how many of those equal to it are
+ * among the `rank` largest. */
+static uint32_t select_key(uint32_t *keys, int64_t n, int64_t rank, uint32_t *bins, int64_t *equal)
+{
+    for (int i = DIGITS - 1; i >= 0; i--) {
+        memset(bins, 0, BINS * sizeof *bins);
+        for (int64_t k = 0; k < n; k++) bins[digit(keys[k], i)]++;
+        uint32_t bin = BINS - 1;
+        while (bins[bin] < rank) rank -= bins[bin--];
+        int64_t left = 0;
+        for (int64_t k = 0; k < n; k++) {
+            const uint32_t key = keys[k];
+            keys[left] = key;
+            left += digit(key, i) == bin;
+        }
+        n = left;
+    }
+    *equal = rank;
+    return keys[0];
+}
+
+void clvi_topk_trim(clvi_topk *list, int64_t top, void *scratch)
+{
+    if (list->count <= top) return;
+    uint32_t *bins = scratch, *keys = bins + DIGITS * BINS;
+    int64_t equal, n = 0;
+    for (int64_t i = 0; i < list->count; i++) keys[i] = key_of(list->score[i]);
+    const uint32_t last = select_key(keys, list->count, top, bins, &equal);
+    for (int64_t i = 0; i < list->count; i++) {
+        const uint32_t key = key_of(list->score[i]);
+        list->score[n] = list->score[i];
+        list->slot[n] = list->slot[i];
+        const int64_t tie = key == last && equal > 0;
+        equal -= tie;
+        n += (key > last) | tie;
+    }
+    list->count = n;
+    list->floor = score_of(last);
+}
+
+/* One stable pass by digit i, largest first. */
+static void sort_pass(const scored *from, scored *to, int64_t n, uint32_t *bins, int i)
+{
+    uint32_t begin = 0;
+    for (int bin = BINS - 1; bin >= 0; bin--) {
+        const uint32_t count = bins[bin];
+        bins[bin] = begin;
+        begin += count;
+    }
+    for (int64_t k = 0; k < n; k++) to[bins[digit(from[k].key, i)]++] = from[k];
+}
+
+void clvi_topk_sort(clvi_topk *list, void *scratch)
+{
+    uint32_t *bins = scratch;
+    scored *a = (scored *)(bins + DIGITS * BINS), *b = a + list->count;
+    memset(bins, 0, DIGITS * BINS * sizeof *bins);
+    for (int64_t k = 0; k < list->count; k++) {
+        a[k] = (scored) { key_of(list->score[k]), list->slot[k] };
+        for (int i = 0; i < DIGITS; i++) bins[i * BINS + (int64_t)digit(a[k].key, i)]++;
+    }
+    sort_pass(a, b, list->count, bins, 0);
+    sort_pass(b, a, list->count, bins + BINS, 1);
+    sort_pass(a, b, list->count, bins + 2 * BINS, 2);
+    for (int64_t k = 0; k < list->count; k++) {
+        list->score[k] = score_of(b[k].key);
+        list->slot[k] = b[k].slot;
+    }
+}
