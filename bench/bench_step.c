@@ -6,6 +6,8 @@
  * Prints the median time of a step and the spread. --export writes the weights and the batch it starts from, and what
  * the first step makes of them, so that another program can check that it computes the same. --serve makes one step for
  * each line read and answers with its seconds, so that two programs can take turns (bench/compare.sh). */
+#include "record.h"
+
 #include <cleave/backbone.h>
 #include <inttypes.h>
 #include <math.h>
@@ -143,20 +145,6 @@ static void close_bench(bench *b)
 }
 
 /* ---- what another program starts from and must arrive at ---- */
-
-/* A line "name ndim d0 d1 ...", then the values as float32 of this machine. */
-static bool write_record(FILE *file, const char *prefix, const char *name, int ndim, const int64_t *shape,
-                         const float *data)
-{
-    int64_t count = 1;
-    (void)fprintf(file, "%s%s %d", prefix, name, ndim);
-    for (int i = 0; i < ndim; i++) {
-        (void)fprintf(file, " %" PRId64, shape[i]);
-        count *= shape[i];
-    }
-    (void)fputc('\n', file);
-    return fwrite(data, sizeof *data, (size_t)count, file) == (size_t)count;
-}
 
 static clv_status write_params(bench *b, FILE *file, const char *prefix, clv_param_part part)
 {

@@ -12,11 +12,11 @@
 
 #define LOSS_BENCH_REPEATS 21
 
-/* Row-major float inputs that get a gradient, and labels. */
+/* Row-major float inputs, some of which get a gradient, and labels. */
 typedef struct loss_bench {
     const char       *name;
     const clv_option *options;
-    int               n_options, n_inputs;      /* inputs: the float ones, then "labels" */
+    int               n_options, n_inputs, n_grads;      /* inputs: the float ones, then "labels" */
     clv_loss_tensor   in[4], grad[4];
     float            *memory[8];
     int64_t          *labels;
@@ -41,20 +41,28 @@ static inline uint32_t loss_bench_random(uint32_t *seed)
     return *seed >> 8;
 }
 
-/* A float input [rows, cols], nearly normal, and room for its gradient. False: no memory. */
-static inline bool loss_bench_input(loss_bench *b, const char *name, int64_t rows, int64_t cols)
+/* A float input, nearly normal, and room for its gradient. False: no memory. */
+static inline bool loss_bench_tensor(loss_bench *b, const char *name, int ndim, const int64_t *shape, bool gradient)
 {
     const int i = b->n_inputs++;
     uint32_t seed = (uint32_t)i + 1;
-    float *x = calloc((size_t)(rows * cols) + 1, sizeof *x), *dx = calloc((size_t)(rows * cols) + 1, sizeof *dx);
-    b->memory[2 * i] = x;
-    b->memory[2 * i + 1] = dx;
-    if (!x || !dx) return false;
-    for (int64_t k = 0; k < rows * cols; k++)
+    int64_t count = 1;
+    for (int d = 0; d < ndim; d++) count *= shape[d];
+    float *x = b->memory[2 * i] = calloc((size_t)count + 1, sizeof *x);
+    if (!x) return false;
+    for (int64_t k = 0; k < count; k++)
         for (int n = 0; n < 4; n++) x[k] += (float)loss_bench_random(&seed) / 16777216.0f - 0.5f;
-    b->in[i] = (clv_loss_tensor) { name, clv_view_2d(x, CLV_F32, rows, cols) };
-    b->grad[i] = (clv_loss_tensor) { name, clv_view_2d(dx, CLV_F32, rows, cols) };
-    return true;
+    b->in[i] = (clv_loss_tensor) { name, clv_view_dense(x, CLV_F32, ndim, shape) };
+    if (!gradient) return true;
+    float *dx = b->memory[2 * i + 1] = calloc((size_t)count + 1, sizeof *dx);
+    b->grad[b->n_grads++] = (clv_loss_tensor) { name, clv_view_dense(dx, CLV_F32, ndim, shape) };
+    return dx;
+}
+
+/* One of [rows, cols] with a gradient. */
+static inline bool loss_bench_input(loss_bench *b, const char *name, int64_t rows, int64_t cols)
+{
+    return loss_bench_tensor(b, name, 2, (int64_t[]) { rows, cols }, true);
 }
 
 /* The last input: labels below `classes`. */
@@ -76,7 +84,7 @@ static inline void loss_bench_free(loss_bench *b)
 
 static inline clv_status loss_bench_run(clv_loss *loss, loss_bench *b, double *value)
 {
-    return clv_loss_eval(loss, b->in, b->n_inputs, b->grad, b->n_inputs - 1, NULL, 0, value);
+    return clv_loss_eval(loss, b->in, b->n_inputs, b->grad, b->n_grads, NULL, 0, value);
 }
 
 /* Value and lengths of the gradients, by fast kernels and by plain ones. */
@@ -90,12 +98,12 @@ static inline clv_status loss_bench_check(clv_context *ctx, loss_bench *b)
         if (st == CLV_OK) st = loss_bench_run(loss, b, &value[plain]);
         clv_loss_destroy(loss);
         if (st != CLV_OK) return st;
-        for (int i = 0; i < b->n_inputs - 1; i++)
+        for (int i = 0; i < b->n_grads; i++)
             for (int64_t k = 0; k < clv_view_count(&b->grad[i].view); k++)
                 length[plain][i] += pow(((const float *)b->grad[i].view.data)[k], 2);
     }
     bool good = fabs(value[0] - value[1]) <= 1e-5 * (1 + fabs(value[1]));
-    for (int i = 0; i < b->n_inputs - 1; i++) good = good && fabs(length[0][i] - length[1][i]) <= 1e-4 * length[1][i];
+    for (int i = 0; i < b->n_grads; i++) good = good && fabs(length[0][i] - length[1][i]) <= 1e-4 * length[1][i];
     if (good) return CLV_OK;
     fprintf(stderr, "%s: %.9g, the plain kernels give %.9g (or the gradients differ)\n", b->name, value[0], value[1]);
     return CLV_ERR_INTERNAL;

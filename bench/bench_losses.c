@@ -1,0 +1,166 @@
+/* bench_losses.c: losses at the sizes they are compared with PyTorch at, value and gradients.
+ *     bench_losses [--threads N] [--list | --export LOSS | --serve LOSS]
+ *
+ * Prints a line of CSV for each loss, --list their names. --export writes a loss's inputs, value and gradients to
+ * standard output, for another program to check that it computes the same. --serve makes one evaluation for each line
+ * read and answers with its seconds, so that programs can take turns (bench/compare_losses.sh). */
+#include "loss_bench.h"
+#include "record.h"
+
+#include <string.h>
+
+typedef enum input_kind { NONE, FLOATS, CONSTANT, UNIT_ROWS, LABELS } input_kind;    /* FLOATS get a gradient */
+
+typedef struct input {
+    input_kind  kind;
+    const char *name;
+    int         ndim;
+    int64_t     shape[3];
+    int64_t     classes;      /* LABELS: how many */
+} input;
+
+typedef struct bench_case {
+    const char *loss;
+    int         n_options;
+    clv_option  options[3];
+    input       inputs[3];
+} bench_case;
+
+/* Options not named here have the published defaults; bench/peers/torch_losses.py has the same. */
+static const bench_case cases[] = {
+    { .loss = "moco_queue",
+      .inputs = { { FLOATS, "query", 2, { 256, 128 }, 0 }, { CONSTANT, "key", 2, { 256, 128 }, 0 },
+                  { UNIT_ROWS, "queue", 2, { 65536, 128 }, 0 } } },
+    { .loss = "supcon",
+      .inputs = { { FLOATS, "features", 3, { 1024, 2, 128 }, 0 }, { LABELS, "labels", 1, { 1024 }, 100 } } },
+    { .loss = "unpg",
+      .inputs = { { FLOATS, "features", 2, { 512, 512 }, 0 }, { FLOATS, "weight", 2, { 10000, 512 }, 0 },
+                  { LABELS, "labels", 1, { 512 }, 10000 } } },
+    { .loss = "barlow_twins",
+      .inputs = { { FLOATS, "z1", 2, { 256, 2048 }, 0 }, { FLOATS, "z2", 2, { 256, 2048 }, 0 } } },
+    { .loss = "opl",
+      .inputs = { { FLOATS, "features", 2, { 512, 512 }, 0 }, { LABELS, "labels", 1, { 512 }, 100 } } },
+    { .loss = "dice", .n_options = 3,
+      .options = { { "variant", "multiclass_official" }, { "square", "true" }, { "alpha", "0.5" } },
+      .inputs = { { FLOATS, "logits", 2, { 4096, 10 }, 0 }, { LABELS, "targets", 1, { 4096 }, 10 } } },
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static void make_unit_rows(float *x, int64_t rows, int64_t cols)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        double sum = 0;
+        for (int64_t d = 0; d < cols; d++) sum += pow(x[i * cols + d], 2);
+        for (int64_t d = 0; d < cols; d++) x[i * cols + d] /= (float)sqrt(sum);
+    }
+}
+
+static clv_status make(loss_bench *b, const bench_case *c)
+{
+    *b = (loss_bench) { .name = c->loss, .options = c->options, .n_options = c->n_options };
+    for (const input *in = c->inputs; in < c->inputs + 3 && in->kind; in++) {
+        const bool good = in->kind == LABELS ? loss_bench_labels(b, in->shape[0], in->classes)
+                                             : loss_bench_tensor(b, in->name, in->ndim, in->shape, in->kind == FLOATS);
+        if (!good) return CLV_ERR_NOMEM;
+        clv_loss_tensor *made = &b->in[b->n_inputs - 1];
+        made->name = in->name;
+        if (in->kind == UNIT_ROWS) make_unit_rows(made->view.data, in->shape[0], in->shape[1]);
+    }
+    return CLV_OK;
+}
+
+/* ---- what another program starts from and must arrive at ---- */
+
+static bool write_labels(const clv_loss_tensor *t)
+{
+    const int64_t n = t->view.shape[0], *labels = t->view.data;
+    float *x = malloc((size_t)n * sizeof *x);
+    for (int64_t i = 0; x && i < n; i++) x[i] = (float)labels[i];
+    const bool written = x && write_record(stdout, "", t->name, 1, &n, x);
+    free(x);
+    return written;
+}
+
+static bool write_tensor(const char *prefix, const clv_loss_tensor *t)
+{
+    if (t->view.dtype == CLV_I64) return write_labels(t);
+    return write_record(stdout, prefix, t->name, t->view.ndim, t->view.shape, t->view.data);
+}
+
+static clv_status export_case(loss_bench *b, clv_loss *loss)
+{
+    double value = 0;
+    clv_status st = loss_bench_run(loss, b, &value);
+    if (st != CLV_OK) return st;
+    const float rounded = (float)value;
+    bool good = write_record(stdout, "", "loss", 0, NULL, &rounded);
+    for (int i = 0; i < b->n_inputs && good; i++) good = write_tensor("", &b->in[i]);
+    for (int i = 0; i < b->n_grads && good; i++) good = write_tensor("grad:", &b->grad[i]);
+    return good && fflush(stdout) == 0 ? CLV_OK : CLV_ERR_IO;
+}
+
+/* ---- measuring ---- */
+
+static clv_status serve(loss_bench *b, clv_loss *loss)
+{
+    char line[64];
+    double value;
+    while (fgets(line, sizeof line, stdin)) {
+        const double begin = loss_bench_now();
+        const clv_status st = loss_bench_run(loss, b, &value);
+        if (st != CLV_OK) return st;
+        printf("%.7f\n", loss_bench_now() - begin);
+        fflush(stdout);
+    }
+    return CLV_OK;
+}
+
+/* How one case is run: --export, --serve, or NULL to time it. */
+static clv_status run(clv_context *ctx, const bench_case *c, const char *mode)
+{
+    loss_bench b;
+    clv_loss *loss = NULL;
+    clv_status st = make(&b, c);
+    if (st == CLV_OK && !mode) st = loss_bench_time(ctx, &b, c->loss);
+    if (st == CLV_OK && mode) st = clv_loss_create(ctx, c->loss, c->options, c->n_options, &loss);
+    if (st == CLV_OK && mode) st = strcmp(mode, "--serve") == 0 ? serve(&b, loss) : export_case(&b, loss);
+    clv_loss_destroy(loss);
+    loss_bench_free(&b);
+    return st;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: bench_losses [--threads N] [--list | --export LOSS | --serve LOSS]\nlosses:");
+    for (int i = 0; i < CASES; i++) fprintf(stderr, " %s", cases[i].loss);
+    fputc('\n', stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+    clv_context *ctx = NULL;
+    const char *mode = NULL, *name = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--list") == 0) {
+            for (int k = 0; k < CASES; k++) puts(cases[k].loss);
+            return 0;
+        }
+        if (i + 1 == argc) return usage();
+        if (strcmp(argv[i], "--threads") == 0) desc.threads = (int)strtol(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--export") == 0 || strcmp(argv[i], "--serve") == 0) mode = argv[i], name = argv[++i];
+        else return usage();
+    }
+    int found = 0;
+    clv_status st = clv_context_create(&desc, &ctx);
+    if (st == CLV_OK && !mode) printf(LOSS_BENCH_HEADER);
+    for (int i = 0; i < CASES && st == CLV_OK; i++) {
+        if (name && strcmp(name, cases[i].loss) != 0) continue;
+        found++;
+        st = run(ctx, &cases[i], mode);
+    }
+    if (st != CLV_OK) fprintf(stderr, "bench_losses: %s: %s\n", clv_status_name(st), clv_error_message());
+    clv_context_destroy(ctx);
+    return st != CLV_OK ? 1 : found ? 0 : usage();
+}

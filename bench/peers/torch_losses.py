@@ -1,0 +1,188 @@
+"""The losses of bench/bench_losses.c in PyTorch, written as their authors and users write them; value and gradients.
+
+torch_losses.py [--threads N] (--check | --serve) LOSS FILE
+
+FILE holds the inputs, and what Cleave makes of them, as `bench_losses --export LOSS` wrote it. --check compares value
+and gradients; --serve makes one evaluation for each line read and answers with its seconds.
+"""
+import argparse
+import sys
+import time
+
+import torch
+from torch.nn import functional as F
+
+from torch_step import read_records
+
+VALUE_TOLERANCE = 1e-4       # relative
+GRADIENT_TOLERANCE = 1e-3    # of the gradient's length
+
+
+class MocoQueue:
+    """He et al. 2020: the queue is kept as [D, K]."""
+    gradients = ("query",)
+
+    def prepare(self, x):
+        x["queue"] = x["queue"].T.contiguous()
+
+    def __call__(self, query, key, queue, temperature=0.07):
+        q = F.normalize(query, dim=1)
+        with torch.no_grad():
+            k = F.normalize(key, dim=1)
+        positive = torch.einsum("nc,nc->n", [q, k]).unsqueeze(-1)
+        negative = torch.einsum("nc,ck->nk", [q, queue.clone().detach()])
+        logits = torch.cat([positive, negative], dim=1)
+        logits /= temperature
+        return F.cross_entropy(logits, torch.zeros(logits.shape[0], dtype=torch.long))
+
+
+class SupCon:
+    """Khosla et al. 2020, eq. 2."""
+    gradients = ("features",)
+
+    def __call__(self, features, labels, temperature=0.07, base_temperature=0.07):
+        views = features.shape[1]
+        rows = torch.cat(torch.unbind(F.normalize(features, dim=2), dim=1), dim=0)
+        logits = torch.div(torch.matmul(rows, rows.T), temperature)
+        largest, _ = torch.max(logits, dim=1, keepdim=True)
+        logits = logits - largest.detach()
+        same = torch.eq(labels.view(-1, 1), labels.view(1, -1)).float().repeat(views, views)
+        others = 1 - torch.eye(rows.shape[0])
+        positives = same * others
+        log_prob = logits - torch.log((torch.exp(logits) * others).sum(1, keepdim=True))
+        count = positives.sum(1)
+        count = torch.where(count < 1e-6, torch.ones_like(count), count)
+        return -(temperature / base_temperature) * ((positives * log_prob).sum(1) / count).mean()
+
+
+class Unpg:
+    """Jung et al. 2022: the filtered pairs are appended to every row's logits."""
+    gradients = ("features", "weight")
+
+    def __call__(self, features, weight, labels, s=64, m=0.5, wisk=1.5):
+        x = F.normalize(features)
+        cosine = F.linear(x, F.normalize(weight))
+        cosine = cosine - m * F.one_hot(labels, weight.shape[0])
+        different = torch.triu(labels.view(-1, 1) != labels.view(1, -1), diagonal=1)
+        pairs = torch.matmul(x, x.T)[different]
+        with torch.no_grad():
+            ordered, _ = torch.sort(pairs)
+            q1, q3 = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
+            keep = (pairs >= q1 - wisk * (q3 - q1)) & (pairs <= q3 + wisk * (q3 - q1))
+        pairs = pairs[keep].unsqueeze(0).expand(len(labels), -1)
+        return F.cross_entropy(s * torch.cat([cosine, pairs], dim=1), labels)
+
+
+class BarlowTwins:
+    """Zbontar et al. 2021, algorithm 1."""
+    gradients = ("z1", "z2")
+
+    def prepare(self, x):
+        self.norm = torch.nn.BatchNorm1d(x["z1"].shape[1], affine=False)
+
+    def __call__(self, z1, z2, lambd=0.0051):
+        c = self.norm(z1).T @ self.norm(z2)
+        c.div_(z1.shape[0])
+        on_diagonal = torch.diagonal(c).add(-1).pow(2).sum()
+        n = c.shape[0]
+        off_diagonal = c.flatten()[:-1].view(n - 1, n + 1)[:, 1:].flatten().pow(2).sum()
+        return on_diagonal + lambd * off_diagonal
+
+
+class Opl:
+    """Ranasinghe et al. 2021, without an absolute value."""
+    gradients = ("features",)
+
+    def __call__(self, features, labels, gamma=0.5):
+        x = F.normalize(features, p=2, dim=1)
+        same = torch.eq(labels.view(-1, 1), labels.view(1, -1))
+        positives = same.masked_fill(torch.eye(len(labels), dtype=torch.bool), 0).float()
+        negatives = (~same).float()
+        product = torch.matmul(x, x.T)
+        positive = (positives * product).sum() / (positives.sum() + 1e-6)
+        negative = (negatives * product).sum() / (negatives.sum() + 1e-6)
+        return 1.0 - positive + gamma * negative
+
+
+class Dice:
+    """Li et al. 2020, class after class, with squares in the denominator."""
+    gradients = ("logits",)
+
+    def __call__(self, logits, targets, alpha=0.5, smooth=1e-4):
+        probability = torch.softmax(logits, dim=1)
+        one_hot = F.one_hot(targets, logits.shape[1]).float()
+        loss = 0
+        for c in range(logits.shape[1]):
+            p, y = probability[:, c].view(-1, 1), one_hot[:, c].view(-1, 1)
+            p = (1 - p) ** alpha * p
+            both = torch.sum(p * y, -1)
+            either = torch.sum(torch.square(p), -1) + torch.sum(torch.square(y), -1)
+            loss = loss + (1 - (2 * both + smooth) / (either + smooth))
+        return loss.mean()
+
+
+LOSSES = {"moco_queue": MocoQueue, "supcon": SupCon, "unpg": Unpg, "barlow_twins": BarlowTwins, "opl": Opl,
+          "dice": Dice}
+
+
+class Evaluation:
+    """A loss and its inputs."""
+
+    def __init__(self, name, records):
+        self.loss = LOSSES[name]()
+        self.inputs = {key: value for key, value in records.items() if key != "loss" and not key.startswith("grad:")}
+        for key in ("labels", "targets"):
+            if key in self.inputs:
+                self.inputs[key] = self.inputs[key].long()
+        if hasattr(self.loss, "prepare"):
+            self.loss.prepare(self.inputs)
+        for key in self.loss.gradients:
+            self.inputs[key].requires_grad_()
+
+    def run(self):
+        for key in self.loss.gradients:
+            self.inputs[key].grad = None
+        value = self.loss(**self.inputs)
+        value.backward()
+        return value.item()
+
+    def seconds(self):
+        start = time.perf_counter()
+        self.run()
+        return time.perf_counter() - start
+
+
+def check(name, evaluation, records):
+    theirs, ours = evaluation.run(), records["loss"].item()
+    worst = 0
+    for key in evaluation.loss.gradients:
+        gradient = evaluation.inputs[key].grad
+        worst = max(worst, ((records["grad:" + key] - gradient).norm() / gradient.norm()).item())
+    print(f"{name:12} torch {theirs:.7g}  cleave {ours:.7g}  gradients differ by {worst:.1e}", flush=True)
+    if not (abs(ours - theirs) <= VALUE_TOLERANCE * abs(theirs) and worst <= GRADIENT_TOLERANCE):
+        sys.exit(f"{name}: this is not the same loss")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("loss", choices=LOSSES)
+    parser.add_argument("file")
+    parser.add_argument("--threads", type=int, default=0)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--check", action="store_true")
+    what.add_argument("--serve", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+
+    records = read_records(args.file)
+    evaluation = Evaluation(args.loss, records)
+    if args.check:
+        check(args.loss, evaluation, records)
+        return
+    for _ in sys.stdin:
+        print(f"{evaluation.seconds():.7f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
