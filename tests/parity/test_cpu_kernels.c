@@ -35,6 +35,10 @@ typedef struct test_case {
         clvi_bank_lse_attr    bank_lse;
         clvi_bank_topk_attr bank_topk;
         clvi_mix_attr      mix;
+        clvi_reduce_attr      reduce;
+        clvi_one_hot_attr     one_hot;
+        clvi_overlap_attr     overlap;
+        clvi_self_adjust_attr self_adjust;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */
@@ -230,6 +234,57 @@ static void make_class_pair_sums(test_case *t, clv_dtype f, sizes s, int variant
     t->depth = s.a * s.b;
 }
 
+/* Everything, the first axis, the last one, and a vector. */
+static void make_reduce(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "reduce_bwd"), vector = variant == 3;
+    const int axis = variant == 2 ? 1 : variant == 0 ? -1 : 0;
+    clvi_desc *x = backward ? add_desc(c->out, &c->n_out, f, vector ? 1 : 2, s.a, s.b, 0)
+                            : add_desc(c->in, &c->n_in, f, vector ? 1 : 2, s.a, s.b, 0);
+    const int64_t rest = axis == 0 ? s.b : s.a;
+    if (backward) IN(f, vector || axis < 0 ? 0 : 1, rest, 0, 0);
+    else OUT(f, vector || axis < 0 ? 0 : 1, rest, 0, 0);
+    t->attr.reduce = (clvi_reduce_attr){ .axis = axis, .mean = s.a % 2, .ndim = x->ndim, .shape = { s.a, s.b } };
+    t->depth = s.a * s.b;
+}
+
+static void make_rows_of_labels(test_case *t, clv_dtype f, sizes s)
+{
+    clvi_op_call *c = &t->call;
+    if (is(c, "one_hot")) IN(CLV_I64, 1, s.a, 0, 0);
+    else IN(f, 2, s.a, s.b, 0), IN(CLV_U8, 1, s.a, 0, 0);
+    OUT(f, 2, s.a, s.b, 0);
+    t->attr.one_hot = (clvi_one_hot_attr){ .classes = s.b, .dtype = f };
+    t->target_limit = s.b;
+}
+
+/* Weights and labels of 0 to 1; rows that are 0 have nothing in their denominator when there is no smoothing. */
+static void make_overlap(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    for (int i = 0; i < (is(c, "overlap_bwd") ? 3 : 2); i++) IN(f, 2, s.a, s.b, 0);
+    OUT(f, 2, s.a, s.b, 0);
+    t->attr.overlap = (clvi_overlap_attr){ .kind = variant % 3, .smooth = variant == 3 ? 0 : 0.5, .alpha = 0.3,
+                                           .beta = 0.8 };
+    t->low = is(c, "overlap_bwd") ? 0.1 : 0;
+}
+
+static void make_self_adjust(test_case *t, clv_dtype f, sizes s, int variant)
+{
+    static const double alphas[VARIANTS] = { 0, 0.5, 2, 0.02 };
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "self_adjust_bwd");
+    if (backward) IN(f, 2, s.a, s.b, 0);
+    IN(f, 2, s.a, s.b, 0);
+    OUT(f, 2, s.a, s.b, 0);
+    if (!backward) OUT(f, 2, s.a, s.b, 0);
+    t->attr.self_adjust = (clvi_self_adjust_attr){ .alpha = alphas[variant], .logits = true };
+    t->high = backward ? 4 : variant == 3 ? 300 : 30;     /* 300: 1-p is below every float */
+    t->low = -t->high;
+    t->depth = s.b;
+}
+
 /* False: nobody wrote a case for the operation. */
 static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype f, sizes s, int variant)
 {
@@ -245,7 +300,8 @@ static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype 
             make_elementwise(t, f, s, variant);
             return true;
         }
-    if (strstr(op, "row") == op || strstr(op, "_row") != NULL) {
+    if (strcmp(op, "one_hot") == 0 || strcmp(op, "mask_rows") == 0) make_rows_of_labels(t, f, s);
+    else if (strstr(op, "row") == op || strstr(op, "_row") != NULL) {
         if (strncmp(op, "l2norm", 6) == 0) make_l2norm(t, f, s, variant);
         else make_rows(t, f, s);
     } else if (strncmp(op, "softmax_xent", 12) == 0) make_softmax_xent(t, f, s, variant);
@@ -254,6 +310,9 @@ static bool make_case(test_case *t, clv_context *ctx, const char *op, clv_dtype 
     else if (strcmp(op, "mix_nce") == 0) make_mix_nce(t, f, s, variant);
     else if (strcmp(op, "matmul") == 0) make_matmul(t, f, s, variant);
     else if (strstr(op, "column") != NULL) make_columns(t, f, s, variant);
+    else if (strncmp(op, "reduce", 6) == 0) make_reduce(t, f, s, variant);
+    else if (strncmp(op, "overlap", 7) == 0) make_overlap(t, f, s, variant);
+    else if (strncmp(op, "self_adjust", 11) == 0) make_self_adjust(t, f, s, variant);
     else if (strncmp(op, "pair_dist", 9) == 0) make_pair_dist(t, f, s);
     else if (strcmp(op, "bank_lse") == 0) make_bank_lse(t, f, s, variant);
     else if (strncmp(op, "pair_nce", 8) == 0) make_pair_nce(t, f, s, variant);

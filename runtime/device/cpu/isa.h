@@ -117,4 +117,24 @@ CLVI_INLINE void clvi_exp16(clvi_v16f *v)
     clvi_select16(v, &zero, &nothing, &e);
 }
 
+/* ln x for a normal x > 0; relative error below 3e-7. x = 2^n m with m near 1, ln m = 2 artanh((m-1)/(m+1)). */
+CLVI_INLINE void clvi_log16(clvi_v16f *v)
+{
+    clvi_v16i bits;
+    memcpy(&bits, v, sizeof bits);
+    const clvi_v16i n = (bits - 0x3f3504f3) >> 23;     /* m lies in [sqrt 1/2, sqrt 2) */
+    bits -= n << 23;
+    clvi_v16f m;
+    memcpy(&m, &bits, sizeof m);
+    const clvi_v16f s = (m - 1) / (m + 1), z = s * s;
+    clvi_v16f p = z * (1.0f / 9) + 1.0f / 7;
+    p = p * z + 1.0f / 5;
+    p = p * z + 1.0f / 3;
+    p = (p * z + 1) * (2 * s);
+    const clvi_v16f e = __builtin_convertvector(n, clvi_v16f);
+    const clvi_v16i nan = *v != *v;
+    p = e * 0.693359375f + (e * -2.12194440e-4f + p);
+    clvi_select16(v, &nan, v, &p);
+}
+
 #endif

@@ -57,4 +57,14 @@ static inline clv_status clvi_ref_check_targets(const clvi_op_call *call)
     return CLV_OK;
 }
 
+/* one_hot: a label must be a class, or negative for none. */
+static inline clv_status clvi_ref_check_labels(const clvi_op_call *call)
+{
+    const int64_t classes = ((const clvi_one_hot_attr *)call->attr)->classes, *labels = call->in_data[0];
+    for (int64_t i = 0; classes > 1 && i < call->in[0].shape[0]; i++)
+        CLV_CHECK(labels[i] < classes, CLV_ERR_INVALID,
+                  "one_hot: label %" PRId64 " is %" PRId64 ", want less than %" PRId64, i, labels[i], classes);
+    return CLV_OK;
+}
+
 #endif

@@ -10,11 +10,7 @@
 
 static clv_status one_hot(const clvi_op_call *call)
 {
-    const clvi_one_hot_attr *attr = call->attr;
-    const int64_t *labels = call->in_data[0];
-    for (int64_t i = 0; attr->classes > 1 && i < call->in[0].shape[0]; i++)
-        CLV_CHECK(labels[i] < attr->classes, CLV_ERR_INVALID,
-                  "one_hot: label %" PRId64 " is %" PRId64 ", want less than %" PRId64, i, labels[i], attr->classes);
+    CLV_TRY(clvi_ref_check_labels(call));
     CLVI_REF_LOOP(call, call->in[0].shape[0], 256, one_hot_range);
     return CLV_OK;
 }
