@@ -28,30 +28,56 @@ typedef struct tile {
 
 static const v16f zeros;
 
-CLVI_INLINE void transpose_in(v16f *v, const float *x, int rows, int cols)
+/* The transpose of 16 by 16 floats: four rounds of taking turns from the lower and upper half of the rows. */
+CLVI_INLINE void transpose16(v16f v[CLVI_LANES])
 {
-    float *to = (float *)v;
-    for (int c = 0; rows < CLVI_LANES && c < cols; c++) v[c] = zeros;
-    if (rows == CLVI_LANES) {
-        for (int c = 0; c < cols; c++)
-            for (int k = 0; k < CLVI_LANES; k++) to[c * CLVI_LANES + k] = x[k * cols + c];
-        return;
+    const v16i low = { 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23 }, high = low + 8;
+    for (int round = 0; round < 4; round++) {
+        v16f w[CLVI_LANES];
+        for (int k = 0; k < CLVI_LANES / 2; k++) {
+            w[2 * k] = __builtin_shuffle(v[k], v[k + 8], low);
+            w[2 * k + 1] = __builtin_shuffle(v[k], v[k + 8], high);
+        }
+        for (int k = 0; k < CLVI_LANES; k++) v[k] = w[k];
     }
-    for (int c = 0; c < cols; c++)
-        for (int k = 0; k < rows; k++) to[c * CLVI_LANES + k] = x[k * cols + c];
 }
 
+/* v[c] gets column c of 16 rows; rows beyond the last are 0. `left` floats may be read from x on. */
+CLVI_INLINE void transpose_in(v16f *v, const float *x, int rows, int cols, int64_t left)
+{
+    for (int c = 0; c < cols; c += CLVI_LANES) {
+        v16f block[CLVI_LANES];
+        for (int k = 0; k < CLVI_LANES; k++)
+            if (k < rows) clvi_load16(&block[k], x, k * cols + c, left, 0);
+            else block[k] = zeros;
+        transpose16(block);
+        for (int k = 0; k < CLVI_LANES; k++) v[c + k] = block[k];
+    }
+}
+
+/* Row by row: what is written beyond a row's end is put right by the next one. */
 CLVI_INLINE void transpose_out(float *y, const v16f *v, int rows, int cols)
 {
-    const float *from = (const float *)v;
+    v16f block[MAX_COLS / CLVI_LANES][CLVI_LANES];
+    for (int c = 0; c < cols; c += CLVI_LANES) {
+        for (int k = 0; k < CLVI_LANES; k++) block[c / CLVI_LANES][k] = v[c + k];
+        transpose16(block[c / CLVI_LANES]);
+    }
     for (int k = 0; k < rows; k++)
-        for (int c = 0; c < cols; c++) y[k * cols + c] = from[c * CLVI_LANES + k];
+        for (int c = 0; c < cols; c += CLVI_LANES)
+            clvi_store16(&block[c / CLVI_LANES][k], y, k * cols + c, rows * cols);
 }
 
-CLVI_INLINE void read_tile(tile *s, const float *x, int rows, int cols)
+/* All ones where the lanes are equal; indices are not negative, and this is one subtraction in every instruction set. */
+CLVI_INLINE void is_index(v16i *same, const v16i *index, int c)
+{
+    *same = ((*index ^ c) - 1) >> 31;
+}
+
+CLVI_INLINE void read_tile(tile *s, const float *x, int rows, int cols, int64_t left)
 {
     s->rows = rows, s->cols = cols;
-    transpose_in(s->f, x, rows, cols);
+    transpose_in(s->f, x, rows, cols, left);
     v16f max = zeros - __builtin_inff(), second = max;
     v16i top = { 0 };
     for (int c = 0; c < cols; c++) {
@@ -69,7 +95,8 @@ CLVI_INLINE void read_tile(tile *s, const float *x, int rows, int cols)
     s->t += max - max;                                     /* infinity is no probability */
     s->rest = zeros;
     for (int c = 0; c < cols; c++) {
-        const v16i is_top = top == c;
+        v16i is_top;
+        is_index(&is_top, &top, c);
         v16f f = s->f[c] - second;
         clvi_exp16(&f);
         clvi_select16(&f, &is_top, &zeros, &f);
@@ -89,7 +116,7 @@ CLVI_INLINE void read_entry(entry *e, const tile *s, int c, float alpha, const v
 {
     const v16f tf = s->t * s->f[c], all = s->t * s->rest;
     v16f one = zeros + 1.0f, top = one, own = all;
-    e->is_top = s->top == c;
+    is_index(&e->is_top, &s->top, c);
     own = all - tf + 1;
     clvi_select16(&top, &e->is_top, &one, &tf);
     clvi_select16(&own, &e->is_top, &all, &own);
@@ -104,9 +131,11 @@ CLVI_INLINE void read_entry(entry *e, const tile *s, int c, float alpha, const v
     clvi_exp16(&e->power);
 }
 
-CLVI_INLINE void read_shared(const tile *s, v16f *inverse, v16f *log_top)
+CLVI_INLINE void read_shared(const tile *s, float alpha, v16f *inverse, v16f *log_top)
 {
     *inverse = 1 / s->sum;
+    *log_top = zeros;
+    if (alpha <= 0) return;
     *log_top = s->rest * *inverse;
     clvi_log16(log_top);
     *log_top += s->gap;
@@ -115,12 +144,13 @@ CLVI_INLINE void read_shared(const tile *s, v16f *inverse, v16f *log_top)
 CLVI_INLINE void forward_tile(const clvi_op_call *call, int64_t at, int rows, int cols)
 {
     const float alpha = (float)((const clvi_self_adjust_attr *)call->attr)->alpha;
+    const int64_t left = (int64_t)rows * cols;             /* what follows may be another thread's */
     float *p_out = clvi_ref_output(call, 1);
     v16f p[MAX_COLS], w[MAX_COLS], inverse, log_top;
     tile s;
     entry e;
-    read_tile(&s, (const float *)call->in_data[0] + at, rows, cols);
-    read_shared(&s, &inverse, &log_top);
+    read_tile(&s, (const float *)call->in_data[0] + at, rows, cols, left);
+    read_shared(&s, alpha, &inverse, &log_top);
     for (int c = 0; c < cols; c++) {
         read_entry(&e, &s, c, alpha, &inverse, &log_top);
         p[c] = e.p;
@@ -136,14 +166,15 @@ CLVI_INLINE void forward_tile(const clvi_op_call *call, int64_t at, int rows, in
 CLVI_INLINE void backward_tile(const clvi_op_call *call, int64_t at, int rows, int cols)
 {
     const float alpha = (float)((const clvi_self_adjust_attr *)call->attr)->alpha;
+    const int64_t left = (int64_t)rows * cols;
     v16f u[MAX_COLS], p[MAX_COLS], over_q[MAX_COLS], inverse, log_top;
     v16f sum = zeros, sum_over = zeros, u_top = zeros, q_top = zeros;
     v16i any = { 0 };
     tile s;
     entry e;
-    read_tile(&s, (const float *)call->in_data[1] + at, rows, cols);
-    transpose_in(u, (const float *)call->in_data[0] + at, rows, cols);
-    read_shared(&s, &inverse, &log_top);
+    read_tile(&s, (const float *)call->in_data[1] + at, rows, cols, left);
+    transpose_in(u, (const float *)call->in_data[0] + at, rows, cols, left);
+    read_shared(&s, alpha, &inverse, &log_top);
     for (int c = 0; c < cols; c++) {
         any |= u[c] != 0;
         read_entry(&e, &s, c, alpha, &inverse, &log_top);
@@ -161,7 +192,8 @@ CLVI_INLINE void backward_tile(const clvi_op_call *call, int64_t at, int rows, i
     const v16f all = (sum + u_top) * (1 + alpha), share = alpha * u_top / s.rest;
     const v16f top = u_top * q_top - inverse * (sum + alpha * (u_top + (sum - sum_over)));
     for (int c = 0; c < cols; c++) {
-        const v16i is_top = s.top == c;
+        v16i is_top;
+        is_index(&is_top, &s.top, c);
         v16f dx = u[c] - p[c] * all;
         if (alpha > 0) dx += alpha * p[c] * (sum_over - over_q[c]) + share * s.f[c];
         clvi_select16(&dx, &is_top, &top, &dx);
