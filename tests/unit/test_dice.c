@@ -196,7 +196,30 @@ static void a_power_weighs_the_cross_entropy(void **state)
     assert_near(focal(*state, options, 2, (int64_t[]) { 0, -1 }, grad), -pow(1 - p, 1.5) * log(p), 1e-14);
 }
 
-TEST_MAIN(TEST(a_set_of_six_gives_the_fraction_worked_out_by_hand),
+/* A tagger rules classes out with -infinity: all but one here, and all but two. */
+static void classes_ruled_out_have_no_probability_in_any_kernel(void **state)
+{
+    test_env *t = *state;
+    float x[3][4] = { { -INFINITY, 0.5f, -INFINITY, -INFINITY }, { 1, -INFINITY, 2, -INFINITY }, { 0, 1, 2, 3 } };
+    const int64_t targets[3] = { 1, 2, 0 };
+    const clv_loss_tensor in[] = { at("logits", x, CLV_F32, 3, 4), at("targets", (void *)targets, CLV_I64, 3, 0) };
+    const clv_option options[] = { { "variant", "multiclass_official" } };
+    double value[2] = { 0 };
+    float probs[2][3][4];
+    for (int reference = 0; reference < 2; reference++) {
+        clv_loss *loss = NULL;
+        const clv_loss_tensor out[] = { at("probs", probs[reference], CLV_F32, 3, 4) };
+        assert_ok(clv_loss_create(t->ctx, "dice", options, 1, &loss));
+        clv_loss_set_reference(loss, reference);
+        assert_ok(clv_loss_eval(loss, in, 2, NULL, 0, out, 1, &value[reference]));
+        clv_loss_destroy(loss);
+    }
+    assert_near(value[0], value[1], 1e-6);
+    assert_near(probs[0][0][1], 1, 0);
+    for (int i = 0; i < 12; i++) assert_near(probs[0][i / 4][i % 4], probs[1][i / 4][i % 4], 1e-6);
+}
+
+TEST_MAIN(TEST(classes_ruled_out_have_no_probability_in_any_kernel), TEST(a_set_of_six_gives_the_fraction_worked_out_by_hand),
           TEST(hard_negatives_are_those_of_largest_probability),
           TEST(ties_keep_the_earlier_negative), TEST(nothing_that_counts_gives_zero),
           TEST(probabilities_give_what_their_logits_give), TEST(certainty_keeps_a_finite_gradient),

@@ -88,6 +88,9 @@ CLVI_INLINE void read_tile(tile *s, const float *x, int rows, int cols, int64_t 
         clvi_select16(&max, &first, &v, &max);
         top = (first & c) | (~first & top);
     }
+    const v16f lowest = zeros - __FLT_MAX__;               /* all others -infinity: their f is 0, not infinity - infinity */
+    const v16i below = second < lowest;
+    clvi_select16(&second, &below, &lowest, &second);
     s->top = top;
     s->gap = second - max;
     s->t = s->gap;
