@@ -2,11 +2,12 @@
  * child is an error message in the parent.
  *
  * Forking a threaded process is safe only if no lock the child needs is held by another thread. The child uses libc's
- * allocator, which glibc keeps usable across fork, and libhdf5, whose global lock is held by the forking thread itself:
- * the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a counter guarded by a mutex
- * which a thread that wants in holds for some instructions, and a condition variable on which such threads wait; a child
- * forked just then hangs, at its first call or when it has signalled as many waiters as there were. It is therefore asked
- * for a sign of life after more calls than that, and when none comes it is replaced by another. */
+ * allocator, which glibc keeps usable across fork (a sanitizer's may not), and libhdf5, whose global lock is held by the
+ * forking thread itself: the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a counter
+ * guarded by a mutex which a thread that wants in holds for some instructions, and a condition variable on which such
+ * threads wait; a child forked just then hangs, at its first call or when it has signalled as many waiters as there
+ * were. It is therefore asked for a sign of life after more calls than that, and when none comes it is replaced by
+ * another. */
 #include "core/isolate.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -73,13 +74,14 @@ typedef struct job {
 static _Noreturn void run_child(const job *j, int pipe_end)
 {
     unsigned version[3];
-    for (int i = 0; i < CHILD_TRIAL_CALLS; i++) H5get_libversion(&version[0], &version[1], &version[2]);
-    if (write(pipe_end, "", 1) != 1) _exit(1);   /* the sign of life */
-    confine_child(j->space);
     clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
     desc.threads = 1;
     clv_context *ctx = NULL;
     verdict v = { .status = clv_context_create(&desc, &ctx) };
+    for (int i = 0; i < CHILD_TRIAL_CALLS; i++) H5get_libversion(&version[0], &version[1], &version[2]);
+    for (size_t size = 16; ctx && size <= (size_t)1 << 22; size *= 4) clvi_free(ctx, clvi_calloc(ctx, 1, size));
+    if (write(pipe_end, "", 1) != 1) _exit(1);   /* the sign of life: libhdf5's and the allocator's locks are free */
+    confine_child(j->space);
     if (v.status == CLV_OK) v.status = j->fn(ctx, j->arg, j->fd);
     if (v.status != CLV_OK) snprintf(v.message, sizeof v.message, "%s", clv_error_message());
     const ssize_t n = write(pipe_end, &v, sizeof v);   /* shorter than PIPE_BUF: whole or not at all */
