@@ -2,12 +2,12 @@
  * child is an error message in the parent.
  *
  * Forking a threaded process is safe only if no lock the child needs is held by another thread. The child uses libc's
- * allocator, which glibc keeps usable across fork (a sanitizer's may not), and libhdf5, whose global lock is held by the
- * forking thread itself: the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a counter
- * guarded by a mutex which a thread that wants in holds for some instructions, and a condition variable on which such
- * threads wait; a child forked just then hangs, at its first call or when it has signalled as many waiters as there
- * were. It is therefore asked for a sign of life after more calls than that, and when none comes it is replaced by
- * another. */
+ * allocator, which glibc keeps usable across fork (a sanitizer's may not), and libhdf5, whose global lock is held by
+ * the forking thread itself: the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a
+ * counter guarded by a mutex which a thread that wants in holds for some instructions, and a condition variable on
+ * which such threads wait; a child forked just then hangs, at its first call or when it has signalled as many waiters
+ * as there were. It is therefore asked for a sign of life after more calls than that, and when none comes it is
+ * replaced by another. */
 #include "core/isolate.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -20,6 +20,16 @@
     clvi_parallel_for((call)->ctx, (n), (chunk), (call)->out[0].dtype == CLV_F64 ? body##_f64 : body##_f32,            \
                       (void *)(call))
 
+/* The kernel of an operation whose body treats every element of output 0 alone: FN(op_name_range) in the file that
+ * includes itself. */
+#define CLVI_REF_ELEMENTWISE(op_name)                                                                                  \
+    static clv_status op_name(const clvi_op_call *call)                                                                \
+    {                                                                                                                  \
+        CLVI_REF_LOOP(call, clvi_desc_count(&call->out[0]), CLVI_REF_CHUNK, op_name##_range);                          \
+        return CLV_OK;                                                                                                 \
+    }                                                                                                                  \
+    CLVI_REF_KERNEL(op_name)
+
 /* Memory of an output somebody reads, else NULL. */
 static inline void *clvi_ref_output(const clvi_op_call *call, int i)
 {

@@ -6,21 +6,13 @@
 #define SELF "device/cpu/ref_elementwise.c"
 #include "device/cpu/real.h"
 
-#define ELEMENTWISE(op_name)                                                                                           \
-    static clv_status op_name(const clvi_op_call *call)                                                                \
-    {                                                                                                                  \
-        CLVI_REF_LOOP(call, clvi_desc_count(&call->out[0]), CLVI_REF_CHUNK, op_name##_range);                          \
-        return CLV_OK;                                                                                                 \
-    }                                                                                                                  \
-    CLVI_REF_KERNEL(op_name)
-
-ELEMENTWISE(relu);
-ELEMENTWISE(relu_bwd);
-ELEMENTWISE(add);
-ELEMENTWISE(sub);
-ELEMENTWISE(mul);
-ELEMENTWISE(div);
-ELEMENTWISE(scale);
+CLVI_REF_ELEMENTWISE(relu);
+CLVI_REF_ELEMENTWISE(relu_bwd);
+CLVI_REF_ELEMENTWISE(add);
+CLVI_REF_ELEMENTWISE(sub);
+CLVI_REF_ELEMENTWISE(mul);
+CLVI_REF_ELEMENTWISE(div);
+CLVI_REF_ELEMENTWISE(scale);
 
 #else
 

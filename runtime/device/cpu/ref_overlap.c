@@ -61,20 +61,12 @@ static double log_complement(const softmax_row *r, double x, bool top)
 #define SELF "device/cpu/ref_overlap.c"
 #include "device/cpu/real.h"
 
-#define ELEMENTWISE(op_name)                                                                                           \
-    static clv_status op_name(const clvi_op_call *call)                                                                \
-    {                                                                                                                  \
-        CLVI_REF_LOOP(call, clvi_desc_count(&call->out[0]), CLVI_REF_CHUNK, op_name##_range);                          \
-        return CLV_OK;                                                                                                 \
-    }                                                                                                                  \
-    CLVI_REF_KERNEL(op_name)
-
-ELEMENTWISE(overlap);
-ELEMENTWISE(overlap_bwd);
-ELEMENTWISE(sigmoid_xent);
-ELEMENTWISE(sigmoid_xent_bwd);
-ELEMENTWISE(focal);
-ELEMENTWISE(focal_bwd);
+CLVI_REF_ELEMENTWISE(overlap);
+CLVI_REF_ELEMENTWISE(overlap_bwd);
+CLVI_REF_ELEMENTWISE(sigmoid_xent);
+CLVI_REF_ELEMENTWISE(sigmoid_xent_bwd);
+CLVI_REF_ELEMENTWISE(focal);
+CLVI_REF_ELEMENTWISE(focal_bwd);
 
 static clv_status self_adjust(const clvi_op_call *call)
 {
