@@ -7,7 +7,7 @@
 
 /* Options every backbone has; a family puts this first in its params. */
 typedef struct clvi_backbone_params {
-    int     stem;           /* index into "imagenet|cifar|strided" */
+    int     stem;           /* index into the family's choices */
     bool    zero_init_residual;
     int64_t bn_splits;
     int64_t width;          /* channels of the first stage */
@@ -31,7 +31,7 @@ typedef struct clvi_head_class {
 
 /* Layers with parameters, named "<prefix><name>.weight" and so on; batch norm splits only while training. */
 clv_node clvi_layer_conv(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t out_channels,
-                         int64_t kernel, int64_t stride);
+                         int64_t kernel, int64_t stride, int64_t pad);
 clv_node clvi_layer_batch_norm(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t splits,
                                double gamma);
 clv_node clvi_layer_linear(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t out_features);

@@ -12,7 +12,7 @@ static clv_node parameter(clv_graph *g, const char *prefix, const char *layer, c
 }
 
 clv_node clvi_layer_conv(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t out_channels,
-                         int64_t kernel, int64_t stride)
+                         int64_t kernel, int64_t stride, int64_t pad)
 {
     int64_t in[CLV_MAX_DIMS] = { 0 };
     if (clv_node_shape(g, x, in) < 0) return CLV_NONE;
@@ -20,7 +20,7 @@ clv_node clvi_layer_conv(clv_graph *g, const char *prefix, const char *name, clv
     /* He et al. 2015 with fan out, as torchvision's ResNets start. */
     const clv_init init = { CLV_INIT_KAIMING_NORMAL, 0.0, out_channels * kernel * kernel };
     const clv_node w = parameter(g, prefix, name, "weight", CLV_PARAM_TRAINABLE, 4, shape, init);
-    return clv_conv2d(g, x, w, stride, kernel / 2);
+    return clv_conv2d(g, x, w, stride, pad);
 }
 
 clv_node clvi_layer_batch_norm(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t splits,

@@ -30,7 +30,8 @@ const clvi_option clvi_settings_table[] = {
     I64(prefetch, "prefetch", "2", 1, 64, "batches loaded ahead", NULL),
 
     LETTER(arch, CLV_OPTION_STRING, "arch", "resnet50", 0, 0, "backbone", 'a'),
-    CHOICE(stem, "stem", "default", "default|imagenet|cifar|strided", "first layers; default: the backbone's own"),
+    CHOICE(stem, "stem", "default", "default|imagenet|cifar|strided|supcontrast|lightly|solo-learn",
+           "first layers; default: the backbone's own"),
     I64(width, "width", "0", 0, 4096, "channels of the first stage; 0: the backbone's own", NULL),
     FLAG(zero_init_residual, "zero-init-residual", "false", "start each block's last batch-norm scale at zero"),
     FLAG(mlp, "mlp", "false", "MoCo v2's two-layer head"),

@@ -1,0 +1,200 @@
+/* test_backbones.c: every backbone by name: the number of its parameters and multiplications against what is published,
+ * its features, its options, and what it says to pictures it cannot take. */
+#include "tests/support/test.h"
+#include "core/checked.h"
+#include "tensor/graph.h"
+
+#include <cleave/backbone.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct network {
+    clv_graph *graph;
+    clv_node   features;
+} network;
+
+/* A graph that trains on two pictures of `side` x `side` pixels. The caller destroys it. */
+static network build(test_env *t, const char *name, int64_t side, const clv_option *options, int count)
+{
+    network n;
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    desc.training = true;
+    assert_ok(clv_graph_create(t->ctx, &desc, &n.graph));
+    const clv_node images = clv_input_image(n.graph, "images", 2, 3, side, side);
+    assert_ok(clv_backbone_node(n.graph, name, options, count, "", images, &n.features));
+    return n;
+}
+
+static bool ends(const char *name, const char *with)
+{
+    const size_t a = strlen(name), b = strlen(with);
+    return a >= b && strcmp(name + a - b, with) == 0;
+}
+
+/* What PyTorch counts: everything but running statistics. Names that contain `without` are left out. */
+static int64_t parameters(const network *n, const char *without)
+{
+    const clv_params *p = clv_graph_params(n->graph);
+    int64_t sum = 0;
+    for (int64_t i = 0; i < clv_params_count(p); i++) {
+        clv_param_info info;
+        assert_ok(clv_params_info(p, i, &info));
+        if (ends(info.name, ".running_mean") || ends(info.name, ".running_var")) continue;
+        if (without && strstr(info.name, without)) continue;
+        int64_t size = 1;
+        for (int d = 0; d < info.ndim; d++) size *= info.shape[d];
+        sum += size;
+    }
+    return sum;
+}
+
+/* Multiplications of convolutions and matrix products for one picture, in units of 1e9. */
+static double products(const network *n)
+{
+    const clv_graph *g = n->graph;
+    double sum = 0;
+    for (int32_t i = 0; i < g->n_nodes; i++) {
+        const clvi_node *node = &g->nodes[i];
+        if (!node->cls->flops) continue;
+        clvi_op_call call = { .op = node->cls->name, .attr = node->attr, .n_in = node->n_in, .n_out = node->n_out };
+        for (int k = 0; k < node->n_in; k++) call.in[k] = g->values[node->in[k]].desc;
+        for (int k = 0; k < node->n_out; k++) call.out[k] = g->values[node->out[k]].desc;
+        sum += node->cls->flops(&call);
+    }
+    return sum / 2 / 2 / 1e9;
+}
+
+/* Counts and multiplications are torchvision's (its Weights.meta), with a last layer of `classes`; those of the CIFAR
+ * family are table 6 of arXiv:1512.03385, to two digits and without the weights of shortcuts, which that table's
+ * networks do not have. */
+static const struct {
+    const char *name;
+    int64_t features, classes, published;
+    double  products;
+} known[] = {
+    { "resnet18", 512, 1000, 11689512, 1.814 },         { "resnet34", 512, 1000, 21797672, 3.664 },
+    { "resnet50", 2048, 1000, 25557032, 4.089 },        { "resnet101", 2048, 1000, 44549160, 7.801 },
+    { "resnet152", 2048, 1000, 60192808, 11.514 },      { "wide_resnet50_2", 2048, 1000, 68883240, 11.398 },
+    { "wide_resnet101_2", 2048, 1000, 126886696, 22.753 },
+    { "resnet8", 64, 0, 0, 0 },                         /* in no table */
+    { "resnet20", 64, 10, 270000, 0 },                  { "resnet32", 64, 10, 460000, 0 },
+    { "resnet56", 64, 10, 850000, 0 },                  { "resnet110", 64, 10, 1700000, 0 },
+};
+
+static void parameters_and_multiplications_are_as_published(void **state)
+{
+    for (int i = 0; clv_backbone_info_at(i); i++) {
+        const char *name = clv_backbone_info_at(i)->name;
+        size_t k = 0;
+        while (k < CLVI_COUNT(known) && strcmp(known[k].name, name) != 0) k++;
+        if (k == CLVI_COUNT(known)) fail_msg("backbone %s: nobody said how many parameters it must have", name);
+        const bool cifar = known[k].published < 2000000;
+        network n = build(*state, name, cifar ? 32 : 224, NULL, 0);
+        int64_t shape[CLV_MAX_DIMS];
+        assert_int_equal(clv_node_shape(n.graph, n.features, shape), 2);
+        assert_int_equal(shape[1], known[k].features);
+        const int64_t last = (known[k].features + 1) * known[k].classes;
+        const int64_t count = parameters(&n, cifar ? "downsample" : NULL) + last;
+        if (known[k].published && (cifar ? llabs(count - known[k].published) * 100 > known[k].published * 3
+                                         : count != known[k].published))
+            fail_msg("%s has %lld parameters, published are %lld", name, (long long)count,
+                     (long long)known[k].published);
+        const double computed = products(&n) + (double)(known[k].features * known[k].classes) / 1e9;
+        if (known[k].products > 0 && fabs(computed - known[k].products) > 0.001 + 0.002 * known[k].products)
+            fail_msg("%s takes %.3f billion multiplications, published are %.3f", name, computed, known[k].products);
+        clv_graph_destroy(n.graph);
+    }
+}
+
+/* Chen et al. 2020, arXiv:2002.05709, table 6: ResNet-50 has 24 M parameters, with all widths times 2 94 M, times 4
+ * 375 M. */
+static void width_multiplies_all_stages(void **state)
+{
+    static const struct { const char *width; double millions; } papers[] = { { "64", 24 }, { "128", 94 }, { "256", 375 } };
+    for (size_t i = 0; i < CLVI_COUNT(papers); i++) {
+        const clv_option width = { "width", papers[i].width };
+        network n = build(*state, "resnet50", 64, &width, 1);
+        assert_near((double)parameters(&n, NULL) / 1e6, papers[i].millions, 0.6);
+        clv_graph_destroy(n.graph);
+    }
+}
+
+/* The shape of what the first layer gives, pool included: its place in the graph is that of the first relu, or of the
+ * pool. */
+static void stems_give_maps_of_their_size(void **state)
+{
+    static const struct { const char *stem; int64_t side; } stems[] = {
+        { "imagenet", 8 }, { "cifar", 32 }, { "strided", 16 }, { "supcontrast", 32 }, { "lightly", 32 },
+        { "solo-learn", 34 },
+    };
+    for (size_t i = 0; i < CLVI_COUNT(stems); i++) {
+        const clv_option stem = { "stem", stems[i].stem };
+        network n = build(*state, "resnet18", 32, &stem, 1);
+        const clvi_node *last = NULL;
+        for (int32_t k = 0; k < n.graph->n_nodes; k++) {
+            const char *op = n.graph->nodes[k].cls->name;
+            if (strcmp(op, "max_pool2d") == 0 || (strcmp(op, "relu") == 0 && !last)) last = &n.graph->nodes[k];
+        }
+        assert_non_null(last);
+        assert_int_equal(n.graph->values[last->out[0]].desc.shape[2], stems[i].side);
+        clv_graph_destroy(n.graph);
+    }
+    clv_graph *g = NULL;
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    const clv_option bad = { "stem", "cifra" };
+    clv_node out;
+    assert_ok(clv_graph_create(((test_env *)*state)->ctx, &desc, &g));
+    assert_fails(clv_backbone_node(g, "resnet18", &bad, 1, "", clv_input_image(g, "x", 1, 3, 8, 8), &out),
+                 CLV_ERR_INVALID, "imagenet|cifar|strided|supcontrast|lightly|solo-learn");
+    clv_graph_destroy(g);
+}
+
+static int last_scales(test_env *t, const char *name, const char *flag, double want)
+{
+    const clv_option zero = { "zero-init-residual", flag };
+    network n = build(t, name, 32, &zero, 1);
+    assert_ok(clv_graph_finish(n.graph));
+    clv_params *p = clv_graph_params(n.graph);
+    assert_ok(clv_params_init(p, 1));
+    int found = 0;
+    for (int64_t i = 0; i < clv_params_count(p); i++) {
+        clv_param_info info;
+        float gamma[4096];
+        assert_ok(clv_params_info(p, i, &info));
+        const char *last = strcmp(name, "resnet50") == 0 ? ".bn3.weight" : ".bn2.weight";
+        if (!ends(info.name, last)) continue;
+        const clv_view view = clv_view_dense(gamma, CLV_F32, 1, info.shape);
+        assert_ok(clv_params_read(p, i, CLV_PARAM_VALUE, &view));
+        for (int64_t c = 0; c < info.shape[0]; c++) assert_near(gamma[c], want, 0);
+        found++;
+    }
+    clv_graph_destroy(n.graph);
+    return found;
+}
+
+static void zero_init_residual_makes_every_block_start_as_its_shortcut(void **state)
+{
+    assert_int_equal(last_scales(*state, "resnet18", "true", 0), 8);
+    assert_int_equal(last_scales(*state, "resnet50", "true", 0), 16);
+    assert_int_equal(last_scales(*state, "resnet18", "false", 1), 8);
+}
+
+static void unknown_names_are_told_the_nearest(void **state)
+{
+    test_env *t = *state;
+    clv_graph *g = NULL;
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_node out;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    const clv_node x = clv_input_image(g, "x", 1, 3, 32, 32);
+    assert_fails(clv_backbone_node(g, "resnet5", NULL, 0, "", x, &out), CLV_ERR_INVALID, "did you mean 'resnet50'");
+    assert_fails(clv_backbone_node(g, "wide_resnet50", NULL, 0, "", x, &out), CLV_ERR_INVALID, "'wide_resnet50_2'");
+    const clv_option bad = { "widht", "32" };
+    assert_fails(clv_backbone_node(g, "resnet18", &bad, 1, "", x, &out), CLV_ERR_INVALID, "'width'");
+    clv_graph_destroy(g);
+}
+
+TEST_MAIN(TEST(parameters_and_multiplications_are_as_published), TEST(width_multiplies_all_stages),
+          TEST(stems_give_maps_of_their_size), TEST(zero_init_residual_makes_every_block_start_as_its_shortcut),
+          TEST(unknown_names_are_told_the_nearest))
