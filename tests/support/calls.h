@@ -1,0 +1,55 @@
+/* calls.h: calls of kernels with made-up data, for tests that hold one kernel against another: shapes from the awkward
+ * to the large, several variants of each operation's attributes, inputs drawn from a fixed seed. */
+#ifndef CLEAVE_TESTS_SUPPORT_CALLS_H
+#define CLEAVE_TESTS_SUPPORT_CALLS_H
+
+#include "device/attr.h"
+#include "device/device.h"
+#include "tests/support/test.h"
+
+#define TEST_CALL_VARIANTS 4
+
+/* Three sizes that each operation puts to its own use. */
+typedef struct test_sizes {
+    int64_t a, b, c;
+} test_sizes;
+
+extern const test_sizes test_call_sizes[];
+extern const int test_call_n_sizes;
+
+typedef struct test_call {
+    clvi_op_call call;
+    union {
+        clvi_matmul_attr   matmul;
+        clvi_add_attr      add;
+        clvi_scale_attr    scale;
+        clvi_l2norm_attr   l2norm;
+        clvi_bank_nce_attr bank_nce;
+        clvi_standardize_attr standardize;
+        clvi_pair_nce_attr    pair_nce;
+        clvi_bank_lse_attr    bank_lse;
+        clvi_bank_topk_attr bank_topk;
+        clvi_mix_attr      mix;
+        clvi_reduce_attr      reduce;
+        clvi_one_hot_attr     one_hot;
+        clvi_overlap_attr     overlap;
+        clvi_self_adjust_attr self_adjust;
+    } attr;
+    int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
+    double  low, high;       /* of float inputs */
+    double  grid;            /* they are multiples of 1/grid: sums and ties are exact; 0: anything */
+    int64_t depth;           /* how many products one result adds up */
+} test_call;
+
+/* Shapes, types, attributes and ranges of a call of `op`; no memory yet. False: nobody wrote a case for it. */
+bool test_call_make(test_call *t, clv_context *ctx, const char *op, clv_dtype type, test_sizes s, int variant);
+/* Inputs, each in a block of exactly its size. */
+void test_call_fill(test_call *t);
+void test_call_free(test_call *t);
+/* A block of exactly `bytes`, so that a checker of memory sees a step too far. */
+void *test_call_block(size_t bytes);
+double test_call_element(const clvi_desc *d, const void *data, int64_t i);
+/* Fails unless the outputs agree within the rounding of the type and the depth of the sums. */
+void test_call_check_close(const test_call *t, void *got[CLVI_MAX_OUT], void *want[CLVI_MAX_OUT], int variant);
+
+#endif
