@@ -40,7 +40,7 @@ typedef struct clvi_settings {
     /* run */
     int64_t seed, print_freq, save_freq, save_steps;
     char    results_dir[CLVI_PATH_SIZE], resume[CLVI_PATH_SIZE];
-    bool    stop_on_collapse;
+    bool    stop_on_collapse, profile;
     /* monitor */
     int64_t knn_k, knn_freq, knn_bank, knn_queries;
     double  knn_t;

@@ -5,6 +5,8 @@
 #include "core/file.h"
 #include "device/cpu/flat.h"
 
+#include <cleave/profile.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -121,8 +123,10 @@ static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
 static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *last)
 {
     const double begin = now();
+    const int64_t mark = clv_profile_begin(t->ctx);
     clv_batch batch;
     CLV_TRY(clv_loader_next(t->loader, &batch));
+    clv_profile_end(t->ctx, mark, "wait for data");
     const double data = now() - begin;
     const clvi_step step = {
         .seed = (uint64_t)t->settings->seed,
@@ -159,6 +163,7 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     if (logged) fill_bank(&p, result.bank);
     *last = p;
     if (logged) CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
+    clv_profile_end(t->ctx, mark, CLV_PROFILE_STEP);
     tell(t, &p);
     return CLV_OK;
 }
@@ -186,7 +191,9 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     clv_progress p = progress_now(t, clock);
     const bool final = t->at.epoch + 1 == last_epoch(t);
     double top1 = -1.0;
+    const int64_t mark = clv_profile_begin(t->ctx);
     if (s->knn_freq > 0 && ((t->at.epoch + 1) % s->knn_freq == 0 || final)) CLV_TRY(clvi_monitor_knn(t, &top1));
+    clv_profile_end(t->ctx, mark, "kNN monitor");
     p.kind = CLV_PROGRESS_EPOCH;
     p.loss = p.loss_mean;
     p.lr = last->lr;
@@ -226,6 +233,42 @@ static clv_status one_epoch(clv_trainer *t)
     return end_epoch(t, &clock, &last);
 }
 
+static clv_status all_epochs(clv_trainer *t)
+{
+    while (t->at.epoch < last_epoch(t) && !t->stop) CLV_TRY(one_epoch(t));
+    return t->stop && t->at.epoch < last_epoch(t) ? CLV_STOPPED : CLV_OK;
+}
+
+static void note_line(const char *text, void *user)
+{
+    clvi_trainer_note(user, "%s", text);
+}
+
+/* The table, and the trace beside the other files of the run. */
+static clv_status tell_profile(clv_trainer *t, const clv_profile *profile)
+{
+    char path[CLVI_PATH_SIZE + 16];
+    snprintf(path, sizeof path, "%s/trace.json", t->settings->results_dir);
+    CLV_TRY(clv_profile_print(profile, note_line, t));
+    CLV_TRY(clv_profile_write_trace(profile, path));
+    clvi_trainer_note(t, "the last operations one by one: %s (for ui.perfetto.dev)", path);
+    return CLV_OK;
+}
+
+static clv_status all_epochs_timed(clv_trainer *t)
+{
+    clv_profile *profile = NULL;
+    CLV_TRY(clv_profile_start(t->ctx, &profile));
+    clv_status st = all_epochs(t);
+    clv_profile_stop(profile);
+    if (st == CLV_OK || st == CLV_STOPPED) {
+        const clv_status told = tell_profile(t, profile);
+        if (told != CLV_OK) st = told;
+    }
+    clv_profile_destroy(profile);
+    return st;
+}
+
 clv_status clv_trainer_run(clv_trainer *t)
 {
     CLV_CHECK(t, CLV_ERR_INVALID, "clv_trainer_run: trainer must not be NULL");
@@ -235,6 +278,5 @@ clv_status clv_trainer_run(clv_trainer *t)
     CLV_TRY(clv_config_save(t->config, path));
     if (!t->log) CLV_TRY(clvi_runlog_open(t->ctx, t->settings->results_dir, t->at.total, t->at.epoch, &t->log));
     CLV_TRY(clv_loader_seek(t->loader, (uint32_t)t->at.epoch, t->at.step));
-    while (t->at.epoch < last_epoch(t) && !t->stop) CLV_TRY(one_epoch(t));
-    return t->stop && t->at.epoch < last_epoch(t) ? CLV_STOPPED : CLV_OK;
+    return t->settings->profile ? all_epochs_timed(t) : all_epochs(t);
 }

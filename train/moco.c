@@ -13,6 +13,7 @@
 #include "device/cpu/flat.h"
 
 #include <cleave/loss.h>
+#include <cleave/profile.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -270,7 +271,9 @@ static clv_status moco_update(clvi_method *base, const clv_batch *batch, const c
     m->optimizer->cls->step(m->optimizer, at->lr);
     for (int i = m->settings->symmetric; i >= 0; i--) {      /* the demo enqueues the first view's keys first */
         const clv_view keys = clv_view_2d(m->keys[i], CLV_F32, m->batch, m->settings->moco_dim);
+        const int64_t begin = clv_profile_begin(base->ctx);
         CLV_TRY(clv_bank_push(m->bank, &keys, batch->ids, batch->labels));
+        clv_profile_end(base->ctx, begin, "bank push");
     }
     return CLV_OK;
 }

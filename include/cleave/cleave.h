@@ -13,6 +13,7 @@
 #include <cleave/image.h>
 #include <cleave/loss.h>
 #include <cleave/option.h>
+#include <cleave/profile.h>
 #include <cleave/train.h>
 #include <cleave/transform.h>
 #include <cleave/view.h>

@@ -9,6 +9,7 @@ struct clv_context {
     clv_log_fn    log;
     void         *log_user;
     int           threads;
+    struct clv_profile *profile;   /* NULL: none is on (core/profile.h) */
 };
 
 #define CLVI_ALIGN 64

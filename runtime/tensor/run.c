@@ -1,5 +1,6 @@
 /* run.c: binding inputs, running the steps, reading outputs. */
 #include "tensor/graph.h"
+#include "core/profile.h"
 #include <string.h>
 
 /* ---- memory and pointers ---- */
@@ -123,6 +124,38 @@ clv_status clvi_graph_run_step(clv_graph *g, int32_t step)
     return s->kernel->run(&s->call);
 }
 
+/* Operands and results, each once. */
+static double step_bytes(const clvi_step *step)
+{
+    double bytes = 0;
+    for (int i = 0; i < step->call.n_in; i++)
+        if (step->in[i] >= 0) bytes += (double)step->call.in[i].bytes;
+    for (int i = 0; i < step->call.n_out; i++)
+        if (step->call.wanted[i]) bytes += (double)step->call.out[i].bytes;
+    return bytes;
+}
+
+static clv_status run_timed(clv_graph *g, clv_profile *profile)
+{
+    int64_t begin = clvi_profile_clock();
+    for (int32_t i = 0; i < g->n_steps; i++) {
+        const clvi_step *step = &g->steps[i];
+        CLV_TRY(clvi_graph_run_step(g, i));
+        const int64_t end = clvi_profile_clock();
+        clvi_profile_add(profile, begin, end, &(clvi_profile_work) {
+            step->call.op, step->kernel->name, step->flops, step_bytes(step) });
+        begin = clvi_profile_clock();
+    }
+    return CLV_OK;
+}
+
+static clv_status run_steps(clv_graph *g)
+{
+    if (g->ctx->profile) return run_timed(g, g->ctx->profile);
+    for (int32_t i = 0; i < g->n_steps; i++) CLV_TRY(clvi_graph_run_step(g, i));
+    return CLV_OK;
+}
+
 clv_status clv_graph_run(clv_graph *g)
 {
     CLV_CHECK(g, CLV_ERR_INVALID, "clv_graph_run: graph is NULL");
@@ -131,7 +164,7 @@ clv_status clv_graph_run(clv_graph *g)
     CLV_TRY(check_bound(g));
     CLV_TRY(clvi_graph_make_ready(g));
     zero_gradients(g);
-    for (int32_t i = 0; i < g->n_steps; i++) CLV_TRY(clvi_graph_run_step(g, i));
+    CLV_TRY(run_steps(g));
     g->ran = true;
     return CLV_OK;
 }

@@ -3,6 +3,7 @@
 
 #include "device/cpu/flat.h"
 #include "core/checked.h"
+#include "core/profile.h"
 #include "device/cpu/isa.h"
 
 #define CHUNK      32768
@@ -22,54 +23,67 @@ typedef struct pass {
 #define SELF "device/cpu/flat.c"
 #include "device/cpu/real.h"
 
-static void sweep(clv_context *ctx, clv_dtype dtype, int64_t n, pass *p, const clvi_range_fn *f32,
-                  const clvi_range_fn *f64)
+/* Tells a profile of a pass that began at `begin` and read or wrote `vectors` vectors. */
+static void tell(clv_context *ctx, int64_t begin, const char *name, clv_dtype dtype, int64_t n, int vectors)
 {
-    clvi_parallel_for(ctx, n, CHUNK, clvi_isa_pick(dtype == CLV_F64 ? f64 : f32), p);
+    if (!begin || !ctx->profile) return;
+    clvi_profile_add(ctx->profile, begin, clvi_profile_clock(), &(clvi_profile_work){
+        .name = name, .kernel = "cpu", .bytes = (double)vectors * (double)n * (double)clv_dtype_size(dtype) });
 }
 
-#define SWEEP(body) sweep(ctx, dtype, n, &p, body##_f32_table, body##_f64_table)
+static void sweep(clv_context *ctx, const char *name, clv_dtype dtype, int64_t n, pass *p, int vectors,
+                  const clvi_range_fn *f32, const clvi_range_fn *f64)
+{
+    const int64_t begin = clv_profile_begin(ctx);
+    clvi_parallel_for(ctx, n, CHUNK, clvi_isa_pick(dtype == CLV_F64 ? f64 : f32), p);
+    tell(ctx, begin, name, dtype, n, vectors);
+}
+
+/* A pass over `vectors` vectors, each counted once for being read and once for being written. */
+#define SWEEP(name, vectors, body) sweep(ctx, name, dtype, n, &p, vectors, body##_f32_table, body##_f64_table)
 
 void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd)
 {
     pass p = { .y = w, .v = v, .x = g, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay,
                .nesterov = sgd->nesterov, .first = sgd->first };
-    if (sgd->momentum == 0) SWEEP(plain_sgd_body);
-    else SWEEP(momentum_sgd_body);
+    if (sgd->momentum == 0) SWEEP("sgd", 3, plain_sgd_body);
+    else SWEEP("sgd", 5, momentum_sgd_body);
 }
 
 void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m)
 {
     pass p = { .y = k, .x = q, .a = m, .b = 1 - m };
-    SWEEP(ema_body);
+    SWEEP("ema", 3, ema_body);
 }
 
 void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y)
 {
     pass p = { .y = y, .x = x, .a = a };
-    SWEEP(axpy_body);
+    SWEEP("axpy", 3, axpy_body);
 }
 
 /* Runs a reduction: chunks grow with n, never with the number of threads, and are added in order. */
-static double reduce(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x, const clvi_range_fn *f32,
-                     const clvi_range_fn *f64)
+static double reduce(clv_context *ctx, const char *name, clv_dtype dtype, int64_t n, const void *x,
+                     const clvi_range_fn *f32, const clvi_range_fn *f64)
 {
+    const int64_t begin = clv_profile_begin(ctx);
     double partial[MAX_CHUNKS] = { 0 }, sum = 0;
     pass p = { .x = x, .chunk = CLVI_MAX(CHUNK, (n + MAX_CHUNKS - 1) / MAX_CHUNKS), .partial = partial };
     clvi_parallel_for(ctx, n, p.chunk, clvi_isa_pick(dtype == CLV_F64 ? f64 : f32), &p);
     for (int i = 0; i < MAX_CHUNKS; i++) sum += partial[i];
+    tell(ctx, begin, name, dtype, n, 1);
     return sum;
 }
 
 double clvi_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
 {
-    return reduce(ctx, dtype, n, x, norm2_body_f32_table, norm2_body_f64_table);
+    return reduce(ctx, "norm2", dtype, n, x, norm2_body_f32_table, norm2_body_f64_table);
 }
 
 bool clvi_flat_all_finite(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
 {
-    return reduce(ctx, dtype, n, x, not_finite_body_f32_table, not_finite_body_f64_table) == 0;
+    return reduce(ctx, "all_finite", dtype, n, x, not_finite_body_f32_table, not_finite_body_f64_table) == 0;
 }
 
 #else
