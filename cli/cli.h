@@ -64,6 +64,8 @@ double cli_now(void);
 /* "1:02:03" */
 void cli_duration(double seconds, char text[32]);
 
+/* Text with what a terminal would obey (names from files) replaced; cut to fit. Returns out. */
+const char *cli_printable(const char *text, char *out, size_t size);
 /* Lines of a description, to standard output. */
 void cli_print_line(const char *text, void *user);
 

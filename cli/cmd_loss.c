@@ -34,22 +34,52 @@ static void print_port(const char *kind, const clv_loss_port *p)
            p->help ? p->help : "");
 }
 
+/* The loss of that name, or -1 after telling what there is. */
+static int find_loss(const char *name)
+{
+    const char *names[256] = { NULL };
+    clv_class_info info;
+    const int loss = clv_loss_find(name);
+    if (loss >= 0) return loss;
+    for (int i = 0; i < 255 && clv_loss_info_at(i, &info); i++) names[i] = info.name;
+    const char *near = clv_nearest_name(name, names);
+    if (near) cli_usage(&cli_command_loss, "loss: no loss '%s'; did you mean '%s'?", name, near);
+    else cli_usage(&cli_command_loss, "loss: no loss '%s'; 'cleave loss list' tells what there is", name);
+    return -1;
+}
+
+static void print_lines(const char *title, const char *lines)
+{
+    if (!lines) return;
+    puts(title);
+    while (*lines) {
+        const int n = (int)strcspn(lines, "\n");
+        printf("  %.*s\n", n, lines);
+        lines += n + (lines[n] == '\n');
+    }
+}
+
+static void print_option(const clv_option_info *o)
+{
+    printf("  %-19s default %-10s %s", o->name, o->def, o->help);
+    if (o->choices) printf(" (%s)", o->choices);
+    if (o->type == CLV_OPTION_F64 || o->type == CLV_OPTION_I64) printf(" [%.16g, %.16g]", o->min, o->max);
+    if (o->symbol) printf(" (%s in the paper)", o->symbol);
+    putchar('\n');
+}
+
 static int show_one(const char *name)
 {
-    const int loss = clv_loss_find(name);
+    const int loss = find_loss(name);
     clv_class_info info;
     clv_option_info o;
     clv_loss_port port;
-    if (loss < 0 || !clv_loss_info_at(loss, &info))
-        return cli_usage(&cli_command_loss, "loss: no loss '%s'; 'cleave loss list' tells what there is", name);
-    printf("%s: %s\nsource: %s\noptions:\n", info.name, info.summary, info.source);
-    for (int i = 0; clv_loss_option_at(loss, i, &o); i++) {
-        printf("  %-18s default %-10s %s", o.name, o.def, o.help);
-        if (o.choices) printf(" (%s)", o.choices);
-        if (o.type == CLV_OPTION_F64 || o.type == CLV_OPTION_I64) printf(" [%g, %g]", o.min, o.max);
-        if (o.symbol) printf(" (%s in the paper)", o.symbol);
-        putchar('\n');
-    }
+    if (!clv_loss_info_at(loss, &info)) return CLI_USAGE;
+    printf("%s: %s\nsource: %s\n", info.name, info.summary, info.source);
+    print_lines("formula:", clv_loss_formula(loss));
+    print_lines("published settings:", clv_loss_published(loss));
+    puts("options:");
+    for (int i = 0; clv_loss_option_at(loss, i, &o); i++) print_option(&o);
     puts("inputs and outputs:");
     for (int i = 0; clv_loss_input_at(loss, i, &port); i++) print_port("input", &port);
     for (int i = 0; clv_loss_output_at(loss, i, &port); i++) print_port("output", &port);
@@ -60,12 +90,13 @@ static void print_result(const clv_loss_check_result *r, void *user)
 {
     static const char *const verdicts[] = { "passed", "FAILED", "not compared" };
     int64_t *compared = user;
-    if (r->verdict == CLV_CHECK_NOT_COMPARED) printf("%-56s %s: %s\n", r->name, verdicts[r->verdict], r->note);
-    else {
-        printf("%-56s error %.2e  tolerance %.2e  %s%s%s\n", r->name, r->error, r->tolerance, verdicts[r->verdict],
-               r->note[0] ? ": " : "", r->note);
-        ++*compared;
-    }
+    char name[256], note[512];
+    cli_printable(r->name, name, sizeof name);
+    cli_printable(r->note, note, sizeof note);
+    printf("%-56s ", name);
+    if (r->tolerance > 0) printf("error %.2e  tolerance %.2e  ", r->error, r->tolerance);
+    printf("%s%s%s\n", verdicts[r->verdict], note[0] ? ": " : "", note);
+    *compared += r->verdict != CLV_CHECK_NOT_COMPARED;
 }
 
 /* False: it is none, and the usage was told. */
@@ -95,6 +126,7 @@ static int check(cli *c, const cli_args *args)
 {
     clv_dtype dtype;
     int64_t failed = 0, compared = 0;
+    bool all_read = true;
     if (!read_dtype(args, &dtype)) return CLI_USAGE;
     if (args->value[DEVICE] && strcmp(args->value[DEVICE], "cpu") != 0)
         return cli_usage(&cli_command_loss, "--device: expected cpu, got '%s'", args->value[DEVICE]);
@@ -103,17 +135,21 @@ static int check(cli *c, const cli_args *args)
         int64_t here = 0;
         const clv_status st = clv_loss_check(c->ctx, args->positional[i], dtype, wants_reference(args), print_result,
                                              &compared, &here);
-        if (st != CLV_OK) return cli_fail(st);
+        if (st != CLV_OK) cli_fail(st);
+        all_read = all_read && st == CLV_OK;
         failed += here;
     }
     printf("%lld compared, %lld failed\n", (long long)compared, (long long)failed);
-    return failed ? CLI_FAILED : CLI_OK;
+    if (all_read && compared == 0) fprintf(stderr, "cleave: nothing was compared\n");
+    return all_read && compared && !failed ? CLI_OK : CLI_FAILED;
 }
 
 static void print_case(const char *name, double value, const char *note, void *user)
 {
+    char clean[256], left_out[512];
     (void)user;
-    printf("%-40s %.17g%s%s\n", name, value, note[0] ? "  " : "", note);
+    printf("%-40s %.17g%s%s\n", cli_printable(name, clean, sizeof clean), value, note[0] ? "  " : "",
+           cli_printable(note, left_out, sizeof left_out));
 }
 
 /* cleave loss run NAME IN -o OUT */
@@ -145,9 +181,7 @@ static int bench(cli *c, const cli_args *args)
         !size_of(args, BANK, 4096, &b.bank) || !size_of(args, CLASSES, 10, &b.classes) ||
         !size_of(args, REPEAT, 21, &b.repeat))
         return CLI_USAGE;
-    if (clv_loss_find(b.loss) < 0)
-        return cli_usage(&cli_command_loss, "loss: no loss '%s'; 'cleave loss list' tells what there is", b.loss);
-    return cli_bench_loss(c, &b);
+    return find_loss(b.loss) < 0 ? CLI_USAGE : cli_bench_loss(c, &b);
 }
 
 /* The flags each verb takes, one bit each. */

@@ -96,12 +96,32 @@ static void fill(const cli_loss_bench *b, const clv_view *view, uint64_t *state)
     }
 }
 
+static bool belongs(const workload *w, const clv_loss_port *port)
+{
+    return !port->variant || !w->variant || strcmp(port->variant, w->variant) == 0;
+}
+
+/* Which optional input is given, too: the first with a gradient where no other input has one (repulsor: z, not x and
+ * its projection); -1: none. */
+static int substitute(const workload *w, int loss)
+{
+    clv_loss_port port;
+    int first = -1;
+    for (int i = 0; clv_loss_input_at(loss, i, &port); i++) {
+        if (!belongs(w, &port) || !port.differentiable) continue;
+        if (!port.optional) return -1;
+        if (first < 0) first = i;
+    }
+    return first;
+}
+
 static bool make_inputs(workload *w, const cli_loss_bench *b, int loss)
 {
     clv_loss_port port;
     uint64_t state = 1;
+    const int also = substitute(w, loss);
     for (int i = 0; clv_loss_input_at(loss, i, &port) && w->n_in < MAX_PORTS; i++) {
-        if (port.optional || (port.variant && w->variant && strcmp(port.variant, w->variant) != 0)) continue;
+        if (!belongs(w, &port) || (port.optional && i != also)) continue;
         clv_loss_tensor *in = &w->in[w->n_in++];
         *in = (clv_loss_tensor) { port.name, view_of(b, &port) };
         if (!in->view.data) return false;

@@ -41,8 +41,21 @@ void cli_progress_end(cli_progress *p)
     if (p->terminal && p->shown > 0) fputc('\n', stderr);
 }
 
+static char printable(char c)
+{
+    return (unsigned char)c < ' ' || c == 0x7f ? '?' : c;
+}
+
+const char *cli_printable(const char *text, char *out, size_t size)
+{
+    snprintf(out, size, "%s", text);
+    for (char *c = out; *c; c++) *c = printable(*c);
+    return out;
+}
+
 void cli_print_line(const char *text, void *user)
 {
     (void)user;
-    puts(text);
+    for (const char *c = text; *c; c++) putchar(printable(*c));
+    putchar('\n');
 }

@@ -48,5 +48,16 @@ const clvi_loss_class clvi_loss_arcface = {
     .name = "arcface",
     .summary = "softmax over directions with a margin on the target's angle",
     .source = "Deng et al. 2019, arXiv:1801.07698, eq. 3",
+    .formula =
+        "With cos theta_ic = <n(features_i), n(weight_c)> and n(x) = x / max(|x|, norm-eps):\n"
+        "L = mean_i CE(s [cos theta_ic, the target's replaced by f(theta)], labels_i) over the rows with a label "
+        ">= 0\n"
+        "* plain: f = cos(theta + m)\n"
+        "* easy: cos(theta + m) where cos theta > 0, else cos theta\n"
+        "* fallback: cos(theta + m) where theta + m < pi, else cos theta - m sin m, so that f goes on falling\n"
+        "If cos-clamp is e > 0, the target's cosine is first clamped to [-1 + e, 1 - e]; no gradient goes through "
+        "where that acts.",
+    .published =
+        "s 64, m 0.5 (insightface)",
     .params_size = sizeof(arcface_params), .options = arcface_options, .variants = arcface_variants,
 };

@@ -60,5 +60,11 @@ const clvi_loss_class clvi_loss_barlow_twins = {
     .name = "barlow_twins",
     .summary = "features of two views agree, and no two features say the same",
     .source = "Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2",
+    .formula =
+        "Columns are standardised over the batch with the biased variance, Z = (z - mean)/sqrt(var + bn-eps), and\n"
+        "c = Z1^T Z2 / N.\n"
+        "L = scale ( sum_d (c_dd - 1)^2 + lambd sum_{d != e} c_de^2 )",
+    .published =
+        "lambd 0.0051, scale 1 (the published code)",
     .params_size = sizeof(barlow_twins_params), .options = barlow_twins_options, .variants = barlow_twins_variants,
 };

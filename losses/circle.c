@@ -92,5 +92,18 @@ const clvi_loss_class clvi_loss_circle = {
     .name = "circle",
     .summary = "similarities weighted by their distance from the optimum",
     .source = "Sun et al. 2020, arXiv:2002.10857, eq. 6 and 8",
+    .formula =
+        "sg: constant, no gradient.\n"
+        "* pairwise: s_ij = <f_i,f_j> with f = n(features) if normalize, over pairs i < j (upper) or all i != j "
+        "(ordered);\n"
+        "  a_p = sg(max(0, 1 + m - s_p)) for pairs with the same label, a_n = sg(max(0, s_n + m)) for those with "
+        "different ones;\n"
+        "  L = softplus( LSE_n(gamma a_n (s_n - m)) + LSE_p(-gamma a_p (s_p - 1 + m)) ).\n"
+        "* classwise: l_ic = gamma a_ic (cosine_ic - Delta_ic); for the target a = sg(max(0, 1 + m - cosine)), "
+        "Delta = 1 - m; for\n"
+        "  the others a = sg(max(0, cosine + m)), Delta = m; L = mean_i CE(l_i, labels_i) over the rows with a "
+        "label >= 0.",
+    .published =
+        "gamma 256, m 0.25 (the paper, faces)",
     .params_size = sizeof(circle_params), .options = circle_options, .variants = circle_variants,
 };

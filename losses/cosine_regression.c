@@ -62,6 +62,12 @@ const clvi_loss_class clvi_loss_cosine_regression = {
     .name = "cosine_regression",
     .summary = "regress the other view's features up to scale, without negatives (BYOL, SimSiam)",
     .source = "Grill et al. 2020, arXiv:2006.07733, eq. 2; Chen and He 2021, arXiv:2011.10566, eq. 1 and 2",
+    .formula =
+        "With n(x) = x / max(|x|, norm-eps), z1 and z2 constant, cos12_i = <n(p1_i), n(z2_i)> and cos21_i = "
+        "<n(p2_i), n(z1_i)>:\n"
+        "* byol: L = mean_i ( |n(p1_i) - n(z2_i)|^2 + |n(p2_i) - n(z1_i)|^2 ) = mean_i ( 4 - 2 cos12_i - 2 cos21_i "
+        ").\n"
+        "* simsiam: L = -( mean_i cos12_i + mean_i cos21_i ) / 2.",
     .params_size = sizeof(cosine_regression_params), .options = cosine_regression_options,
     .variants = cosine_regression_variants,
 };

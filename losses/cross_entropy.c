@@ -62,5 +62,14 @@ const clvi_loss_class clvi_loss_cross_entropy = {
     .name = "cross_entropy",
     .summary = "softmax cross entropy, with smoothed labels and weights of classes",
     .source = "label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7",
+    .formula =
+        "With p_i = softmax(logits_i), y_i = targets_i, e = label-smoothing, and class weights w (1 unless "
+        "given):\n"
+        "L_i = -(1 - e) w_y log p_iy - (e/C) sum_c w_c log p_ic\n"
+        "* mean: sum_i L_i / sum_i w_{y_i} over the items that count\n"
+        "* sum: sum_i L_i\n"
+        "An item does not count when its target is ignore-index or negative.",
+    .published =
+        "label-smoothing 0.1 (Szegedy et al., ImageNet)",
     .params_size = sizeof(cross_entropy_params), .options = cross_entropy_options, .variants = cross_entropy_variants,
 };

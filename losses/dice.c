@@ -192,5 +192,36 @@ const clvi_loss_class clvi_loss_dice = {
     .name = "dice",
     .summary = "soft dice with a self-adjusting weight, for rare labels",
     .source = "Li et al. 2020, arXiv:1911.02855, section 3",
+    .formula =
+        "With p the probability (of a softmax over C logits, or the logistic function of one), y the label and g = "
+        "smooth, the\n"
+        "self-adjusting weight is w = (1-p)^alpha p (alpha = 0: w = p). It is evaluated from logits in log space, "
+        "so that a\n"
+        "saturated p keeps its gradient. mask multiplies w and y.\n"
+        "* binary_set: L = 1 - (2 sum w y + g) / (D + g), D = sum w + sum y, or sum w^2 + sum y^2 if square. Sums "
+        "are over all\n"
+        "  items.\n"
+        "* multiclass_official: R_nc = 1 - (2 w_nc y_nc + g) / (D + g), y one-hot, D = w_nc^2 + y_nc^2 if square, "
+        "else\n"
+        "  D = sum_n w_nc + sum_n y_nc: a sum over the batch under a numerator of one item. loss_vec_n = sum_c "
+        "R_nc;\n"
+        "  L is its mean (or sum) over all items, masked ones included.\n"
+        "* dsc_per_example: R = 1 - (2 w y + g) / (w + y + g).\n"
+        "* dl_per_example: R = 1 - (2 w y + g) / (w^2 + y^2 + g).\n"
+        "* tversky_per_example: R = 1 - (p y + g) / (p y + tversky-alpha p (1-y) + tversky-beta (1-p) y + g).\n"
+        "The per-example variants are the sum of R over items that are not masked, divided by their number if "
+        "reduction is\n"
+        "mean.\n"
+        "Hard negatives (binary_set with ohem-ratio > 0): with n+ the number of unmasked positives, keep_num = "
+        "min(floor(n+\n"
+        "ohem-ratio), negatives). exact keeps the unmasked positives and the keep_num unmasked negatives of "
+        "largest p (ties:\n"
+        "the earlier item). official reproduces the released code: with v the ascending scores of all negatives, "
+        "masked ones\n"
+        "as 0, the threshold is v[len - keep_num + 1] (v[1] for keep_num 0, v[0] for 1), and what is strictly "
+        "above it is kept,\n"
+        "usually keep_num - 2 negatives. Items that are not kept are treated as masked.",
+    .published =
+        "smooth 0.0001, alpha 0, no squares (defaults of the published code)",
     .params_size = sizeof(dice_params), .options = dice_options, .variants = dice_variants,
 };

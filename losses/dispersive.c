@@ -121,5 +121,18 @@ const clvi_loss_class clvi_loss_dispersive = {
     .name = "dispersive",
     .summary = "features of a batch spread out, without positives (a regulariser of generative models)",
     .source = "Wang and He 2025, arXiv:2506.09027, table 1",
+    .formula =
+        "z is flattened to [B,D]: everything but the batch is one dimension. n(x) = x / max(|x|, norm-eps).\n"
+        "* infonce_l2: d_ij = |z_i - z_j|^2, divided by D if divide-by-dim; L = log mean_ij exp(-d_ij/tau).\n"
+        "* infonce_cos: the same with d_ij = -<n(z_i), n(z_j)>.\n"
+        "* hinge: L = mean_ij max(0, margin - d_ij)^2 with the squared distances of infonce_l2.\n"
+        "* covariance: columns are centred over the batch and divided by max(length, norm-eps); L = the sum of the "
+        "squared\n"
+        "  off-diagonal entries of Zn^T Zn, not averaged.\n"
+        "Means run over all B^2 ordered pairs if include-diagonal, else over the B (B - 1) pairs of different "
+        "rows. The loss is\n"
+        "weight times L.",
+    .published =
+        "infonce_l2, tau 1, divided by the dimension, with the diagonal (the published code)",
     .params_size = sizeof(dispersive_params), .options = dispersive_options, .variants = dispersive_variants,
 };

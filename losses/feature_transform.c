@@ -152,6 +152,26 @@ const clvi_loss_class clvi_loss_feature_transform = {
     .name = "feature_transform",
     .summary = "InfoNCE against a bank, the positive pair moved apart and negatives mixed",
     .source = "Zhu et al. 2021, arXiv:2108.02982",
+    .formula =
+        "With n(x) = x / max(|x|, norm-eps), q and k scaled by n if normalize, k and the queue constants, t the "
+        "temperature:\n"
+        "* if target has pos: q^ = L q + (1-L) k and k^ = L k + (1-L) q, both from the original q and k; else q^ = "
+        "q, k^ = k;\n"
+        "* if target has neg: n^_j = M_j queue_j + (1-M_j) queue_perm(j); else n^_j = queue_j;\n"
+        "* renorm pos scales q^ and k^ to unit length, neg n^, both both;\n"
+        "L = mean_b ( LSE([<q^_b,k^_b>, <q^_b,n^_j> for all j that count]/t) - <q^_b,k^_b>/t )\n"
+        "The moved query also meets the negatives. k^ holds q, so the gradient reaches q through both. With L = 1 "
+        "+ lambda and\n"
+        "unit rows of similarity s the pair's similarity falls to <q^,k^> = s - 2 lambda (1 + lambda) (1 - s).\n"
+        "L and M are inputs (L with the 1 of extrapolation in it), or drawn when not given: M from "
+        "Beta(alpha-neg,alpha-neg), L\n"
+        "from Beta(alpha-pos,alpha-pos), plus 1 if extrapolate; a permutation likewise. Draws are a pure function "
+        "of (seed,\n"
+        "step, row).",
+    .published =
+        "* target posneg, level dim, alpha-pos 2, alpha-neg 1.6, extrapolate, renorm none (the published code)\n"
+        "* on MoCo v2: bank of 65536, learning rate 0.03, batch 256, key encoder momentum 0.999 (ImageNet-100: "
+        "0.99)",
     .params_size = sizeof(feature_transform_params), .options = feature_transform_options,
     .variants = feature_transform_variants,
 };

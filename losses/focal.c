@@ -78,5 +78,16 @@ const clvi_loss_class clvi_loss_focal = {
     .name = "focal",
     .summary = "cross entropy that counts less the surer it is",
     .source = "Lin et al. 2017, arXiv:1708.02002, eq. 5",
+    .formula =
+        "With p the probability of an item's own class:\n"
+        "L_i = -a (1-p)^gamma log p\n"
+        "* softmax: p from a softmax over C logits, a = alpha[class] if the input alpha is given, else 1. The mean "
+        "is over the\n"
+        "  items that are not ignored; it is not divided by the sum of the weights.\n"
+        "* sigmoid: each of the N C entries is a yes or no of its own; p is the probability of the right answer, a "
+        "is the\n"
+        "  option alpha for yes and 1 - alpha for no, or 1 if alpha is negative. The mean is over all entries.",
+    .published =
+        "gamma 2, alpha 0.25, sigmoid (the paper, RetinaNet)",
     .params_size = sizeof(focal_params), .options = focal_options, .variants = focal_variants,
 };

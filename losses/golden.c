@@ -17,9 +17,16 @@ void clvi_golden_path(char path[CLVI_GOLDEN_PATH], const char *case_name, const 
     snprintf(path, CLVI_GOLDEN_PATH, "%s/%s/%s", case_name, group, name);
 }
 
+/* Whether a message begins with `name` and what ends one: "name: ...", "name/inputs". */
+static bool tells_of(const char *message, const char *name)
+{
+    const size_t n = strlen(name);
+    return strncmp(message, name, n) == 0 && (message[n] == ':' || message[n] == '/');
+}
+
 clv_status clvi_golden_fail_in(clv_status st, const char *name)
 {
-    return st == CLV_OK || strstr(clv_error_message(), name) ? st : clvi_fail_in(st, name);
+    return st == CLV_OK || tells_of(clv_error_message(), name) ? st : clvi_fail_in(st, name);
 }
 
 /* ---- the file ---- */

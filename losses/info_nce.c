@@ -123,5 +123,18 @@ const clvi_loss_class clvi_loss_info_nce = {
     .name = "info_nce",
     .summary = "cross entropy of picking the positive among candidates",
     .source = "van den Oord et al. 2018, arXiv:1807.03748, eq. 4; moco_v3: arXiv:2104.02057, algorithm 1",
+    .formula =
+        "With n(x) = x / max(|x|, norm-eps), q = n(query) and k = n(key) if normalize, and t the temperature:\n"
+        "* in_batch: l_ij = <q_i, k_j>/t and L = mean_i ( LSE_j l_ij - l_ii ). If symmetric, L is the mean of this "
+        "and the\n"
+        "  same with queries and keys exchanged.\n"
+        "* moco_v3: all rows normalised, k1 and k2 constant, y_i = i + N rank:\n"
+        "  L = 2t [ mean_i CE(<q1_i, k2_.>/t, y_i) + mean_i CE(<q2_i, k1_.>/t, y_i) ].\n"
+        "* explicit: L = mean_b ( LSE(positive, unmasked negatives of b) - positive ), similarities divided by t.\n"
+        "LSE is the logarithm of the sum of exponentials, evaluated with the largest entry subtracted; CE(l, y) = "
+        "LSE_c l_c -\n"
+        "l_y.",
+    .published =
+        "moco_v3: temperature 1 for ResNet-50, 0.2 for ViT; batch 4096, key encoder momentum 0.99 rising to 1",
     .params_size = sizeof(info_nce_params), .options = info_nce_options, .variants = info_nce_variants,
 };

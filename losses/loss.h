@@ -46,6 +46,8 @@ typedef struct clvi_loss_class {
     const char              *name;
     const char              *summary;
     const char              *source;              /* paper and equation */
+    const char              *formula;             /* in lines; the page has them, too */
+    const char              *published;           /* settings the source or its code uses; NULL: none */
     size_t                   params_size;
     const clvi_option       *options;
     const clvi_loss_variant *variants;            /* end with build NULL */

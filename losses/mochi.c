@@ -152,5 +152,28 @@ const clvi_loss_class clvi_loss_mochi = {
     .name = "mochi",
     .summary = "InfoNCE against a bank and harder negatives mixed from it",
     .source = "Kalantidis et al. 2020, arXiv:2010.01028, sections 4.1 and 4.2",
+    .formula =
+        "With n(x) = x / max(|x|, norm-eps), q = n(query) and k = sg(n(key)) if normalize (sg: constant), t the "
+        "temperature:\n"
+        "L = mean_b ( LSE([<q_b,k_b>, <q_b,queue_j>, <q_b,h_bc>, <q_b,h'_bc>]/t) - <q_b,k_b>/t )\n"
+        "over the queue rows j that count and the mixes of query b:\n"
+        "* h_bc = n(alpha_bc r_b(idx_i_bc) + (1 - alpha_bc) r_b(idx_j_bc)), S of them, constants;\n"
+        "* h'_bc = n(beta_bc q_b + (1 - beta_bc) r_b(idx_q_bc)), P of them, constants too if stop-grad-synthetic, "
+        "else the\n"
+        "  gradient also flows through the q_b inside.\n"
+        "r_b(x) is the queue row at rank x, 0 being the hardest, among the T = min(N,K) rows that count with the "
+        "largest\n"
+        "<q_b,queue_j>; equal ones rank by slot. A queue row counts for query b when queue_valid_j is 1 (or not "
+        "given) and, with\n"
+        "the oracle, queue_labels_j is not labels_b (a negative label is nobody's). Only query has a gradient.\n"
+        "Ranks and weights are inputs, or, when none of the five is given, drawn for each query from the "
+        "counter-based\n"
+        "generator, a pure function of (seed, step, row): ranks uniform over the query's list, with repetition and "
+        "also\n"
+        "twice the same row; alpha uniform in [0,1), beta in [0,1/2). While epoch < warmup-epochs, or at a "
+        "negative step,\n"
+        "nothing is mixed and the loss is that of moco_queue.",
+    .published =
+        "N 1024, s up to 1024, s-prime up to 512, temperature 0.2, warmup-epochs 10, on MoCo v2",
     .params_size = sizeof(mochi_params), .options = mochi_options, .variants = mochi_variants,
 };

@@ -66,5 +66,16 @@ const clvi_loss_class clvi_loss_moco_queue = {
     .name = "moco_queue",
     .summary = "InfoNCE against a bank of earlier keys",
     .source = "He et al. 2020, arXiv:1911.05722, eq. 1",
+    .formula =
+        "With n(x) = x / max(|x|, norm-eps), q = n(query) and k = sg(n(key)) if normalize (sg: constant), t the "
+        "temperature:\n"
+        "L = mean_b ( LSE([<q_b,k_b>, <q_b,queue_j> for all j that count]/t) - <q_b,k_b>/t )\n"
+        "A queue row j counts for query b when queue_valid_j is 1 (or not given) and queue_ids_j is not ids_b (or "
+        "ids are not\n"
+        "given, or ids_b < 0). Only query has a gradient.",
+    .published =
+        "* MoCo v1: bank of 65536, temperature 0.07, key encoder momentum 0.999, batch 256\n"
+        "* MoCo v2: the same with temperature 0.2\n"
+        "* MoCo on CIFAR-10: bank of 4096, temperature 0.1, key encoder momentum 0.99, batch 512",
     .params_size = sizeof(moco_queue_params), .options = moco_queue_options, .variants = moco_queue_variants,
 };

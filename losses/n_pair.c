@@ -58,5 +58,14 @@ const clvi_loss_class clvi_loss_n_pair = {
     .name = "n_pair",
     .summary = "each anchor picks its positive among all of the batch, by inner product",
     .source = "Sohn 2016, NIPS",
+    .formula =
+        "* l_ij = <anchor_i, positive_j>, L = mean_i CE(l_i., target of i) + reg\n"
+        "* The target of row i is column i. With labels it is uniform over the columns with the label of i:\n"
+        "  per_row_i = LSE_j l_ij - mean over j with the label of i of l_ij.\n"
+        "* reg = l2-reg/4 (mean_i |anchor_i|^2 + mean_i |positive_i|^2)\n"
+        "Rows are not normalised: their lengths are what the softmax is sharpened with, and what the regulariser "
+        "holds down.",
+    .published =
+        "l2-reg 0.002 (a widely used TensorFlow implementation)",
     .params_size = sizeof(n_pair_params), .options = n_pair_options, .variants = n_pair_variants,
 };

@@ -78,5 +78,17 @@ const clvi_loss_class clvi_loss_opl = {
     .name = "opl",
     .summary = "features of one class aligned, of different classes orthogonal; alone or beside a cross entropy",
     .source = "Ranasinghe et al. 2021, arXiv:2103.14021",
+    .formula =
+        "With f_i = n(features_i) if normalize, n(x) = x / max(|x|, norm-eps), and all pairs ordered, i != j:\n"
+        "* s = sum over pairs with the same label of <f_i,f_j> / (n_pos + den-eps)\n"
+        "* d, over pairs with different labels:\n"
+        "  * none: sum of <f_i,f_j> / (n_neg + den-eps)\n"
+        "  * abs_of_mean: the absolute value of that\n"
+        "  * mean_of_abs: sum of |<f_i,f_j>| / (n_neg + den-eps)\n"
+        "* L_opl = (1 - s) + gamma d\n"
+        "* L = L_opl, or with logits mean_i CE(logits_i, labels_i) + opl-lambda L_opl",
+    .published =
+        "* beside a cross entropy: neg-mode none, gamma 0.5, opl-lambda 1 (the published loss.py)\n"
+        "* neg-mode mean_of_abs, gamma 2 (its CIFAR code)",
     .params_size = sizeof(opl_params), .options = opl_options, .variants = opl_variants,
 };

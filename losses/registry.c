@@ -38,6 +38,16 @@ bool clv_loss_option_at(int loss, int index, clv_option_info *out)
     return true;
 }
 
+const char *clv_loss_formula(int loss)
+{
+    return loss < 0 || loss >= clv_loss_count() ? NULL : classes[loss]->formula;
+}
+
+const char *clv_loss_published(int loss)
+{
+    return loss < 0 || loss >= clv_loss_count() ? NULL : classes[loss]->published;
+}
+
 /* Port `index`, counted through all variants. */
 static bool port_at(int loss, int index, bool output, clv_loss_port *out)
 {

@@ -101,5 +101,15 @@ const clvi_loss_class clvi_loss_repulsor = {
     .name = "repulsor",
     .summary = "features pushed away from a bank of earlier ones, without positives (generative models)",
     .source = "a reconstruction after Zhang et al. 2025, arXiv:2512.08648",
+    .formula =
+        "z is given, or z = x w^T + b; h = n(z) = z / max(|z|, norm-eps) if normalize, else z.\n"
+        "e_bj = -dist(h_b, m_j)/tau, over the bank rows m_j that count and, if include-batch, over all rows h_j of "
+        "the batch,\n"
+        "h_b included. M is the number of these entries.\n"
+        "* distance=l2: |h - m|^2, divided by D if divide-by-dim. cos: -<h, m>.\n"
+        "* reduction=global: L = LSE_bj e_bj - log(B M). per_query: L = mean_b ( LSE_j e_bj - log M ).\n"
+        "LSE is the logarithm of the sum of exponentials, evaluated with the largest entry subtracted. The loss is "
+        "weight times\n"
+        "L. The bank is a constant; between rows of the batch gradients reach both.",
     .params_size = sizeof(repulsor_params), .options = repulsor_options, .variants = repulsor_variants,
 };

@@ -105,5 +105,17 @@ const clvi_loss_class clvi_loss_triplet = {
     .name = "triplet",
     .summary = "the positive is nearer than the negative, by a margin",
     .source = "Schroff et al. 2015, arXiv:1503.03832; batch_*: Hermans et al. 2017, arXiv:1703.07737, eq. 5 and 6",
+    .formula =
+        "* explicit: d(u,v) = |u - v + dist-eps| (added to each component); with swap d_an = min(d(a,n), d(p,n));\n"
+        "  L = mean max(0, d_ap - d_an + margin).\n"
+        "* batch_hard: distances between rows, squared if squared. Each row with at least one positive (same "
+        "label, another row)\n"
+        "  and one negative takes its farthest positive and its nearest negative, the lower index of equals;\n"
+        "  L = mean over these rows of max(0, d+ - d- + margin).\n"
+        "* batch_hard_soft: softplus(d+ - d-) instead, without a margin.\n"
+        "* batch_all: over all (a,p,n), the sum of max(0, d_ap - d_an + margin) divided by (the number of those "
+        "above 0 + 1e-16).",
+    .published =
+        "explicit: margin 0.2, squared distances of unit rows (Schroff et al.)",
     .params_size = sizeof(triplet_params), .options = triplet_options, .variants = triplet_variants,
 };

@@ -121,5 +121,22 @@ const clvi_loss_class clvi_loss_unpg = {
     .name = "unpg",
     .summary = "margin softmax with the negative pairs of the batch as further negatives of every row",
     .source = "Jung et al. 2022, arXiv:2203.11593; magface: arXiv:2103.06627",
+    .formula =
+        "With x_i = n(features_i), w_c = n(weight_c) and c_ic = <x_i,w_c>, the target's entry replaced by\n"
+        "* cosface: c - m\n"
+        "* arcface: cos(theta + m) = c cos m - sqrt(1 - c^2) sin m (margin-mode: see arcface)\n"
+        "* magface: cos(theta + m_i) if c > 0, else c, with r_i = |features_i| clamped to [l-a, u-a] and\n"
+        "  m_i = l-margin + (u-margin - l-margin) (r_i - l-a)/(u-a - l-a); and loss_g = mean_i (r_i/u-a^2 + "
+        "1/r_i). The gradient\n"
+        "  reaches the norm through both, for norms within [l-a, u-a].\n"
+        "Negatives are the similarities <x_i,x_j> of the P pairs i < j with different labels. With v these in "
+        "ascending order,\n"
+        "q1 = v[floor(P/4)], q3 = v[floor(3P/4)] (no interpolation), kept are those within\n"
+        "[q1 - wisk (q3 - q1), q3 + wisk (q3 - q1)], bounds included; no gradient goes through the bounds.\n"
+        "loss_ce = mean_i CE(s [c_i | kept negatives], labels_i), the kept negatives being the same for every "
+        "row;\n"
+        "loss = loss_ce, for magface + lambda-g loss_g.",
+    .published =
+        "s 64, wisk 1.5; arcface and cosface m 0.5",
     .params_size = sizeof(unpg_params), .options = unpg_options, .variants = unpg_variants,
 };

@@ -65,5 +65,15 @@ const clvi_loss_class clvi_loss_vicreg = {
     .name = "vicreg",
     .summary = "views agree, every feature varies, no two features covary",
     .source = "Bardes et al. 2022, arXiv:2105.04906, eq. 1 to 6",
+    .formula =
+        "* invariance: the mean over all N D entries of (x - y)^2.\n"
+        "* variance: ( mean_d max(0, gamma - std_d(x)) + mean_d max(0, gamma - std_d(y)) ) / 2, where std_d is\n"
+        "  sqrt(var_d + eps) with the unbiased variance of column d.\n"
+        "* covariance: the sum of the squared off-diagonal entries of Cov(x), divided by D, plus the same of y, "
+        "where\n"
+        "  Cov(x) = Xc^T Xc / (N - 1) and Xc has centred columns.\n"
+        "L = sim-coeff invariance + std-coeff variance + cov-coeff covariance",
+    .published =
+        "sim-coeff 25, std-coeff 25, cov-coeff 1, gamma 1, eps 1e-4",
     .params_size = sizeof(vicreg_params), .options = vicreg_options, .variants = vicreg_variants,
 };

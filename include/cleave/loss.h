@@ -21,6 +21,10 @@ CLV_API int clv_loss_find(const char *name);
 /* Name, summary and source of a loss, and its options one by one. False past the end. */
 CLV_API bool clv_loss_info_at(int loss, clv_class_info *out);
 CLV_API bool clv_loss_option_at(int loss, int index, clv_option_info *out);
+/* The formula of a loss, in lines; NULL past the end. */
+CLV_API const char *clv_loss_formula(int loss);
+/* Settings its source was published with, in lines; NULL where there are none, and past the end. */
+CLV_API const char *clv_loss_published(int loss);
 
 /* A named input or auxiliary output. */
 typedef struct clv_loss_port {
@@ -147,7 +151,7 @@ CLV_API clv_node clv_loss_node(clv_graph *g, const char *name, const clv_option 
 typedef struct clv_loss_check_result {
     const char *name;        /* of the case, "typical_b32/grad_query" for one array of it */
     double      error;       /* largest deviation, relative to the largest entry of the reference (loss: absolute) */
-    double      tolerance;
+    double      tolerance;   /* 0 where nothing could be measured: see the note */
     enum { CLV_CHECK_PASSED, CLV_CHECK_FAILED, CLV_CHECK_NOT_COMPARED } verdict;
     const char *note;        /* why it was not compared, or what failed; "" else */
 } clv_loss_check_result;
@@ -156,7 +160,8 @@ typedef void (*clv_loss_check_fn)(const clv_loss_check_result *result, void *use
 /* Compares a loss with a file of golden vectors ("cleave-golden-1", docs/losses/README.md): value, every gradient and
  * auxiliary output of every case, each reported to fn. dtype: CLV_F32, CLV_F64, or CLV_BF16: inputs, gradients and
  * outputs in bfloat16, compared with what the plain kernels give in float64 for the rounded inputs. Errors: CLV_ERR_IO,
- * CLV_ERR_FORMAT if the file cannot be read; differences are no error, but counted in *failed. */
+ * CLV_ERR_FORMAT if the file cannot be read or has no case; differences are no error, but counted in *failed, and so is
+ * a case that cannot be read or evaluated: the others are compared all the same. */
 CLV_API clv_status clv_loss_check(clv_context *ctx, const char *path, clv_dtype dtype, bool reference,
                                   clv_loss_check_fn fn, void *user, int64_t *failed) CLV_NODISCARD;
 

@@ -44,6 +44,8 @@ clv_status clvi_fail(clv_status status, const char *fmt, ...)
     va_start(args, fmt);
     if (vsnprintf(text, sizeof text, fmt, args) < 0) text[0] = 0;
     va_end(args);
+    for (char *c = text; *c; c++)   /* names from files are quoted; a terminal must not obey them */
+        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
     memcpy(last_message, text, sizeof text);
     return status;
 }

@@ -61,7 +61,7 @@ static void every_loss_takes_bfloat16(void **state)
     assert_int_equal(bad, 0);
 }
 
-/* ---- files of others ---- */
+/* ---- writing HDF5 as others do ---- */
 
 static hid_t new_group(hid_t file, const char *name)
 {
@@ -90,6 +90,121 @@ static void put_attr(hid_t where, const char *name, hid_t type, const void *data
     H5Aclose(attr);
     H5Sclose(space);
 }
+
+/* ---- what the comparison must not overlook ---- */
+
+static void copy_file(const char *from, const char *to)
+{
+    char block[4096];
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    assert_true(in && out);
+    for (size_t n = fread(block, 1, sizeof block, in); n > 0; n = fread(block, 1, sizeof block, in))
+        assert_int_equal(fwrite(block, 1, n, out), n);
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* Multiplies one number of a data set (at most 64 numbers). */
+static void spoil(const char *path, const char *name, int index, double by)
+{
+    double values[64];
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), set = H5Dopen2(file, name, H5P_DEFAULT);
+    assert_true(set >= 0 && H5Dget_storage_size(set) <= sizeof values);
+    assert_true(H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+    values[index] *= by;
+    assert_true(H5Dwrite(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+    H5Dclose(set);
+    assert_true(H5Fclose(file) >= 0);
+}
+
+static int bad_in(test_env *t, const char *path, clv_dtype dtype)
+{
+    tally sum = { .loss = "feature_transform" };
+    assert_ok(clv_loss_check(t->ctx, path, dtype, false, count, &sum, NULL));
+    return sum.bad;
+}
+
+/* An output whose numbers are about 1e-18. */
+static void small_numbers_are_compared_like_others(void **state)
+{
+    test_env *t = *state;
+    char path[512];
+    snprintf(path, sizeof path, "%s", test_path(t, "small.h5"));
+    copy_file(FOLDER "feature_transform.h5", path);
+    assert_int_equal(bad_in(t, path, CLV_F64), 0);
+    spoil(path, "pos_only_dim/outputs/exp_pos", 3, 1.01);
+    assert_int_equal(bad_in(t, path, CLV_F64), 1);
+    assert_int_equal(bad_in(t, path, CLV_F32), 1);
+}
+
+/* exp_pos of two queries: e^180, beyond float32, and e^2. */
+static void write_overflow(const char *path)
+{
+    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), group = new_group(file, "one");
+    const hid_t inputs = new_group(file, "one/inputs");
+    const double t = 0.05, q[] = { 3, 0, 0.1, 0 }, k[] = { 3, 0, 1, 0 }, queue[] = { 0, 1 };
+    const int no = 0;
+    put_attr(group, "temperature", H5T_NATIVE_DOUBLE, &t);
+    put_attr(group, "normalize", H5T_NATIVE_INT, &no);
+    put(inputs, "q", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, 2, (hsize_t[]) { 2, 2 }, q);
+    put(inputs, "k", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, 2, (hsize_t[]) { 2, 2 }, k);
+    put(inputs, "queue", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, 2, (hsize_t[]) { 1, 2 }, queue);
+    put(inputs, "lambda_pos", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, 2, (hsize_t[]) { 1, 1 }, &(double) { 1 });
+    put(inputs, "lambda_neg", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, 2, (hsize_t[]) { 1, 1 }, &(double) { 1 });
+    put(inputs, "perm", H5T_STD_I64LE, H5T_NATIVE_INT, 1, (hsize_t[]) { 1 }, &no);
+    H5Gclose(inputs);
+    H5Gclose(group);
+    assert_true(H5Fclose(file) >= 0);
+}
+
+static void a_number_beyond_the_type_hides_no_other(void **state)
+{
+    test_env *t = *state;
+    char in[512], path[512];
+    const clv_dtype types[] = { CLV_F64, CLV_F32, CLV_BF16 };
+    snprintf(in, sizeof in, "%s", test_path(t, "in.h5"));
+    snprintf(path, sizeof path, "%s", test_path(t, "overflow.h5"));
+    write_overflow(in);
+    assert_ok(clv_loss_run(t->ctx, "feature_transform", in, path, CLV_F64, false, NULL, NULL));
+    for (int i = 0; i < 3; i++) assert_int_equal(bad_in(t, path, types[i]), 0);
+    spoil(path, "one/outputs/exp_pos", 1, 1.1);
+    assert_int_equal(bad_in(t, path, CLV_F32), 1);
+}
+
+static void a_case_that_fails_does_not_hide_the_others(void **state)
+{
+    test_env *t = *state;
+    tally sum = { .loss = "feature_transform" };
+    char path[512];
+    snprintf(path, sizeof path, "%s", test_path(t, "some.h5"));
+    copy_file(FOLDER "feature_transform.h5", path);
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    assert_true(H5Ldelete(file, "near_duplicate_positive_t0p01/inputs/queue", H5P_DEFAULT) >= 0);
+    assert_true(H5Ldelete(file, "pos_only_dim/outputs/loss", H5P_DEFAULT) >= 0);
+    H5Gclose(new_group(file, "a group of something else"));
+    assert_true(H5Fclose(file) >= 0);
+    int64_t failed = 0;
+    tally whole = { .loss = "feature_transform" };
+    assert_ok(clv_loss_check(t->ctx, FOLDER "feature_transform.h5", CLV_F64, false, count, &whole, NULL));
+    assert_ok(clv_loss_check(t->ctx, path, CLV_F64, false, count, &sum, &failed));
+    assert_int_equal(sum.bad, 3);
+    assert_int_equal(failed, 3);
+    assert_true(sum.compared > whole.compared / 2);
+}
+
+static void a_file_without_cases_is_no_success(void **state)
+{
+    test_env *t = *state;
+    clvi_h5 *h5 = NULL;
+    const char *path = test_path(t, "empty.h5");
+    assert_ok(clvi_h5_create(t->ctx, path, false, &h5));
+    assert_ok(clvi_h5_set_attr_text(h5, "/", "format", "cleave-golden-1"));
+    assert_ok(clvi_h5_set_attr_text(h5, "/", "loss", "dice"));
+    assert_ok(clvi_h5_commit(h5));
+    assert_fails(clv_loss_check(t->ctx, path, CLV_F64, false, NULL, NULL, NULL), CLV_ERR_FORMAT, "no cases");
+}
+
+/* ---- files of others ---- */
 
 /* As Python's h5py writes truth values: an enumeration of two bytes. */
 static hid_t make_bool(void)
@@ -184,4 +299,6 @@ static void what_cannot_run_is_named_and_leaves_no_file(void **state)
 }
 
 TEST_MAIN(TEST(what_comes_out_is_a_file_that_checks), TEST(every_loss_takes_bfloat16),
+          TEST(small_numbers_are_compared_like_others), TEST(a_number_beyond_the_type_hides_no_other),
+          TEST(a_case_that_fails_does_not_hide_the_others), TEST(a_file_without_cases_is_no_success),
           TEST(files_of_other_writers_are_read), TEST(what_cannot_run_is_named_and_leaves_no_file))

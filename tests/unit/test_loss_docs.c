@@ -60,6 +60,24 @@ static int want_port(const char *page, const char *path, const clv_loss_port *p)
     return want_line(page, path, line);
 }
 
+/* Lines that `cleave loss show` prints, too; the page may set names in them in type of their own. */
+static int want_lines(const char *page, const char *path, const char *lines)
+{
+    char *plain = calloc(1, strlen(page) + 1);
+    size_t n = 0;
+    int lacking = 0;
+    for (const char *c = page; *c; c++)
+        if (*c != '`') plain[n++] = *c;
+    for (size_t length; lines && *lines; lines += length + (lines[length] == '\n')) {
+        char line[512];
+        length = strcspn(lines, "\n");
+        snprintf(line, sizeof line, "%.*s\n", (int)length, lines);
+        lacking += want_line(plain, path, line);
+    }
+    free(plain);
+    return lacking;
+}
+
 static void pages_of_losses_say_what_the_tables_say(void **state)
 {
     (void)state;
@@ -71,6 +89,8 @@ static void pages_of_losses_say_what_the_tables_say(void **state)
         char path[256];
         snprintf(path, sizeof path, "docs/losses/%s.md", info.name);
         char *page = read_page(path);
+        assert_non_null(clv_loss_formula(i));
+        lacking += want_lines(page, path, clv_loss_formula(i)) + want_lines(page, path, clv_loss_published(i));
         for (int j = 0; clv_loss_option_at(i, j, &option); j++) lacking += want_option(page, path, &option);
         for (int j = 0; clv_loss_input_at(i, j, &port); j++) lacking += want_port(page, path, &port);
         for (int j = 0; clv_loss_output_at(i, j, &port); j++) lacking += want_port(page, path, &port);

@@ -92,6 +92,14 @@ done:
     return st;
 }
 
+/* Names from files come into messages, and messages onto terminals. */
+static void a_message_holds_nothing_a_terminal_obeys(void **state)
+{
+    (void)state;
+    (void)clvi_fail(CLV_ERR_FORMAT, "no '%s'", "a\x1b[2J\nb\x7f");
+    assert_string_equal(clv_error_message(), "no 'a?[2J?b?'");
+}
+
 static void there_is_one_way_out(void **state)
 {
     (void)state;
@@ -102,4 +110,5 @@ static void there_is_one_way_out(void **state)
 
 TEST_MAIN(TEST(version_is_that_of_the_header), TEST(each_status_has_a_name_of_its_own),
           TEST(failing_records_the_message), TEST(a_caller_can_put_its_name_before_the_message), TEST(a_message_may_quote_the_one_before),
-          TEST(a_long_message_is_cut_off), TEST(each_thread_has_its_own_message), TEST(there_is_one_way_out))
+          TEST(a_long_message_is_cut_off), TEST(a_message_holds_nothing_a_terminal_obeys),
+          TEST(each_thread_has_its_own_message), TEST(there_is_one_way_out))

@@ -49,11 +49,12 @@ const clvi_kernel clvi_kernel_ref_pair_nce_bwd = {
 
 #else
 
-static double FN(score)(const REAL *x, int64_t i, int64_t j, int64_t dim, double temperature)
+/* Rounded like lse, so that the share of a row's only candidate is exactly 1. */
+static REAL FN(score)(const REAL *x, int64_t i, int64_t j, int64_t dim, double temperature)
 {
     double sum = 0;
     for (int64_t d = 0; d < dim; d++) sum += (double)x[i * dim + d] * x[j * dim + d];
-    return sum / temperature;
+    return (REAL)(sum / temperature);
 }
 
 static void FN(pair_nce_range)(void *arg, int64_t begin, int64_t end)
