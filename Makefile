@@ -24,13 +24,6 @@ ifeq ($(filter release debug asan ubsan tsan,$(CONFIG)),)
 $(error CONFIG=$(CONFIG) is none of release, debug, asan, ubsan, tsan)
 endif
 
-# There is no CUDA backend in this version: a flag that cannot act is an error.
-ifeq ($(CUDA),1)
-$(error CUDA=1: the CUDA backend is not available yet; use CUDA=auto or CUDA=0)
-else ifeq ($(filter auto 0,$(CUDA)),)
-$(error CUDA=$(CUDA) is none of auto, 0, 1)
-endif
-
 CFLAGS  ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef -Wdate-time \
            -Werror
@@ -107,6 +100,7 @@ $(BUILD)/recipes/tools/%.o: ALL_CPPFLAGS += $(FREETYPE_CFLAGS)
 $(BUILD)/recipes/tools/%: $(BUILD)/recipes/tools/%.o $(BUILD)/libcleave.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) $(FREETYPE_LIBS) -o $@
 
+include mk/cuda.mk
 -include mk/fuzz.mk
 include mk/test.mk
 include mk/install.mk

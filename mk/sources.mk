@@ -4,7 +4,7 @@ LIB_DIRS  := runtime/core runtime/device/cpu runtime/device/onednn runtime/devic
 LIB_SRC   := $(sort $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c)))
 CLI_SRC   := $(sort $(wildcard cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/unit/test_*.c tests/golden/test_*.c tests/gradient/test_*.c tests/parity/test_*.c \
-             tests/property/test_*.c tests/fault/test_*.c))
+             tests/property/test_*.c tests/fault/test_*.c tests/cuda/test_*.c))
 TEST_LIB  := $(sort $(wildcard tests/support/*.c))
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 BENCH_SRC := $(sort $(wildcard bench/bench_*.c))

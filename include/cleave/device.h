@@ -17,6 +17,12 @@ typedef struct clv_device_info {
 /* Device `index`, the default first; false past the end. Thread-safe. */
 CLV_API bool clv_device_at(clv_context *ctx, int index, clv_device_info *out);
 
+/* What graphs, parameter sets and losses made with the context from now on compute on: "cpu" (the default), "cuda" or
+ * "cuda:N". Call it before anything else is made with the context, and once. Views given to them stay in host memory:
+ * copies are made at the borders. Errors: CLV_ERR_INVALID for a name nobody knows or a second call;
+ * CLV_ERR_UNSUPPORTED, with the reason, for a device that is not there; CLV_ERR_DEVICE. */
+CLV_API clv_status clv_context_use(clv_context *ctx, const char *device) CLV_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif

@@ -180,6 +180,7 @@ clv_status clv_context_create(const clv_context_desc *desc, clv_context **out)
 void clv_context_destroy(clv_context *ctx)
 {
     if (!ctx) return;
+    if (ctx->device) ctx->device_close(ctx->device);
     const clv_allocator allocator = ctx->allocator;   /* the context lives in memory of its own allocator */
     block_release(&allocator, ctx);
 }

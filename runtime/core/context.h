@@ -9,7 +9,9 @@ struct clv_context {
     clv_log_fn    log;
     void         *log_user;
     int           threads;
-    struct clv_profile *profile;   /* NULL: none is on (core/profile.h) */
+    struct clv_profile *profile;     /* NULL: none is on (core/profile.h) */
+    struct clvi_device *device;     /* device/backend.h; NULL: the host */
+    void (*device_close)(struct clvi_device *device);
 };
 
 #define CLVI_ALIGN 64

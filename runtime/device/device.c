@@ -1,5 +1,5 @@
 /* device.c: descriptions of values, the table of kernels, and what the processor can do. */
-#include "device/device.h"
+#include "device/backend.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +109,8 @@ static bool one_float_type(const clvi_op_call *call)
 const clvi_kernel *clvi_kernel_next(const clvi_op_call *call, const char *name, const clvi_kernel *after)
 {
     bool seen = !after;
-    for (const clvi_kernel *const *k = kernels; *k; k++) {
+    const struct clvi_device *device = call->ctx ? call->ctx->device : NULL;
+    for (const clvi_kernel *const *k = device ? device->backend->kernels : kernels; *k; k++) {
         if (!seen) {
             seen = *k == after;
             continue;

@@ -78,13 +78,14 @@ typedef struct clvi_kernel {
     int8_t in_place[CLVI_MAX_OUT];
 } clvi_kernel;
 
-/* The best kernel that accepts the call; with `reference` only the plain C one. NULL when there is none. */
+/* The best kernel of the context's device that accepts the call; with `reference` only the plain C one, which is the
+ * host's. NULL when there is none. */
 const clvi_kernel *clvi_kernel_find(const clvi_op_call *call, bool reference);
 
 /* The next best after `after` (NULL: the best), with `name` only among kernels of that name. */
 const clvi_kernel *clvi_kernel_next(const clvi_op_call *call, const char *name, const clvi_kernel *after);
 
-/* Walks all kernels (device/kernels.def): tests go through them. NULL past the end. */
+/* Walks the host's kernels (device/kernels.def): tests go through them. NULL past the end. */
 const clvi_kernel *clvi_kernel_at(int i);
 
 /* Which instruction sets the CPU kernels may use: CLEAVE_CPU_ISA=plain|avx2|avx512 lowers it. */

@@ -1,0 +1,38 @@
+# The CUDA backend, libcleave_cuda.so beside the command, and its emulator, which the tests of tests/cuda run on.
+#   CUDA=auto  build it where nvcc is (default)     CUDA=1  fail without     CUDA=0  never look
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(shell command -v nvcc 2>/dev/null))
+CUDA_ARCH ?= 90
+ifeq ($(CUDA),0)
+HAVE_CUDA :=
+else
+HAVE_CUDA := $(wildcard $(CUDA_HOME)/bin/nvcc)
+endif
+ifeq ($(filter auto 0 1,$(CUDA)),)
+$(error CUDA=$(CUDA) is none of auto, 0, 1)
+endif
+ifeq ($(CUDA)$(HAVE_CUDA),1)
+$(error CUDA=1: there is no nvcc on PATH and CUDA_HOME does not name a toolkit)
+endif
+
+CU_SRC  := $(sort $(wildcard runtime/device/cuda/*.cu))
+CU_HOST := $(sort $(filter-out runtime/device/cuda/fault.c,$(wildcard runtime/device/cuda/*.c)))
+
+# ---- emulator ----
+CXX      ?= g++
+CXX_WARN := $(filter-out -Wstrict-prototypes -Wmissing-prototypes,$(WARN)) -Wno-missing-field-initializers
+EMU_FLAGS = -std=c++17 -D_GNU_SOURCE -DCLV_EMU $(OPT_$(CONFIG)) -g -ffile-prefix-map=$(CURDIR)=. -ffp-contract=off \
+            -fno-exceptions -fno-rtti $(CXX_WARN)
+EMU_OBJ  := $(CU_SRC:%.cu=$(BUILD)/emu/%.o) $(BUILD)/emu/runtime/device/cuda/emu.o $(BUILD)/runtime/device/cuda/fault.o
+
+$(BUILD)/emu/%.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -x c++ $(EMU_FLAGS) $(ALL_CPPFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/emu/%.o: %.cpp $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(EMU_FLAGS) $(ALL_CPPFLAGS) -MMD -MP -c $< -o $@
+
+$(filter $(BUILD)/tests/cuda/%,$(TESTS)): $(BUILD)/tests/cuda/%: $(BUILD)/tests/cuda/%.o $(BUILD)/tests/cuda/device.o $(TLIB_OBJ) $(EMU_OBJ) $(BUILD)/libcleave.a
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -lcmocka -lstdc++ -o $@
+
+-include $(EMU_OBJ:.o=.d)

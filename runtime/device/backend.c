@@ -1,0 +1,181 @@
+/* backend.c: finds backends, opens their devices, and the memory of a context's device. */
+#include <cleave/device.h>
+#include "device/backend.h"
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_BACKENDS 4
+
+typedef struct slot {
+    const char         *name;
+    const clvi_backend *backend;    /* NULL: not there */
+    char                why[256];
+} slot;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static slot slots[MAX_BACKENDS] = { { .name = "cuda" } };
+static int n_slots = 1;
+static bool looked;                 /* slot 0 was tried */
+
+/* ---- finding ---- */
+
+static clv_status host_vfail(clv_status status, const char *fmt, va_list args)
+{
+    char text[512];
+    vsnprintf(text, sizeof text, fmt, args);
+    return clvi_fail(status, "%s", text);
+}
+
+static const clvi_backend_host host = { .vfail = host_vfail, .calloc = clvi_calloc, .free = clvi_free };
+
+static const char library_name[] = "libcleave_cuda.so";
+
+/* Where CLEAVE_BACKENDS says, else beside the program or library this code is in, else where the loader looks. */
+static void *open_library(char *why, size_t size)
+{
+    char path[4096];
+    Dl_info self;
+    const char *folder = getenv("CLEAVE_BACKENDS"), *slash = NULL;
+    if (!folder && dladdr((void *)(uintptr_t)open_library, &self) && self.dli_fname) slash = strrchr(self.dli_fname, '/');
+    if (folder) snprintf(path, sizeof path, "%s/%s", folder, library_name);
+    else if (slash) snprintf(path, sizeof path, "%.*s/%s", (int)(slash - self.dli_fname), self.dli_fname, library_name);
+    else snprintf(path, sizeof path, "%s", library_name);
+    const bool there = access(path, F_OK) == 0;
+    void *library = dlopen(there || folder ? path : library_name, RTLD_NOW | RTLD_LOCAL);
+    if (library) return library;
+    if (there) snprintf(why, size, "%s", dlerror());
+    else snprintf(why, size, "this build has no GPU backend (%s; make CUDA=1 builds it)", library_name);
+    return NULL;
+}
+
+/* The library stays open: its code may be in use for as long as the process lives. */
+static void look(slot *s)
+{
+    void *library = open_library(s->why, sizeof s->why);
+    if (!library) return;
+    clvi_backend_entry *get = NULL;
+    *(void **)&get = dlsym(library, CLVI_BACKEND_ENTRY);
+    const clvi_backend *backend = get ? get(&host) : NULL;
+    if (!backend || backend->abi != CLVI_BACKEND_ABI)
+        snprintf(s->why, sizeof s->why, "%s is of another version", library_name);
+    else
+        s->backend = backend;
+}
+
+bool clvi_backend_at(int i, const char **name, const clvi_backend **out, const char **why)
+{
+    pthread_mutex_lock(&lock);
+    if (!looked) look(&slots[0]);
+    looked = true;
+    const bool found = i >= 0 && i < n_slots;
+    if (found) *name = slots[i].name, *out = slots[i].backend, *why = slots[i].why;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+clv_status clvi_backend_register(const clvi_backend *backend)
+{
+    clv_status st = CLV_OK;
+    pthread_mutex_lock(&lock);
+    if (backend->abi != CLVI_BACKEND_ABI || n_slots == MAX_BACKENDS)
+        st = clvi_fail(CLV_ERR_INVALID, "backend '%s' cannot be added", backend->name);
+    else
+        slots[n_slots++] = (slot) { .name = backend->name, .backend = backend };
+    pthread_mutex_unlock(&lock);
+    return st;
+}
+
+/* ---- devices ---- */
+
+/* "cuda:1" is backend "cuda", ordinal 1. False when the rest is no number. */
+static bool split_name(const char *name, size_t *length, int *ordinal)
+{
+    const char *colon = strchr(name, ':');
+    *length = colon ? (size_t)(colon - name) : strlen(name);
+    *ordinal = 0;
+    if (!colon) return true;
+    char *end;
+    const long n = strtol(colon + 1, &end, 10);
+    *ordinal = (int)n;
+    return colon[1] >= '0' && colon[1] <= '9' && *end == '\0' && n <= 255;
+}
+
+static clv_status open_on(clv_context *ctx, const char *name, const clvi_backend *backend, const char *why, int ordinal,
+                          clvi_device **out)
+{
+    char reason[256] = "";
+    CLV_CHECK(backend, CLV_ERR_UNSUPPORTED, "device '%s': %s", name, why);
+    const int count = backend->count(reason, sizeof reason);
+    CLV_CHECK(count > 0, CLV_ERR_UNSUPPORTED, "device '%s': %s", name, reason);
+    CLV_CHECK(ordinal < count, CLV_ERR_INVALID, "device '%s': there %s %d", name, count == 1 ? "is only" : "are only",
+              count);
+    return backend->open(ctx, ordinal, out);
+}
+
+clv_status clvi_device_open(clv_context *ctx, const char *name, clvi_device **out)
+{
+    *out = NULL;
+    if (!name || strcmp(name, "cpu") == 0) return CLV_OK;
+    size_t length;
+    int ordinal;
+    const char *known, *why;
+    const clvi_backend *backend;
+    CLV_CHECK(split_name(name, &length, &ordinal), CLV_ERR_INVALID,
+              "device '%s': want cpu, cuda or cuda:N with N from 0 to 255", name);
+    for (int i = 0; clvi_backend_at(i, &known, &backend, &why); i++)
+        if (strlen(known) == length && strncmp(known, name, length) == 0)
+            return open_on(ctx, name, backend, why, ordinal, out);
+    return clvi_fail(CLV_ERR_INVALID, "device '%s': want cpu, cuda or cuda:N", name);
+}
+
+void clvi_device_close(clvi_device *device)
+{
+    if (device) device->backend->close(device);
+}
+
+clv_status clv_context_use(clv_context *ctx, const char *device)
+{
+    CLV_CHECK(ctx && device, CLV_ERR_INVALID, "clv_context_use: an argument is NULL");
+    CLV_CHECK(!ctx->device, CLV_ERR_INVALID, "clv_context_use: the context has a device already");
+    ctx->device_close = clvi_device_close;
+    return clvi_device_open(ctx, device, &ctx->device);
+}
+
+/* ---- memory ---- */
+
+void *clvi_device_alloc(clv_context *ctx, size_t size)
+{
+    if (!ctx->device) return clvi_arena_alloc(ctx, size);
+    void *memory = NULL;
+    return ctx->device->backend->alloc(ctx->device, size, &memory) == CLV_OK ? memory : NULL;
+}
+
+void clvi_device_free(clv_context *ctx, void *memory, size_t size)
+{
+    if (!memory) return;
+    if (ctx->device) ctx->device->backend->free(ctx->device, memory);
+    else clvi_arena_free(ctx, memory, size);
+}
+
+clv_status clvi_device_copy(clv_context *ctx, void *to, const void *from, size_t size, clvi_copy kind)
+{
+    if (ctx->device) return ctx->device->backend->copy(ctx->device, to, from, size, kind);
+    if (size) memcpy(to, from, size);
+    return CLV_OK;
+}
+
+clv_status clvi_device_fill(clv_context *ctx, void *memory, int byte, size_t size)
+{
+    if (ctx->device) return ctx->device->backend->fill(ctx->device, memory, byte, size);
+    if (size) memset(memory, byte, size);
+    return CLV_OK;
+}
+
+clv_status clvi_device_wait(clv_context *ctx)
+{
+    return ctx->device ? ctx->device->backend->wait(ctx->device) : CLV_OK;
+}

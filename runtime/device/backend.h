@@ -1,0 +1,75 @@
+/* backend.h: what a device that is not the host gives: memory, copies, and a table of kernels.
+ *
+ * A backend is a shared object opened at run time (libcleave_cuda.so), so that one build of the library runs with and
+ * without it; the emulator of the tests is one, too. It sees the library only through clvi_backend_host. */
+#ifndef CLVI_DEVICE_BACKEND_H
+#define CLVI_DEVICE_BACKEND_H
+
+#include "device/device.h"
+#include <stdarg.h>
+
+/* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
+#define CLVI_BACKEND_ABI 1
+
+typedef struct clvi_device clvi_device;
+
+/* What the library does for a backend. */
+typedef struct clvi_backend_host {
+    clv_status (*vfail)(clv_status status, const char *fmt, va_list args);
+    void *(*calloc)(clv_context *ctx, size_t count, size_t size);
+    void (*free)(clv_context *ctx, void *memory);
+} clvi_backend_host;
+
+typedef enum clvi_copy { CLVI_COPY_TO_DEVICE, CLVI_COPY_TO_HOST, CLVI_COPY_ON_DEVICE } clvi_copy;
+
+/* Every function that returns a status sets the message. Work is queued in order on the device's one stream; only
+ * copies to the host and `wait` wait for it. */
+typedef struct clvi_backend {
+    int         abi;
+    const char *name;                                       /* "cuda": devices are called cuda:0, cuda:1, ... */
+    const clvi_kernel *const *kernels;                      /* best first, NULL at the end */
+    int  (*count)(char *why, size_t size);                  /* devices there are; with none, `why` says why */
+    bool (*describe)(int ordinal, char *text, size_t size); /* for people: model, memory, versions */
+    clv_status (*open)(clv_context *ctx, int ordinal, clvi_device **out);
+    void (*close)(clvi_device *device);
+    /* Aligned to 256 bytes and zeroed. Errors: CLV_ERR_NOMEM naming the size and what is free. */
+    clv_status (*alloc)(clvi_device *device, size_t size, void **out);
+    void (*free)(clvi_device *device, void *memory);
+    clv_status (*copy)(clvi_device *device, void *to, const void *from, size_t size, clvi_copy kind);
+    clv_status (*fill)(clvi_device *device, void *memory, int byte, size_t size);
+    /* Until all queued work is done. Errors: what a kernel found wrong with its data (a label beyond the classes);
+     * CLV_ERR_DEVICE. */
+    clv_status (*wait)(clvi_device *device);
+} clvi_backend;
+
+/* What every backend's device begins with. */
+struct clvi_device {
+    const clvi_backend *backend;
+    clv_context        *ctx;
+    int                 ordinal;
+};
+
+/* The one symbol a backend's shared object exports. */
+typedef const clvi_backend *clvi_backend_entry(const clvi_backend_host *host);
+#define CLVI_BACKEND_ENTRY "clvi_backend_get"
+
+/* Opens the device of a name: NULL or "cpu" gives NULL, the host; "cuda" is "cuda:0". Errors: CLV_ERR_INVALID for a name
+ * nobody knows; CLV_ERR_UNSUPPORTED, with the reason, for a device that is not there. Thread-safe. */
+clv_status clvi_device_open(clv_context *ctx, const char *name, clvi_device **out) CLV_NODISCARD;
+void clvi_device_close(clvi_device *device);
+
+/* Backend `i` of those that could be opened, or NULL with the reason in `why`; false past the end. */
+bool clvi_backend_at(int i, const char **name, const clvi_backend **out, const char **why);
+/* Adds a backend of this process: tests bring the emulator. At most once a name. */
+clv_status clvi_backend_register(const clvi_backend *backend) CLV_NODISCARD;
+
+/* ---- memory on the context's device: plain memory where that is the host ---- */
+
+/* Zeroed. NULL with the message set. */
+void *clvi_device_alloc(clv_context *ctx, size_t size);
+void clvi_device_free(clv_context *ctx, void *memory, size_t size);
+clv_status clvi_device_copy(clv_context *ctx, void *to, const void *from, size_t size, clvi_copy kind) CLV_NODISCARD;
+clv_status clvi_device_fill(clv_context *ctx, void *memory, int byte, size_t size) CLV_NODISCARD;
+clv_status clvi_device_wait(clv_context *ctx) CLV_NODISCARD;
+
+#endif

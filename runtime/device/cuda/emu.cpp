@@ -1,0 +1,334 @@
+/* emu.cpp: the emulator's core: fibers, barriers, shared memory, and the backend "emu" over host memory. */
+#include "device/cuda/emu.h"
+extern "C" {
+#define _Alignas alignas
+#include "device/backend.h"
+#include "device/cuda/fault.h"
+}
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <mutex>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+/* ---- switching stacks ---- */
+
+#if defined(__x86_64__)
+
+/* Keeps what a called function must keep, leaves the stack pointer in *from and goes on where `to` stopped. */
+extern "C" void clvi_emu_switch(void **from, void *to);
+__asm__(".text\n"
+        ".type clvi_emu_switch,@function\n"
+        "clvi_emu_switch:\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    movq %rsp, (%rdi)\n"
+        "    movq %rsi, %rsp\n"
+        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n"
+        "    ret\n"
+        ".size clvi_emu_switch,.-clvi_emu_switch\n");
+
+struct stack_point { void *sp = nullptr; };
+
+static void prepare_stack(stack_point *p, char *stack, size_t size, void (*entry)())
+{
+    void **top = (void **)(stack + size);
+    *--top = nullptr;                /* entry finds the stack as after a call */
+    *--top = (void *)entry;
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    p->sp = top;
+}
+
+static void switch_stack(stack_point *from, stack_point *to) { clvi_emu_switch(&from->sp, to->sp); }
+
+#else
+#include <ucontext.h>
+
+struct stack_point { ucontext_t context; };
+
+static void prepare_stack(stack_point *p, char *stack, size_t size, void (*entry)())
+{
+    getcontext(&p->context);
+    p->context.uc_stack.ss_sp = stack;
+    p->context.uc_stack.ss_size = size;
+    p->context.uc_link = nullptr;
+    makecontext(&p->context, entry, 0);
+}
+
+static void switch_stack(stack_point *from, stack_point *to) { swapcontext(&from->context, &to->context); }
+
+#endif
+
+/* ---- a block ---- */
+
+namespace {
+
+enum { READY = 0, DONE = 3 };        /* beside CLVI_EMU_BLOCK and CLVI_EMU_WARP */
+
+struct fiber {
+    stack_point at;
+    char       *stack;
+    void       *fake;                /* the address sanitizer's */
+    uint3       thread;
+    unsigned    lane;
+    uint64_t    slot;
+    int         state;
+};
+
+const size_t STACK = 256 * 1024;
+const unsigned WARP = 32;
+
+std::mutex one_launch;               /* __shared__ is static: one launch at a time */
+std::vector<fiber> fibers;
+std::vector<unsigned> turn;          /* the order in which fibers run */
+std::vector<unsigned char> dynamic_shared;
+stack_point scheduler;
+unsigned current, threads;
+void (*body_fn)(void *);
+void *body_arg;
+uint64_t fiber_order;
+
+/* The address sanitizer wants to know of every switch: to which stack, and that it has happened. */
+#if defined(__SANITIZE_ADDRESS__)
+const void *scheduler_stack;
+size_t scheduler_size;
+void switching(void **keep, const void *stack, size_t size) { __sanitizer_start_switch_fiber(keep, stack, size); }
+void switched_to_scheduler(void *fake) { __sanitizer_finish_switch_fiber(fake, nullptr, nullptr); }
+void switched_to_fiber(void *fake) { __sanitizer_finish_switch_fiber(fake, &scheduler_stack, &scheduler_size); }
+#else
+const void *const scheduler_stack = nullptr;
+const size_t scheduler_size = 0;
+void switching(void **, const void *, size_t) {}
+void switched_to_scheduler(void *) {}
+void switched_to_fiber(void *) {}
+#endif
+
+void enter(fiber *f)
+{
+    void *fake = nullptr;
+    switching(&fake, f->stack, STACK);
+    switch_stack(&scheduler, &f->at);
+    switched_to_scheduler(fake);
+}
+
+void leave(fiber *f, bool for_good)
+{
+    switching(for_good ? nullptr : &f->fake, scheduler_stack, scheduler_size);
+    switch_stack(&f->at, &scheduler);
+    switched_to_fiber(f->fake);
+}
+
+void fiber_main()
+{
+    switched_to_fiber(nullptr);
+    body_fn(body_arg);
+    fiber *f = &fibers[current];
+    f->state = DONE;
+    leave(f, true);
+}
+
+void start_fiber(unsigned i, dim3 block)
+{
+    fiber *f = &fibers[i];
+    if (!f->stack) f->stack = (char *)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (f->stack == MAP_FAILED) abort();
+    f->thread = { i % block.x, i / block.x % block.y, i / block.x / block.y };
+    f->lane = i % WARP;
+    f->state = READY;
+    prepare_stack(&f->at, f->stack, STACK, fiber_main);
+}
+
+/* A random permutation of the fibers, another one for every round. */
+void shuffle_turns(uint64_t *state)
+{
+    for (unsigned i = 0; i < threads; i++) turn[i] = i;
+    if (!fiber_order) return;
+    for (unsigned i = threads; i-- > 1;) {
+        *state = *state * 6364136223846793005u + 1442695040888963407u;
+        const unsigned j = (unsigned)((*state >> 33) % (i + 1)), was = turn[i];
+        turn[i] = turn[j];
+        turn[j] = was;
+    }
+}
+
+void run_ready(uint64_t *state)
+{
+    shuffle_turns(state);
+    for (unsigned n = 0; n < threads; n++) {
+        fiber *f = &fibers[turn[n]];
+        if (f->state != READY) continue;
+        current = turn[n];
+        clvi_emu_at.thread = f->thread;
+        clvi_emu_at.lane = f->lane;
+        enter(f);
+    }
+}
+
+/* Lets on the warps all of whose lanes wait for each other. */
+bool release_warps()
+{
+    bool any = false;
+    for (unsigned w = 0; w < threads; w += WARP) {
+        unsigned waiting = 0, lanes = threads - w < WARP ? threads - w : WARP;
+        for (unsigned i = w; i < w + lanes; i++) waiting += fibers[i].state == CLVI_EMU_WARP;
+        if (waiting != lanes) continue;
+        for (unsigned i = w; i < w + lanes; i++) fibers[i].state = READY;
+        any = true;
+    }
+    return any;
+}
+
+/* True while there is something left to run. A barrier that some threads never reach ends the block with `failed`. */
+bool release(bool *failed)
+{
+    if (release_warps()) return true;
+    unsigned block = 0, done = 0;
+    for (unsigned i = 0; i < threads; i++) block += fibers[i].state == CLVI_EMU_BLOCK, done += fibers[i].state == DONE;
+    if (done == threads) return false;
+    if (block != threads) {
+        *failed = true;
+        return false;
+    }
+    for (unsigned i = 0; i < threads; i++) fibers[i].state = READY;
+    return true;
+}
+
+} // namespace
+
+clvi_emu_place clvi_emu_at;
+
+extern "C" void clvi_emu_set_order(uint64_t seed) { fiber_order = seed; }
+
+void clvi_emu_yield(int barrier)
+{
+    fiber *f = &fibers[current];
+    f->state = barrier;
+    leave(f, false);
+}
+
+/* Two barriers: nobody gives its next value before all have taken this one. */
+uint64_t clvi_emu_exchange(uint64_t value, unsigned lane)
+{
+    fiber *f = &fibers[current];
+    const unsigned partner = current - f->lane + lane;
+    f->slot = value;
+    clvi_emu_yield(CLVI_EMU_WARP);
+    const uint64_t got = partner < threads ? fibers[partner].slot : value;
+    clvi_emu_yield(CLVI_EMU_WARP);
+    return got;
+}
+
+unsigned clvi_emu_ballot(bool predicate)
+{
+    fiber *f = &fibers[current];
+    const unsigned first = current - f->lane;
+    unsigned bits = 0;
+    f->slot = predicate;
+    clvi_emu_yield(CLVI_EMU_WARP);
+    for (unsigned l = 0; l < WARP && first + l < threads; l++) bits |= (unsigned)fibers[first + l].slot << l;
+    clvi_emu_yield(CLVI_EMU_WARP);
+    return bits;
+}
+
+void *clvi_emu_shared(void) { return dynamic_shared.data(); }
+
+bool clvi_emu_run(dim3 grid, dim3 block, size_t shared, void (*body)(void *), void *arg)
+{
+    std::lock_guard<std::mutex> lock(one_launch);
+    body_fn = body, body_arg = arg;
+    threads = block.x * block.y * block.z;
+    if (fibers.size() < threads) fibers.resize(threads);
+    turn.resize(threads);
+    clvi_emu_at.block_dim = block, clvi_emu_at.grid_dim = grid;
+    uint64_t state = fiber_order;
+    bool failed = false;
+    for (unsigned z = 0; z < grid.z && !failed; z++)
+        for (unsigned y = 0; y < grid.y && !failed; y++)
+            for (unsigned x = 0; x < grid.x && !failed; x++) {
+                clvi_emu_at.block = { x, y, z };
+                dynamic_shared.assign(shared, 0xff);       /* NaN: nobody may read what nobody wrote */
+                for (unsigned i = 0; i < threads; i++) start_fiber(i, block);
+                do run_ready(&state);
+                while (release(&failed));
+            }
+    return !failed;
+}
+
+/* ---- the backend ---- */
+
+struct emu_device {
+    clvi_device base;
+    clvi_cuda_fault fault;
+};
+
+extern "C" clvi_cuda_fault *clvi_cuda_fault_of(clvi_device *device) { return &((emu_device *)device)->fault; }
+
+static int emu_count(char *, size_t) { return 1; }
+
+static bool emu_describe(int ordinal, char *text, size_t size)
+{
+    snprintf(text, size, "CUDA kernels on the processor");
+    return ordinal == 0;
+}
+
+extern "C" const clvi_backend clvi_backend_emu;
+
+static clv_status emu_open(clv_context *ctx, int, clvi_device **out)
+{
+    emu_device *d = (emu_device *)calloc(1, sizeof *d);
+    if (!d) return CLV_ERR_NOMEM;
+    d->base.backend = &clvi_backend_emu;
+    d->base.ctx = ctx;
+    *out = &d->base;
+    return CLV_OK;
+}
+
+static void emu_close(clvi_device *device) { free(device); }
+
+/* Exactly as large as asked for, so that a checker of memory sees a step too far. */
+static clv_status emu_alloc(clvi_device *, size_t size, void **out)
+{
+    *out = calloc(1, size ? size : 1);
+    return *out ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+static void emu_free(clvi_device *, void *memory) { free(memory); }
+
+static clv_status emu_copy(clvi_device *, void *to, const void *from, size_t size, clvi_copy)
+{
+    if (size) memcpy(to, from, size);
+    return CLV_OK;
+}
+
+static clv_status emu_fill(clvi_device *, void *memory, int byte, size_t size)
+{
+    if (size) memset(memory, byte, size);
+    return CLV_OK;
+}
+
+static clv_status emu_wait(clvi_device *device)
+{
+    clvi_cuda_fault *fault = clvi_cuda_fault_of(device), was = *fault;
+    memset(fault, 0, sizeof *fault);
+    return clvi_cuda_fault_status(&was);
+}
+
+#define CLVI_KERNEL(ident) extern "C" const clvi_kernel clvi_kernel_##ident;
+#include "device/cuda/kernels.def"
+#undef CLVI_KERNEL
+
+static const clvi_kernel *const emu_kernels[] = {
+#define CLVI_KERNEL(ident) &clvi_kernel_##ident,
+#include "device/cuda/kernels.def"
+#undef CLVI_KERNEL
+    nullptr
+};
+
+extern "C" const clvi_backend clvi_backend_emu = {
+    CLVI_BACKEND_ABI, "emu", emu_kernels, emu_count, emu_describe, emu_open, emu_close,
+    emu_alloc, emu_free, emu_copy, emu_fill, emu_wait,
+};

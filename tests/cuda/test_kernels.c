@@ -1,0 +1,184 @@
+/* test_kernels.c: every kernel of a device gives what the CPU's reference kernel gives: for awkward shapes, in place where
+ * it says so, whatever the order in which threads run. */
+#include "core/checked.h"
+#include "tests/cuda/device.h"
+#include "tests/support/calls.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define EMULATED_WORK 20000     /* of a case; a device takes the large ones, too */
+#define WORK          500000
+
+typedef void (*case_fn)(test_env *env, clv_context *device, const clvi_kernel *k, test_call *t, int variant);
+
+/* ---- running ---- */
+
+/* Runs the reference kernel on the host into poisoned blocks. */
+static void run_reference(test_env *env, const test_call *t, void *out[CLVI_MAX_OUT])
+{
+    clvi_op_call c = t->call;
+    c.ctx = env->ctx;
+    const clvi_kernel *k = clvi_kernel_find(&c, true);
+    assert_non_null(k);
+    if (k->prepare) assert_ok(k->prepare(&c));
+    for (int i = 0; i < c.n_out; i++) {
+        c.out_data[i] = out[i] = test_call_block(c.out[i].bytes);
+        memset(out[i], 0xff, c.out[i].bytes);
+    }
+    c.scratch = test_call_block(c.scratch_size);
+    assert_ok(k->run(&c));
+    if (k->release) k->release(&c);
+    free(c.scratch);
+}
+
+/* A copy of `data` on the device; poison where that is NULL. */
+static void *on_device(clv_context *ctx, const void *data, size_t bytes)
+{
+    void *memory = clvi_device_alloc(ctx, bytes);
+    assert_non_null(memory);
+    if (data) assert_ok(clvi_device_copy(ctx, memory, data, bytes, CLVI_COPY_TO_DEVICE));
+    else assert_ok(clvi_device_fill(ctx, memory, 0xff, bytes));
+    return memory;
+}
+
+/* Where output i lies: an input's index if it shares that one's memory, else -1. */
+static int shared_input(const clvi_kernel *k, int i, bool in_place)
+{
+    return in_place ? k->in_place[i] - 1 : -1;
+}
+
+/* Runs a device's kernel on copies of the inputs; the results come back to blocks of the host. */
+static void run_on_device(const test_call *t, const clvi_kernel *k, clv_context *ctx, void *out[CLVI_MAX_OUT],
+                          bool in_place)
+{
+    clvi_op_call c = t->call;
+    c.ctx = ctx;
+    if (k->prepare) assert_ok(k->prepare(&c));
+    for (int i = 0; i < c.n_in; i++)
+        if (c.in[i].dtype != CLV_DTYPE_COUNT) c.in_data[i] = on_device(ctx, t->call.in_data[i], c.in[i].bytes);
+    for (int i = 0; i < c.n_out; i++) {
+        const int from = shared_input(k, i, in_place);
+        c.out_data[i] = from >= 0 ? c.in_data[from] : on_device(ctx, NULL, c.out[i].bytes);
+    }
+    c.scratch = on_device(ctx, NULL, c.scratch_size);
+    assert_ok(k->run(&c));
+    assert_ok(clvi_device_wait(ctx));
+    for (int i = 0; i < c.n_out; i++) {
+        out[i] = test_call_block(c.out[i].bytes);
+        assert_ok(clvi_device_copy(ctx, out[i], c.out_data[i], c.out[i].bytes, CLVI_COPY_TO_HOST));
+        if (shared_input(k, i, in_place) < 0) clvi_device_free(ctx, c.out_data[i], c.out[i].bytes);
+    }
+    if (k->release) k->release(&c);
+    for (int i = 0; i < c.n_in; i++) clvi_device_free(ctx, c.in_data[i], c.in[i].bytes);
+    clvi_device_free(ctx, c.scratch, c.scratch_size);
+}
+
+static void free_outputs(const test_call *t, void *out[CLVI_MAX_OUT])
+{
+    for (int i = 0; i < t->call.n_out; i++) free(out[i]);
+}
+
+/* ---- the walk ---- */
+
+/* Calls fn for every shape and variant of one type that the kernel is the best for. Returns how many. */
+static int each_case_of(test_env *env, clv_context *device, const clvi_kernel *k, clv_dtype type, case_fn fn)
+{
+    const int64_t most = test_device_is_emulated(device) ? EMULATED_WORK : WORK;
+    int ran = 0;
+    for (int n = 0; n < test_call_n_sizes * TEST_CALL_VARIANTS; n++) {
+        test_call t;
+        const test_sizes s = test_call_sizes[n / TEST_CALL_VARIANTS];
+        if (s.a * s.b * s.c > most) continue;
+        if (!test_call_make(&t, device, k->op, type, s, n % TEST_CALL_VARIANTS))
+            fail_msg("no test case for the operation %s", k->op);
+        if (clvi_kernel_next(&t.call, NULL, NULL) != k) continue;
+        test_call_fill(&t);
+        fn(env, device, k, &t, n % TEST_CALL_VARIANTS);
+        test_call_free(&t);
+        ran++;
+    }
+    return ran;
+}
+
+static void for_each_case(test_env *env, case_fn fn)
+{
+    clv_context *device = test_device_context(env);
+    const clvi_kernel *const *kernels = device->device->backend->kernels;
+    for (int i = 0; kernels[i]; i++) {
+        const int ran = each_case_of(env, device, kernels[i], CLV_F32, fn) +
+                        each_case_of(env, device, kernels[i], CLV_F64, fn);
+        if (ran < 8) fail_msg("%s/%s ran %d cases only", kernels[i]->name, kernels[i]->op, ran);
+    }
+    clv_context_destroy(device);
+}
+
+/* ---- tests ---- */
+
+static void compare_with_reference(test_env *env, clv_context *device, const clvi_kernel *k, test_call *t, int variant)
+{
+    void *got[CLVI_MAX_OUT], *want[CLVI_MAX_OUT];
+    run_reference(env, t, want);
+    run_on_device(t, k, device, got, false);
+    test_call_check_close(t, got, want, variant);
+    free_outputs(t, got);
+    free_outputs(t, want);
+}
+
+static void every_kernel_agrees_with_the_reference(void **state)
+{
+    for_each_case(*state, compare_with_reference);
+}
+
+static void assert_same_bits(const test_call *t, void *const *a, void *const *b, int variant, const char *what)
+{
+    for (int o = 0; o < t->call.n_out; o++)
+        if (memcmp(a[o], b[o], t->call.out[o].bytes) != 0)
+            fail_msg("%s, variant %d, output %d: %s changes bits", t->call.op, variant, o, what);
+}
+
+static void compare_orders(test_env *env, clv_context *device, const clvi_kernel *k, test_call *t, int variant)
+{
+    (void)env;
+    void *one[CLVI_MAX_OUT], *other[CLVI_MAX_OUT];
+    run_on_device(t, k, device, one, false);
+    test_device_order(2026);
+    run_on_device(t, k, device, other, false);
+    test_device_order(0);
+    assert_same_bits(t, one, other, variant, "the order of threads");
+    free_outputs(t, one);
+    free_outputs(t, other);
+}
+
+/* On a device, where nobody chooses an order, a second run. */
+static void order_of_threads_changes_no_bit(void **state)
+{
+    for_each_case(*state, compare_orders);
+}
+
+static void compare_in_place(test_env *env, clv_context *device, const clvi_kernel *k, test_call *t, int variant)
+{
+    (void)env;
+    if (!k->in_place[0]) return;
+    void *apart[CLVI_MAX_OUT], *together[CLVI_MAX_OUT];
+    run_on_device(t, k, device, apart, false);
+    run_on_device(t, k, device, together, true);
+    assert_same_bits(t, apart, together, variant, "working in place");
+    free_outputs(t, apart);
+    free_outputs(t, together);
+}
+
+static void working_in_place_changes_nothing(void **state)
+{
+    for_each_case(*state, compare_in_place);
+}
+
+int main(void)
+{
+    test_device_register();
+    const struct CMUnitTest tests[] = {
+        TEST(every_kernel_agrees_with_the_reference),
+        TEST(order_of_threads_changes_no_bit),
+        TEST(working_in_place_changes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
