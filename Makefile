@@ -54,7 +54,7 @@ SUBMAKE   = $(MAKE) --no-print-directory
 
 .PHONY: all FORCE
 all: build/cleave ## build the library and the command (build/cleave)
-	@$(if $(filter auto,$(CUDA)),echo "cleave $(VERSION): build/cleave runs on the CPU; there is no CUDA backend yet")
+	@echo "cleave $(VERSION): build/cleave, $(if $(HAVE_CUDA),with the CUDA backend,for the CPU$(if $(filter auto,$(CUDA)), (no nvcc found)))"
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -36,3 +36,35 @@ $(filter $(BUILD)/tests/cuda/%,$(TESTS)): $(BUILD)/tests/cuda/%: $(BUILD)/tests/
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) -lcmocka -lstdc++ -o $@
 
 -include $(EMU_OBJ:.o=.d)
+
+# ---- backend ----
+ifneq ($(HAVE_CUDA),)
+NVCC      := $(CUDA_HOME)/bin/nvcc
+CUDA_LIB  := $(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib))
+NVCC_FLAGS := -std=c++17 -O3 --extended-lambda -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) -lineinfo \
+              -Xptxas -warn-spills -Werror all-warnings -D_GNU_SOURCE \
+              -Xcompiler -fPIC,-fvisibility=hidden,-fno-threadsafe-statics,-fno-exceptions,-fno-rtti,-ffp-contract=off
+CU_OBJ    := $(CU_SRC:%.cu=$(BUILD)/cuda/%.o) $(CU_HOST:%.c=$(BUILD)/cuda/%.o) \
+             $(BUILD)/cuda/runtime/device/cuda/fault.o $(BUILD)/cuda/runtime/device/desc.o
+BACKEND   := $(BUILD)/libcleave_cuda.so
+
+$(BUILD)/cuda/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(NVCC) $(NVCC_FLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_FLAGS)' > $@
+
+$(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/flags $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVCC_FLAGS) -Iinclude -Iruntime -I. -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+# The toolkit's headers warn of what is deprecated, and only there.
+$(BUILD)/cuda/%.o: %.c $(BUILD)/cuda/flags $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -isystem $(CUDA_HOME)/include -DCUDNN_WARN_DEPRECATED -MMD -MP -c $< -o $@
+
+$(BACKEND): $(CU_OBJ) mk/backend.map
+	$(Q)$(CC) -shared -Wl,--version-script=mk/backend.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $(CU_OBJ) -L$(CUDA_LIB) -Wl,-rpath,'$$ORIGIN:$(CUDA_LIB)' \
+	    -lcudnn -lcublasLt -lcudart -lm -o $@
+
+all: $(BACKEND)
+-include $(CU_OBJ:.o=.d)
+endif

@@ -23,6 +23,7 @@ build       header:Random123/philox.h librandom123-dev       Random123-devel    
 report      program:gnuplot           gnuplot-nox            gnuplot              gnuplot
 test        header:cmocka.h           libcmocka-dev          libcmocka-devel      cmocka
 test        program:chromium          chromium               chromium             chromium
+test        program:g++               g++                    gcc-c++              gcc
 valgrind    program:valgrind          valgrind               valgrind             valgrind
 lint        program:clang-tidy        clang-tidy             clang-tools-extra    clang
 lint        program:clang-format      clang-format           clang-tools-extra    clang

@@ -2,6 +2,7 @@
 #include <cleave/device.h>
 #include "device/backend.h"
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,18 +35,25 @@ static const clvi_backend_host host = { .vfail = host_vfail, .calloc = clvi_call
 
 static const char library_name[] = "libcleave_cuda.so";
 
-/* Where CLEAVE_BACKENDS says, else beside the program or library this code is in, else where the loader looks. */
+/* The folder of the program or library this code is in, links followed; "" when the system cannot tell. */
+static void own_folder(char folder[PATH_MAX])
+{
+    Dl_info self;
+    folder[0] = '\0';
+    if (!dladdr((void *)(uintptr_t)own_folder, &self) || !self.dli_fname || !realpath(self.dli_fname, folder)) folder[0] = '\0';
+    char *slash = strrchr(folder, '/');
+    if (slash) *slash = '\0';
+}
+
+/* Where CLEAVE_BACKENDS says, else beside this code, else where the loader looks. */
 static void *open_library(char *why, size_t size)
 {
-    char path[4096];
-    Dl_info self;
-    const char *folder = getenv("CLEAVE_BACKENDS"), *slash = NULL;
-    if (!folder && dladdr((void *)(uintptr_t)open_library, &self) && self.dli_fname) slash = strrchr(self.dli_fname, '/');
-    if (folder) snprintf(path, sizeof path, "%s/%s", folder, library_name);
-    else if (slash) snprintf(path, sizeof path, "%.*s/%s", (int)(slash - self.dli_fname), self.dli_fname, library_name);
-    else snprintf(path, sizeof path, "%s", library_name);
+    char folder[PATH_MAX], path[PATH_MAX + sizeof library_name + 1];
+    const char *told = getenv("CLEAVE_BACKENDS");
+    own_folder(folder);
+    snprintf(path, sizeof path, "%s/%s", told ? told : folder, library_name);
     const bool there = access(path, F_OK) == 0;
-    void *library = dlopen(there || folder ? path : library_name, RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(there || told ? path : library_name, RTLD_NOW | RTLD_LOCAL);
     if (library) return library;
     if (there) snprintf(why, size, "%s", dlerror());
     else snprintf(why, size, "this build has no GPU backend (%s; make CUDA=1 builds it)", library_name);

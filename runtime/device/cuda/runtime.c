@@ -1,0 +1,195 @@
+/* runtime.c: CUDA devices: opening, memory, copies, waiting, and what goes wrong. */
+#include "device/cuda/cuda.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- errors ---- */
+
+clv_status clvi_cuda_status(cudaError_t error, const char *what)
+{
+    if (error == cudaSuccess) return CLV_OK;
+    return clvi_fail(error == cudaErrorMemoryAllocation ? CLV_ERR_NOMEM : CLV_ERR_DEVICE, "%s: %s (%s)", what,
+                     cudaGetErrorString(error), cudaGetErrorName(error));
+}
+
+clv_status clvi_blas_status(cublasStatus_t error, const char *what)
+{
+    if (error == CUBLAS_STATUS_SUCCESS) return CLV_OK;
+    return clvi_fail(CLV_ERR_DEVICE, "%s: %s", what, cublasLtGetStatusString(error));
+}
+
+/* Codes of the 3000s mean that another engine may do it. */
+clv_status clvi_dnn_status(cudnnStatus_t error, const char *what)
+{
+    if (error == CUDNN_STATUS_SUCCESS) return CLV_OK;
+    char detail[256] = "";
+    cudnnGetLastErrorString(detail, sizeof detail);
+    return clvi_fail((int)error / 1000 == 3 ? CLV_ERR_UNSUPPORTED : CLV_ERR_DEVICE, "%s: %s; %s", what,
+                     cudnnGetErrorString(error), detail);
+}
+
+clv_status clvi_cuda_launched(const char *op, cudaError_t error)
+{
+    return clvi_cuda_status(error, op);
+}
+
+/* ---- devices ---- */
+
+static int count_devices(char *why, size_t size)
+{
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    if (error == cudaSuccess && count > 0) return count;
+    if (error == cudaErrorInsufficientDriver || error == cudaErrorStubLibrary)
+        snprintf(why, size, "there is no NVIDIA driver, or one older than CUDA %d.%d wants", CUDART_VERSION / 1000,
+                 CUDART_VERSION % 1000 / 10);
+    else snprintf(why, size, "the driver finds no GPU (%s)", cudaGetErrorString(error));
+    return 0;
+}
+
+static bool describe(int ordinal, char *text, size_t size)
+{
+    struct cudaDeviceProp p;
+    if (cudaGetDeviceProperties(&p, ordinal) != cudaSuccess) return false;
+    snprintf(text, size, "%s, compute capability %d.%d, %.0f GiB, CUDA %d.%d, cuDNN %d.%d.%d", p.name, p.major, p.minor,
+             (double)p.totalGlobalMem / (1 << 30), CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, CUDNN_MAJOR,
+             CUDNN_MINOR, CUDNN_PATCHLEVEL);
+    return true;
+}
+
+static void close_device(clvi_device *base)
+{
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    if (d->properties) cudnnBackendDestroyDescriptor(d->properties);
+    if (d->dnn) cudnnDestroy(d->dnn);
+    if (d->blas) cublasLtDestroy(d->blas);
+    cudaFree(d->workspace);
+    cudaFree(d->fault);
+    if (d->stream) cudaStreamDestroy(d->stream);
+    clvi_free(base->ctx, d);
+}
+
+static clv_status open_libraries(clvi_cuda_device *d)
+{
+    const int32_t ordinal = d->base.ordinal;
+    CLVI_LT(cublasLtCreate(&d->blas));
+    CLVI_DNN(cudnnCreate(&d->dnn));
+    CLVI_DNN(cudnnSetStream(d->dnn, d->stream));
+    CLVI_DNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &d->properties));
+    CLVI_DNN(cudnnBackendSetAttribute(d->properties, CUDNN_ATTR_DEVICEPROP_DEVICE_ID, CUDNN_TYPE_INT32, 1, &ordinal));
+    CLVI_DNN(cudnnBackendFinalize(d->properties));
+    return CLV_OK;
+}
+
+static clv_status start(clvi_cuda_device *d)
+{
+    CLVI_CU(cudaSetDevice(d->base.ordinal));
+    CLVI_CU(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking));
+    CLVI_CU(cudaMalloc((void **)&d->fault, sizeof *d->fault));
+    CLVI_CU(cudaMemsetAsync(d->fault, 0, sizeof *d->fault, d->stream));
+    return open_libraries(d);
+}
+
+extern const clvi_backend clvi_backend_cuda;
+
+static clv_status open_device(clv_context *ctx, int ordinal, clvi_device **out)
+{
+    clvi_cuda_device *d = clvi_calloc(ctx, 1, sizeof *d);
+    if (!d) return CLV_ERR_NOMEM;
+    d->base = (clvi_device) { .backend = &clvi_backend_cuda, .ctx = ctx, .ordinal = ordinal };
+    const clv_status st = start(d);
+    if (st == CLV_OK) *out = &d->base;
+    else close_device(&d->base);
+    return st;
+}
+
+cudaStream_t clvi_cuda_stream(clv_context *ctx)
+{
+    return clvi_cuda_of(ctx)->stream;
+}
+
+clvi_cuda_fault *clvi_cuda_fault_of(clvi_device *device)
+{
+    return ((clvi_cuda_device *)device)->fault;
+}
+
+/* ---- memory ---- */
+
+static clv_status alloc(clvi_device *base, size_t size, void **out)
+{
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    size_t free_bytes = 0, all = 0;
+    CLVI_CU(cudaSetDevice(base->ordinal));
+    const cudaError_t error = cudaMalloc(out, size ? size : 1);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();          /* not for the next call to find */
+        cudaMemGetInfo(&free_bytes, &all);
+        return clvi_fail(CLV_ERR_NOMEM, "cuda:%d: out of memory: %zu MiB are wanted, %zu of %zu MiB are free",
+                         base->ordinal, size >> 20, free_bytes >> 20, all >> 20);
+    }
+    CLVI_CU(error);
+    CLVI_CU(cudaMemsetAsync(*out, 0, size, d->stream));
+    return CLV_OK;
+}
+
+static void release(clvi_device *base, void *memory)
+{
+    (void)base;
+    cudaFree(memory);
+}
+
+void *clvi_cuda_workspace(clvi_cuda_device *d)
+{
+    if (!d->workspace && alloc(&d->base, CLVI_CUDA_WORKSPACE, &d->workspace) != CLV_OK) return NULL;
+    return d->workspace;
+}
+
+static clv_status copy(clvi_device *base, void *to, const void *from, size_t size, clvi_copy kind)
+{
+    static const enum cudaMemcpyKind kinds[] = {
+        [CLVI_COPY_TO_DEVICE] = cudaMemcpyHostToDevice, [CLVI_COPY_TO_HOST] = cudaMemcpyDeviceToHost,
+        [CLVI_COPY_ON_DEVICE] = cudaMemcpyDeviceToDevice,
+    };
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    if (size == 0) return CLV_OK;
+    CLVI_CU(cudaMemcpyAsync(to, from, size, kinds[kind], d->stream));
+    if (kind == CLVI_COPY_TO_HOST) CLVI_CU(cudaStreamSynchronize(d->stream));
+    return CLV_OK;
+}
+
+static clv_status fill(clvi_device *base, void *memory, int byte, size_t size)
+{
+    if (size) CLVI_CU(cudaMemsetAsync(memory, byte, size, ((clvi_cuda_device *)base)->stream));
+    return CLV_OK;
+}
+
+static clv_status wait(clvi_device *base)
+{
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    clvi_cuda_fault fault;
+    CLVI_CU(cudaMemcpyAsync(&fault, d->fault, sizeof fault, cudaMemcpyDeviceToHost, d->stream));
+    CLVI_CU(cudaStreamSynchronize(d->stream));
+    if (fault.kind == CLVI_FAULT_NONE) return CLV_OK;
+    CLVI_CU(cudaMemsetAsync(d->fault, 0, sizeof *d->fault, d->stream));
+    return clvi_cuda_fault_status(&fault);
+}
+
+/* ---- the table ---- */
+
+#define CLVI_KERNEL(ident) extern const clvi_kernel clvi_kernel_##ident;
+#define CLVI_LIBRARY_KERNEL(ident) CLVI_KERNEL(ident)
+#include "device/cuda/kernels.def"
+#undef CLVI_KERNEL
+
+static const clvi_kernel *const kernels[] = {
+#define CLVI_KERNEL(ident) &clvi_kernel_##ident,
+#include "device/cuda/kernels.def"
+#undef CLVI_LIBRARY_KERNEL
+#undef CLVI_KERNEL
+    NULL
+};
+
+const clvi_backend clvi_backend_cuda = {
+    .abi = CLVI_BACKEND_ABI, .name = "cuda", .kernels = kernels, .count = count_devices, .describe = describe,
+    .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill, .wait = wait,
+};
