@@ -110,6 +110,9 @@ CLV_API clv_dtype clv_node_dtype(const clv_graph *g, clv_node x);
 
 /* Operations. Shapes in comments; all differentiable in their float inputs unless said. */
 CLV_API clv_node clv_conv2d(clv_graph *g, clv_node x /*[N,C,H,W]*/, clv_node w /*[O,C,kh,kw]*/, int64_t stride, int64_t pad);
+/* The channels cut into groups, each convolved alone. groups must divide C and O; groups = C = O: depthwise. */
+CLV_API clv_node clv_conv2d_groups(clv_graph *g, clv_node x /*[N,C,H,W]*/, clv_node w /*[O,C/groups,kh,kw]*/,
+                                   int64_t stride, int64_t pad, int64_t groups);
 typedef struct clv_batch_norm_desc {
     clv_node gamma, beta;                  /* [C]; CLV_NONE: 1 and 0 */
     clv_node running_mean, running_var;    /* [C] buffers, updated by each training run */
@@ -117,7 +120,27 @@ typedef struct clv_batch_norm_desc {
     double   eps, momentum;                /* PyTorch: 1e-5, 0.1 */
 } clv_batch_norm_desc;
 CLV_API clv_node clv_batch_norm(clv_graph *g, clv_node x /*[N,C,H,W] or [N,C]*/, const clv_batch_norm_desc *desc);
+/* Each row minus its mean, over sqrt(biased variance + eps), times gamma plus beta: Ba et al. 2016,
+ * arXiv:1607.06450. */
+CLV_API clv_node clv_layer_norm(clv_graph *g, clv_node x /*[N,D]*/, clv_node gamma /*[D]*/, clv_node beta /*[D]*/,
+                                double eps);
 CLV_API clv_node clv_relu(clv_graph *g, clv_node x);
+/* x times the normal distribution function of x, by erf: Hendrycks and Gimpel 2016, arXiv:1606.08415. */
+CLV_API clv_node clv_gelu(clv_graph *g, clv_node x);
+/* softmax(q k^T / sqrt(d)) v for every head of every sample: Vaswani et al. 2017, arXiv:1706.03762, eq. 1. A row of qkv
+ * holds the queries of all heads, the keys of all heads, the values of all heads of one token; `tokens` rows are one
+ * sample. Memory grows with the number of tokens, not its square: backward computes the products again.
+ * CLV_ERR_SHAPE unless tokens divides the rows and 3 heads the columns. */
+CLV_API clv_node clv_attention(clv_graph *g, clv_node qkv /*[N T,3 H d]*/, int64_t tokens,
+                               int64_t heads);                                               /* [N T,H d] */
+/* Pixels as rows of channels, the last two axes first: [N H W,C]; and back. */
+CLV_API clv_node clv_pixel_rows(clv_graph *g, clv_node x /*[N,C,H,W]*/);
+CLV_API clv_node clv_row_pixels(clv_graph *g, clv_node x /*[N H W,C]*/, int64_t height, int64_t width);
+/* Stochastic depth (Huang et al. 2016, arXiv:1603.09382): while training, each row is set to 0 with probability `rate`
+ * and divided by 1 - rate otherwise; in a graph that does not train, x itself. Which rows: a pure function of (seed,
+ * stream, count, row), count being a buffer [1] that every run raises by 1. CLV_ERR_INVALID unless 0 <= rate < 1. */
+CLV_API clv_node clv_drop_path(clv_graph *g, clv_node x /*[N,D]*/, clv_node count, double rate, uint64_t seed,
+                               uint32_t stream);
 CLV_API clv_node clv_max_pool2d(clv_graph *g, clv_node x, int64_t kernel, int64_t stride, int64_t pad);
 CLV_API clv_node clv_avg_pool2d(clv_graph *g, clv_node x, int64_t kernel, int64_t stride, int64_t pad);
 CLV_API clv_node clv_global_avg_pool(clv_graph *g, clv_node x /*[N,C,H,W]*/);                /* [N,C] */

@@ -2,7 +2,7 @@
  * one. "?" marks an input that may be absent. "workspace" is a u8 value whose bytes only the kernel that wrote it
  * understands: shape [1], `bytes` set by prepare; forward and backward kernels of one library go together.
  *
- *   conv2d                  x [N,C,H,W], w [O,C,kh,kw]                       -> y
+ *   conv2d                  x [N,C,H,W], w [O,C/groups,kh,kw]                -> y
  *   conv2d_bwd_data         dy, w                                            -> dx
  *   conv2d_bwd_weights      x, dy                                            -> dw
  *   batch_norm              x, gamma?, beta?, running_mean, running_var      -> y, mean [G,C], var [G,C] (biased), workspace
@@ -24,6 +24,12 @@
  *   batched_row_dot         a [N,D], b [N,M,D] -> [N,M]
  *   batched_row_dot_bwd_a   dy [N,M], b -> da         batched_row_dot_bwd_b  dy, a -> db
  *   reduce                  x -> y                    reduce_bwd             dy -> dx (broadcast)
+ *   layer_norm              x [N,D], gamma [D], beta [D] -> y, mean [N], scale [N] (1/sqrt(variance + eps))
+ *   layer_norm_bwd          dy, x, gamma, mean, scale -> dx, dgamma, dbeta
+ *   gelu                    x -> y                    gelu_bwd               dy, x -> dx
+ *   attention               qkv [N T,3 H d] -> y [N T,H d], lse [N,H,T]      attention_bwd  dy, qkv, y, lse -> dqkv
+ *   pixel_rows              x [N,C,H,W] -> y [N H W,C]                       row_pixels     x [N H W,C] -> y [N,C,H,W]
+ *   drop_path               x [N,D], count [1] -> y, keep [N] (0 or 1/(1-rate); count goes up by 1)
  *   concat                  x... -> y                 slice, slice_bwd       x -> y, dy -> dx (zeros elsewhere)
  *   reshape, identity       x -> y (same elements; no kernel: the plan lets y share x's memory)
  *   fill                    -> y (a constant)
@@ -89,11 +95,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* conv2d, conv2d_bwd_data, conv2d_bwd_weights: x [N,C,H,W], w [O,C,kh,kw]. */
+/* conv2d, conv2d_bwd_data, conv2d_bwd_weights: x [N,C,H,W], w [O,C/groups,kh,kw]. */
 typedef struct clvi_conv2d_attr {
     int64_t stride[2], pad[2];     /* height, width */
     int64_t in_size[2];            /* height and width of x, for conv2d_bwd_data */
     int64_t kernel[2];             /* height and width of w, for conv2d_bwd_weights */
+    int64_t groups;                /* the channels of x and of y are cut into this many runs; each sees its own */
 } clvi_conv2d_attr;
 
 /* batch_norm, batch_norm_bwd. */
@@ -110,6 +117,29 @@ typedef struct clvi_pool2d_attr {
     int64_t kernel[2], stride[2], pad[2];
     int64_t in_size[2];            /* height and width of x */
 } clvi_pool2d_attr;
+
+/* layer_norm. */
+typedef struct clvi_layer_norm_attr {
+    double eps;
+} clvi_layer_norm_attr;
+
+/* attention, attention_bwd: a row of qkv is the queries, keys, values of all heads, one after another; `tokens` rows
+ * belong to one sample. */
+typedef struct clvi_attention_attr {
+    int64_t tokens, heads;
+} clvi_attention_attr;
+
+/* row_pixels: the picture the rows are of. */
+typedef struct clvi_pixels_attr {
+    int64_t height, width;
+} clvi_pixels_attr;
+
+/* drop_path. */
+typedef struct clvi_drop_path_attr {
+    double   rate;
+    uint64_t seed;
+    uint32_t stream;               /* paths of different streams are dropped independently */
+} clvi_drop_path_attr;
 
 /* add: y = a + b, optionally relu(a + b). */
 typedef struct clvi_add_attr {

@@ -18,8 +18,11 @@ static clv_status infer(clvi_op_call *call)
     const clvi_desc *x = &call->in[0], *w = &call->in[1];
     CLV_TRY(clvi_op_want(call, 0, 4));
     CLV_TRY(clvi_op_want(call, 1, 4));
-    CLV_CHECK(w->shape[1] == x->shape[1], CLV_ERR_SHAPE,
-              "conv2d: weight expects %" PRId64 " input channels, x has %" PRId64, w->shape[1], x->shape[1]);
+    CLV_CHECK(a->groups >= 1 && w->shape[0] % a->groups == 0, CLV_ERR_INVALID,
+              "conv2d: %" PRId64 " groups do not divide %" PRId64 " output channels", a->groups, w->shape[0]);
+    CLV_CHECK(w->shape[1] * a->groups == x->shape[1], CLV_ERR_SHAPE,
+              "conv2d: weight expects %" PRId64 " input channels, x has %" PRId64, w->shape[1] * a->groups,
+              x->shape[1]);
     int64_t size[2];
     for (int i = 0; i < 2; i++) {
         CLV_CHECK(a->stride[i] >= 1 && a->pad[i] >= 0, CLV_ERR_INVALID,
@@ -57,7 +60,7 @@ static clv_status data_infer(clvi_op_call *call)
     CLV_TRY(clvi_op_want(call, 0, 4));
     CLV_TRY(clvi_op_want(call, 1, 4));
     const int64_t *dy = call->in[0].shape, *w = call->in[1].shape;
-    clvi_op_out(call, call->in[0].dtype, 4, (int64_t[]) { dy[0], w[1], a->in_size[0], a->in_size[1] });
+    clvi_op_out(call, call->in[0].dtype, 4, (int64_t[]) { dy[0], w[1] * a->groups, a->in_size[0], a->in_size[1] });
     return CLV_OK;
 }
 
@@ -78,7 +81,7 @@ static clv_status weights_infer(clvi_op_call *call)
     CLV_TRY(clvi_op_want(call, 0, 4));
     CLV_TRY(clvi_op_want(call, 1, 4));
     const int64_t *x = call->in[0].shape, *dy = call->in[1].shape;
-    clvi_op_out(call, call->in[0].dtype, 4, (int64_t[]) { dy[1], x[1], a->kernel[0], a->kernel[1] });
+    clvi_op_out(call, call->in[0].dtype, 4, (int64_t[]) { dy[1], x[1] / a->groups, a->kernel[0], a->kernel[1] });
     return CLV_OK;
 }
 
@@ -94,10 +97,15 @@ const clvi_op_class clvi_op_conv2d_bwd_weights = {
 
 clv_node clv_conv2d(clv_graph *g, clv_node x, clv_node w, int64_t stride, int64_t pad)
 {
+    return clv_conv2d_groups(g, x, w, stride, pad, 1);
+}
+
+clv_node clv_conv2d_groups(clv_graph *g, clv_node x, clv_node w, int64_t stride, int64_t pad, int64_t groups)
+{
     int64_t xs[CLV_MAX_DIMS], ws[CLV_MAX_DIMS];
     (void)clv_node_shape(g, x, xs);   /* zeros when there is no such value; the shape rule says what is wrong */
     (void)clv_node_shape(g, w, ws);
-    const clvi_conv2d_attr attr = { .stride = { stride, stride }, .pad = { pad, pad },
-                                    .in_size = { xs[2], xs[3] }, .kernel = { ws[2], ws[3] } };
+    const clvi_conv2d_attr attr = { .stride = { stride, stride }, .pad = { pad, pad }, .in_size = { xs[2], xs[3] },
+                                    .kernel = { ws[2], ws[3] }, .groups = groups };
     return clvi_op2(g, "conv2d", &attr, x, w);
 }

@@ -1,5 +1,5 @@
-/* op_unary.c: functions of one value: sqrt, abs, softplus, clamp. The gradient is 0 where the function has a corner or
- * none: sqrt at 0 and below, abs at 0, clamp outside its range. */
+/* op_unary.c: functions of one value: sqrt, abs, softplus, gelu, clamp. The gradient is 0 where the function has a
+ * corner or none: sqrt at 0 and below, abs at 0, clamp outside its range. */
 #include "tensor/op.h"
 
 static clv_status infer(clvi_op_call *call)
@@ -36,6 +36,7 @@ static clv_status clamp_infer(clvi_op_call *call)
 UNARY(sqrt, out[0])
 UNARY(abs, in[0])
 UNARY(softplus, in[0])
+UNARY(gelu, in[0])
 UNARY(clamp, in[0])
 
 const clvi_op_class clvi_op_sqrt = { .name = "sqrt", .n_in = 1, .infer = infer, .backward = sqrt_backward };
@@ -44,6 +45,8 @@ const clvi_op_class clvi_op_abs = { .name = "abs", .n_in = 1, .infer = infer, .b
 const clvi_op_class clvi_op_abs_bwd = { .name = "abs_bwd", .n_in = 2, .infer = bwd_infer };
 const clvi_op_class clvi_op_softplus = { .name = "softplus", .n_in = 1, .infer = infer, .backward = softplus_backward };
 const clvi_op_class clvi_op_softplus_bwd = { .name = "softplus_bwd", .n_in = 2, .infer = bwd_infer };
+const clvi_op_class clvi_op_gelu = { .name = "gelu", .n_in = 1, .infer = infer, .backward = gelu_backward };
+const clvi_op_class clvi_op_gelu_bwd = { .name = "gelu_bwd", .n_in = 2, .infer = bwd_infer };
 const clvi_op_class clvi_op_clamp = {
     .name = "clamp", .attr_size = sizeof(clvi_clamp_attr), .n_in = 1, .infer = clamp_infer, .backward = clamp_backward,
 };
@@ -64,6 +67,11 @@ clv_node clv_abs(clv_graph *g, clv_node x)
 clv_node clv_softplus(clv_graph *g, clv_node x)
 {
     return clvi_op1(g, "softplus", NULL, x);
+}
+
+clv_node clv_gelu(clv_graph *g, clv_node x)
+{
+    return clvi_op1(g, "gelu", NULL, x);
 }
 
 clv_node clv_clamp(clv_graph *g, clv_node x, double low, double high)

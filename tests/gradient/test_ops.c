@@ -105,6 +105,16 @@ static clv_node conv_1x1(op_test *t)
     return clv_conv2d(t->g, values(t, SHAPE(2, 3, 4, 4)), values(t, SHAPE(5, 3, 1, 1)), 2, 0);
 }
 
+static clv_node conv_groups(op_test *t)
+{
+    return clv_conv2d_groups(t->g, values(t, SHAPE(2, 4, 5, 4)), values(t, SHAPE(6, 2, 3, 3)), 2, 1, 2);
+}
+
+static clv_node conv_depthwise(op_test *t)
+{
+    return clv_conv2d_groups(t->g, values(t, SHAPE(2, 3, 5, 4)), values(t, SHAPE(3, 1, 3, 3)), 1, 1, 3);
+}
+
 static clv_node norm(op_test *t, int64_t groups, bool affine, int ndim, const int64_t *shape)
 {
     clv_batch_norm_desc desc = { CLV_NONE, CLV_NONE, buffer(t, "mean", shape[1], 0.3), buffer(t, "var", shape[1], 2.0),
@@ -123,6 +133,23 @@ static clv_node norm_plain(op_test *t) { return norm(t, 1, false, SHAPE(4, 3, 2,
 static clv_node norm_groups(op_test *t) { return norm(t, 2, true, SHAPE(4, 3, 3, 2)); }
 static clv_node norm_relu(op_test *t) { return clv_relu(t->g, norm(t, 1, true, SHAPE(4, 3, 3, 2))); }
 static clv_node norm_groups_relu(op_test *t) { return clv_relu(t->g, norm(t, 2, true, SHAPE(6, 5))); }
+
+static clv_node layer_norm(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(4, 7)), gamma = values(t, SHAPE(7)), beta = values(t, SHAPE(7));
+    return clv_layer_norm(t->g, x, gamma, beta, 1e-3);
+}
+static clv_node gelu(op_test *t) { return clv_gelu(t->g, clv_scale(t->g, values(t, SHAPE(4, 7)), 2, 0)); }
+static clv_node attention(op_test *t) { return clv_attention(t->g, values(t, SHAPE(10, 18)), 5, 2); }
+static clv_node attention_one(op_test *t) { return clv_attention(t->g, values(t, SHAPE(4, 9)), 1, 1); }
+static clv_node pixel_rows(op_test *t) { return clv_pixel_rows(t->g, values(t, SHAPE(2, 3, 4, 5))); }
+static clv_node row_pixels(op_test *t) { return clv_row_pixels(t->g, values(t, SHAPE(24, 3)), 4, 3); }
+/* The count is an input here: it is put back before every run, and the same rows are dropped. */
+static clv_node drop_path(op_test *t)
+{
+    const clv_node x = values(t, SHAPE(8, 3));
+    return clv_drop_path(t->g, x, constants(t, SHAPE(1)), 0.4, 3, 1);
+}
 
 static clv_node relu(op_test *t) { return clv_relu(t->g, values(t, SHAPE(4, 7))); }
 static clv_node max_pool(op_test *t) { return clv_max_pool2d(t->g, values(t, SHAPE(2, 3, 6, 5)), 3, 2, 1); }
@@ -461,6 +488,10 @@ typedef struct op_case {
 
 static const op_case cases[] = {
     { "conv2d", conv, false }, { "conv2d", conv_stride, false }, { "conv2d", conv_1x1, false },
+    { "conv2d", conv_groups, false }, { "conv2d", conv_depthwise, false },
+    { "layer_norm", layer_norm, false }, { "gelu", gelu, false }, { "attention", attention, false },
+    { "attention", attention_one, false }, { "pixel_rows", pixel_rows, false }, { "row_pixels", row_pixels, false },
+    { "drop_path", drop_path, false },
     { "batch_norm", norm_4d, false }, { "batch_norm", norm_2d, false }, { "batch_norm", norm_plain, false },
     { "batch_norm", norm_groups, false }, { "batch_norm", norm_relu, false }, { "batch_norm", norm_groups_relu, false },
     { "batch_norm", norm_4d, true }, { "batch_norm", norm_2d, true }, { "batch_norm", norm_relu, true },

@@ -10,6 +10,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Copies a value into another strided layout. */
+static void relayout(const clvi_desc *from, const void *src, const clvi_desc *to, void *dst)
+{
+    assert_true(from->layout == CLVI_LAYOUT_STRIDED && to->layout == CLVI_LAYOUT_STRIDED);
+    const size_t size = clv_dtype_size(from->dtype);
+    for (int64_t i = 0; i < clvi_desc_count(from); i++) {
+        int64_t a = 0, b = 0, rest = i;
+        for (int d = from->ndim - 1; d >= 0; rest /= from->shape[d--]) {
+            a += rest % from->shape[d] * from->stride[d];
+            b += rest % from->shape[d] * to->stride[d];
+        }
+        memcpy((char *)dst + b * (int64_t)size, (const char *)src + a * (int64_t)size, size);
+    }
+}
+
+/* A kernel that asked for an input in another layout gets it so. */
+static void give_layouts(const test_call *t, clvi_op_call *c, void *copy[CLVI_MAX_IN])
+{
+    for (int i = 0; i < c->n_in; i++) {
+        copy[i] = NULL;
+        if (c->in[i].dtype == CLV_DTYPE_COUNT || clvi_desc_same_layout(&c->in[i], &t->call.in[i])) continue;
+        copy[i] = test_call_block(c->in[i].bytes);
+        relayout(&t->call.in[i], t->call.in_data[i], &c->in[i], copy[i]);
+        c->in_data[i] = copy[i];
+    }
+}
+
 /* Runs a kernel on the case's inputs into new, poisoned outputs (0xff bytes are NaN in every float type). */
 static void run_kernel(const test_call *t, const clvi_kernel *k, clv_context *ctx, void *out[CLVI_MAX_OUT],
                        bool in_place)
@@ -17,7 +44,8 @@ static void run_kernel(const test_call *t, const clvi_kernel *k, clv_context *ct
     clvi_op_call c = t->call;
     c.ctx = ctx;
     if (k->prepare) assert_ok(k->prepare(&c));
-    void *shared[CLVI_MAX_OUT] = { NULL };
+    void *shared[CLVI_MAX_OUT] = { NULL }, *copy[CLVI_MAX_IN];
+    give_layouts(t, &c, copy);
     for (int i = 0; i < c.n_out; i++) {
         out[i] = test_call_block(c.out[i].bytes);
         memset(out[i], 0xff, c.out[i].bytes);
@@ -34,7 +62,14 @@ static void run_kernel(const test_call *t, const clvi_kernel *k, clv_context *ct
     assert_ok(k->run(&c));
     if (k->release) k->release(&c);
     free(c.scratch);
+    for (int i = 0; i < c.n_in; i++) free(copy[i]);
     for (int i = 0; i < c.n_out; i++) {
+        if (!clvi_desc_same_layout(&c.out[i], &t->call.out[i])) {
+            void *dense = test_call_block(c.out[i].bytes);
+            relayout(&c.out[i], out[i], &t->call.out[i], dense);
+            free(out[i]);
+            out[i] = dense;
+        }
         if (!shared[i]) continue;
         memcpy(out[i], shared[i], c.out[i].bytes);
         free(shared[i]);

@@ -233,7 +233,8 @@ static int64_t conv_out(int64_t size, const conv_case *c)
 static void conv_protos(const conv_case *c, clvi_conv2d_attr *attr, clvi_op_call proto[3], value in[3])
 {
     *attr = (clvi_conv2d_attr){ .stride = { c->stride, c->stride }, .pad = { c->pad, c->pad },
-                                .in_size = { c->h, c->w }, .kernel = { c->kernel, c->kernel } };
+                                .in_size = { c->h, c->w }, .kernel = { c->kernel, c->kernel },
+                                .groups = 1 };
     in[0] = random_value(4, (int64_t[]){ c->n, c->c, c->h, c->w }, 1);
     in[1] = random_value(4, (int64_t[]){ c->o, c->c, c->kernel, c->kernel }, 2);
     in[2] = random_value(4, (int64_t[]){ c->n, c->o, conv_out(c->h, c), conv_out(c->w, c) }, 3);
@@ -694,7 +695,7 @@ static void a_network_gives_the_gradients_of_the_reference(void **state)
 
 static bool has_onednn(const char *op, clv_dtype dtype, int64_t samples)
 {
-    const clvi_conv2d_attr attr = { { 1, 1 }, { 1, 1 }, { 8, 8 }, { 3, 3 } };
+    const clvi_conv2d_attr attr = { { 1, 1 }, { 1, 1 }, { 8, 8 }, { 3, 3 }, 1 };
     clvi_op_call call = { .ctx = ctx, .op = op, .attr = &attr, .n_in = 2, .n_out = 1 };
     call.in[0] = call.out[0] = desc_of(dtype, 4, (int64_t[]){ samples, 8, 8, 8 });
     call.in[1] = desc_of(dtype, 4, (int64_t[]){ 8, 8, 3, 3 });

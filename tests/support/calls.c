@@ -253,6 +253,79 @@ static void make_self_adjust(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = s.b;
 }
 
+static void make_layer_norm(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "layer_norm_bwd");
+    if (backward) IN(f, 2, s.a, s.b, 0);
+    IN(f, 2, s.a, s.b, 0), IN(f, 1, s.b, 0, 0);
+    if (backward) IN(f, 1, s.a, 0, 0), IN(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.b, 0, 0);
+    else IN(f, 1, s.b, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0);
+    OUT(f, 1, backward ? s.b : s.a, 0, 0);
+    t->attr.layer_norm.eps = variant % 2 ? 1e-2 : 1;
+    t->depth = s.a + s.b;
+}
+
+static void make_gelu(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    for (int i = 0; i < (is(c, "gelu") ? 1 : 2); i++) IN(f, 3, s.a, s.b, s.c);
+    OUT(f, 3, s.a, s.b, s.c);
+    t->high = variant % 2 ? 12 : 3;
+    t->low = -t->high;
+}
+
+/* Two samples, one of them longer than a block of queries. */
+static void make_attention(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t tokens = CLVI_MAX(s.a, 1), heads = variant + 1, wide = heads * (1 + s.b % 37);
+    const int64_t rows = s.a > 0 ? 2 * tokens : 0;
+    const bool backward = is(c, "attention_bwd");
+    if (backward) IN(f, 2, rows, wide, 0);
+    IN(f, 2, rows, 3 * wide, 0);
+    if (backward) IN(f, 2, rows, wide, 0), IN(f, 3, rows / tokens, heads, tokens), OUT(f, 2, rows, 3 * wide, 0);
+    else OUT(f, 2, rows, wide, 0), OUT(f, 3, rows / tokens, heads, tokens);
+    t->attr.attention = (clvi_attention_attr){ .tokens = tokens, .heads = heads };
+    t->low = -0.6, t->high = 0.6;
+    t->depth = tokens * 4;
+}
+
+static void add_picture(clvi_desc *desc, int *count, clv_dtype f, int64_t n, int64_t channels, int64_t h, int64_t w)
+{
+    clvi_desc *d = add_desc(desc, count, f, 4, n, channels, h);
+    d->shape[3] = w;
+    clvi_desc_make_dense(d);
+}
+
+static void make_depthwise(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    static const int64_t kernels[VARIANTS][2] = { { 7, 7 }, { 3, 3 }, { 5, 1 }, { 9, 9 } };
+    clvi_op_call *c = &t->call;
+    const int64_t *k = kernels[variant], pad[2] = { k[0] / 2, variant == 1 ? 0 : k[1] / 2 };
+    const int64_t n = s.a % 4, channels = 1 + s.b % 40, h = 1 + s.a % 9, w = 3 + s.c % 17;
+    const int64_t ow = w + 2 * pad[1] - k[1] + 1;
+    if (is(c, "conv2d_bwd_data")) add_picture(c->in, &c->n_in, f, n, channels, h, ow);
+    else add_picture(c->in, &c->n_in, f, n, channels, h, w);
+    if (is(c, "conv2d_bwd_weights")) add_picture(c->in, &c->n_in, f, n, channels, h, ow);
+    else add_picture(c->in, &c->n_in, f, channels, 1, k[0], k[1]);
+    if (is(c, "conv2d")) add_picture(c->out, &c->n_out, f, n, channels, h, ow);
+    else if (is(c, "conv2d_bwd_data")) add_picture(c->out, &c->n_out, f, n, channels, h, w);
+    else add_picture(c->out, &c->n_out, f, channels, 1, k[0], k[1]);
+    t->attr.conv2d = (clvi_conv2d_attr){ .stride = { 1, 1 }, .pad = { pad[0], pad[1] }, .in_size = { h, w },
+                                         .kernel = { k[0], k[1] }, .groups = channels };
+    t->depth = 81;
+}
+
+static void make_pixels(test_call *t, clv_dtype f, sizes s)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t n = s.a, channels = s.b, h = 1 + s.c % 5, w = 1 + s.c % 3;
+    if (is(c, "pixel_rows")) add_picture(c->in, &c->n_in, f, n, channels, h, w), OUT(f, 2, n * h * w, channels, 0);
+    else IN(f, 2, n * h * w, channels, 0), add_picture(c->out, &c->n_out, f, n, channels, h, w);
+    t->attr.pixels = (clvi_pixels_attr){ .height = h, .width = w };
+}
+
 bool test_call_make(test_call *t, clv_context *ctx, const char *op, clv_dtype f, sizes s, int variant)
 {
     memset(t, 0, sizeof *t);
@@ -268,6 +341,11 @@ bool test_call_make(test_call *t, clv_context *ctx, const char *op, clv_dtype f,
             return true;
         }
     if (strcmp(op, "one_hot") == 0 || strcmp(op, "mask_rows") == 0) make_rows_of_labels(t, f, s);
+    else if (strncmp(op, "layer_norm", 10) == 0) make_layer_norm(t, f, s, variant);
+    else if (strncmp(op, "gelu", 4) == 0) make_gelu(t, f, s, variant);
+    else if (strncmp(op, "attention", 9) == 0) make_attention(t, f, s, variant);
+    else if (strncmp(op, "conv2d", 6) == 0) make_depthwise(t, f, s, variant);
+    else if (strcmp(op, "pixel_rows") == 0 || strcmp(op, "row_pixels") == 0) make_pixels(t, f, s);
     else if (strstr(op, "row") == op || strstr(op, "_row") != NULL) {
         if (strncmp(op, "l2norm", 6) == 0) make_l2norm(t, f, s, variant);
         else make_rows(t, f, s);

@@ -34,6 +34,10 @@ typedef struct test_call {
         clvi_one_hot_attr     one_hot;
         clvi_overlap_attr     overlap;
         clvi_self_adjust_attr self_adjust;
+        clvi_layer_norm_attr  layer_norm;
+        clvi_attention_attr   attention;
+        clvi_conv2d_attr      conv2d;
+        clvi_pixels_attr      pixels;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */

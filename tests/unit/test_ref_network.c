@@ -5,7 +5,7 @@
 #define EACH_TYPE(f) for (clv_dtype f = CLV_F32; f <= CLV_F64; f++)
 
 static const clvi_conv2d_attr conv_s2p1 = {
-    .stride = { 2, 2 }, .pad = { 1, 1 }, .in_size = { 3, 3 }, .kernel = { 2, 2 },
+    .stride = { 2, 2 }, .pad = { 1, 1 }, .in_size = { 3, 3 }, .kernel = { 2, 2 }, .groups = 1,
 };
 
 static void convolution_with_stride_and_padding(void **state)

@@ -1,4 +1,5 @@
-/* ref_conv2d.c: y[n,o,p,q] = sum_{c,i,j} x[n, c, p sh - ph + i, q sw - pw + j] w[o,c,i,j], and its two gradients. */
+/* ref_conv2d.c: y[n,o,p,q] = sum_{c,i,j} x[n, C' g + c, p sh - ph + i, q sw - pw + j] w[o,c,i,j], C' the channels of a
+ * group, g the group of o; and its two gradients. */
 #ifndef REAL
 
 #include "device/cpu/ref.h"
@@ -7,6 +8,7 @@
 typedef struct conv_sizes {
     int64_t n, c, h, w;      /* x */
     int64_t o, kh, kw;       /* weights */
+    int64_t gc, go;          /* channels of x and of y in a group */
     int64_t oh, ow;          /* y */
     int64_t sh, sw, ph, pw;
 } conv_sizes;
@@ -17,6 +19,7 @@ static conv_sizes sizes_of(const clvi_conv2d_attr *a, const clvi_desc *x, const 
         .n = x->shape[0], .c = x->shape[1], .h = x->shape[2], .w = x->shape[3],
         .o = w->shape[0], .kh = w->shape[2], .kw = w->shape[3],
         .oh = y->shape[2], .ow = y->shape[3],
+        .gc = x->shape[1] / a->groups, .go = w->shape[0] / a->groups,
         .sh = a->stride[0], .sw = a->stride[1], .ph = a->pad[0], .pw = a->pad[1],
     };
 }
@@ -55,11 +58,13 @@ static void FN(conv2d_range)(void *arg, int64_t begin, int64_t end)
     const REAL *x = call->in_data[0], *w = call->in_data[1];
     REAL *y = call->out_data[0];
     for (int64_t item = begin; item < end; item++) {
-        const REAL *image = x + item / s.o * s.c * s.h * s.w, *filter = w + item % s.o * s.c * s.kh * s.kw;
+        const int64_t group = item % s.o / s.go;
+        const REAL *image = x + (item / s.o * s.c + group * s.gc) * s.h * s.w;
+        const REAL *filter = w + item % s.o * s.gc * s.kh * s.kw;
         for (int64_t p = 0; p < s.oh; p++)
             for (int64_t q = 0; q < s.ow; q++) {
                 double sum = 0;
-                for (int64_t c = 0; c < s.c; c++)
+                for (int64_t c = 0; c < s.gc; c++)
                     for (int64_t i = 0; i < s.kh; i++)
                         for (int64_t j = 0; j < s.kw; j++) {
                             const int64_t row = p * s.sh - s.ph + i, col = q * s.sw - s.pw + j;
@@ -79,11 +84,11 @@ static void FN(conv2d_bwd_data_range)(void *arg, int64_t begin, int64_t end)
     const REAL *dy = call->in_data[0], *w = call->in_data[1];
     REAL *dx = call->out_data[0];
     for (int64_t item = begin; item < end; item++) {
-        const int64_t n = item / s.c, c = item % s.c;
+        const int64_t n = item / s.c, group = item % s.c / s.gc, c = item % s.c % s.gc;
         for (int64_t row = 0; row < s.h; row++)
             for (int64_t col = 0; col < s.w; col++) {
                 double sum = 0;
-                for (int64_t o = 0; o < s.o; o++)
+                for (int64_t o = group * s.go; o < (group + 1) * s.go; o++)
                     for (int64_t i = 0; i < s.kh; i++)
                         for (int64_t j = 0; j < s.kw; j++) {
                             const int64_t down = row + s.ph - i, right = col + s.pw - j;
@@ -91,14 +96,14 @@ static void FN(conv2d_bwd_data_range)(void *arg, int64_t begin, int64_t end)
                             const int64_t p = down / s.sh, q = right / s.sw;
                             if (p >= s.oh || q >= s.ow) continue;
                             sum += (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q] *
-                                   w[((o * s.c + c) * s.kh + i) * s.kw + j];
+                                   w[((o * s.gc + c) * s.kh + i) * s.kw + j];
                         }
                 dx[(item * s.h + row) * s.w + col] = (REAL)sum;
             }
     }
 }
 
-/* Plane (o, c) of dw is item o * C + c. */
+/* Plane (o, c) of dw is item o * C' + c. */
 static void FN(conv2d_bwd_weights_range)(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
@@ -106,7 +111,7 @@ static void FN(conv2d_bwd_weights_range)(void *arg, int64_t begin, int64_t end)
     const REAL *x = call->in_data[0], *dy = call->in_data[1];
     REAL *dw = call->out_data[0];
     for (int64_t item = begin; item < end; item++) {
-        const int64_t o = item / s.c, c = item % s.c;
+        const int64_t o = item / s.gc, c = o / s.go * s.gc + item % s.gc;
         for (int64_t i = 0; i < s.kh; i++)
             for (int64_t j = 0; j < s.kw; j++) {
                 double sum = 0;

@@ -1,4 +1,4 @@
-/* ref_unary.c: sqrt, abs, softplus, clamp and their gradients, computed in double. */
+/* ref_unary.c: sqrt, abs, softplus, gelu, clamp and their gradients, computed in double. */
 #ifndef REAL
 
 #include "device/cpu/ref.h"
@@ -23,6 +23,8 @@ UNARY(abs);
 UNARY(abs_bwd);
 UNARY(softplus);
 UNARY(softplus_bwd);
+UNARY(gelu);
+UNARY(gelu_bwd);
 UNARY(clamp);
 UNARY(clamp_bwd);
 
@@ -51,6 +53,7 @@ UNARY(clamp_bwd);
             dx[i] = (REAL)(expression);                                                                                \
         }                                                                                                              \
     }
+#define NORMAL(x) (0.5 * erfc(-(x) * M_SQRT1_2))       /* the distribution function */
 #define CLAMP (*(const clvi_clamp_attr *)call->attr)
 
 EACH(sqrt, x < 0 ? 0 : sqrt(x))
@@ -59,11 +62,14 @@ EACH(abs, fabs(x))
 EACH_BWD(abs, x > 0 ? up : x < 0 ? -up : 0)
 EACH(softplus, (x > 0 ? x : 0) + log1p(exp(-fabs(x))))
 EACH_BWD(softplus, x > 0 ? up / (1 + exp(-x)) : up * exp(x) / (1 + exp(x)))
+EACH(gelu, x * NORMAL(x))
+EACH_BWD(gelu, up * (NORMAL(x) + x * exp(-0.5 * x * x) * (0.5 * M_SQRT1_2 * M_2_SQRTPI)))
 EACH(clamp, x < CLAMP.low ? CLAMP.low : x > CLAMP.high ? CLAMP.high : x)
 EACH_BWD(clamp, x < CLAMP.low || x > CLAMP.high ? 0 : up)
 
 #undef EACH
 #undef EACH_BWD
 #undef CLAMP
+#undef NORMAL
 
 #endif

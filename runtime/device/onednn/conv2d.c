@@ -53,7 +53,7 @@ static bool is_image(const clvi_desc *desc)
 static bool conv_accepts(const clvi_op_call *call)
 {
     return call->n_in == 2 && call->n_out >= 1 && is_image(&call->in[0]) && is_image(&call->in[1]) &&
-           is_image(&call->out[0]);
+           is_image(&call->out[0]) && ((const clvi_conv2d_attr *)call->attr)->groups == 1;
 }
 
 /* ---- which algorithm ---- */
