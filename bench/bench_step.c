@@ -1,9 +1,9 @@
 /* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum) in float32.
  *
  *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--threads N] [--steps N]
- *              [--export FILE] [--serve]
+ *              [--infer] [--export FILE] [--serve]
  *
- * Prints the median time of a step and the spread. --export writes the weights and the batch it starts from, and what
+ * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread. --export writes the weights and the batch it starts from, and what
  * the first step makes of them, so that another program can check that it computes the same. --serve makes one step for
  * each line read and answers with its seconds, so that two programs can take turns (bench/compare.sh). */
 #include "record.h"
@@ -29,14 +29,14 @@ typedef struct settings {
     const char *backbone, *stem, *export_to;
     int64_t size, batch;
     int threads, steps;
-    bool serve;
+    bool serve, infer;
 } settings;
 
 typedef struct bench {
     clv_context *ctx;
     clv_params  *params;
     clv_graph   *graph;
-    clv_node     loss;
+    clv_node     loss;               /* or, of inference, the logits */
     clv_view     values, gradients;
     float       *velocity, *images;
     int64_t     *targets;
@@ -51,6 +51,23 @@ static double now(void)
 
 /* ---- the step ---- */
 
+/* Running means and variances as if something had been trained: fresh ones would hide a wrong batch norm. */
+static clv_status stir_statistics(bench *b)
+{
+    for (int64_t i = 0; i < clv_params_count(b->params); i++) {
+        clv_param_info info;
+        float value[4096];
+        TRY(clv_params_info(b->params, i, &info));
+        if (info.kind != CLV_PARAM_BUFFER || info.shape[0] > 4096) continue;
+        const bool is_mean = strstr(info.name, "mean") != NULL;
+        for (int64_t c = 0; c < info.shape[0]; c++)
+            value[c] = is_mean ? 0.1f * (float)(c % 7 - 3) : 0.5f + 0.25f * (float)(c % 5);
+        const clv_view view = clv_view_dense(value, CLV_F32, info.ndim, info.shape);
+        TRY(clv_params_write(b->params, i, &view));
+    }
+    return CLV_OK;
+}
+
 static clv_status build(bench *b, const settings *s, clv_node *images, clv_node *targets)
 {
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
@@ -59,17 +76,19 @@ static clv_status build(bench *b, const settings *s, clv_node *images, clv_node 
     clv_node features, logits;
     TRY(clv_params_create(b->ctx, CLV_F32, &b->params));
     desc.params = b->params;
-    desc.training = true;
+    desc.training = !s->infer;
     TRY(clv_graph_create(b->ctx, &desc, &b->graph));
     *images = clv_input_image(b->graph, "images", s->batch, 3, s->size, s->size);
     *targets = clv_input(b->graph, "targets", CLV_I64, 1, &s->batch);
     TRY(clv_backbone_node(b->graph, s->backbone, stem, 1, "", *images, &features));
     TRY(clv_head_node(b->graph, "linear", dim, 1, "", features, &logits));
-    b->loss = clv_reduce(b->graph, clv_softmax_xent(b->graph, logits, *targets, CLV_NONE), -1, true);
+    b->loss = logits;
+    if (!s->infer) b->loss = clv_reduce(b->graph, clv_softmax_xent(b->graph, logits, *targets, CLV_NONE), -1, true);
     clv_graph_output(b->graph, b->loss);
-    TRY(clv_graph_backward(b->graph, b->loss));
+    if (!s->infer) TRY(clv_graph_backward(b->graph, b->loss));
     TRY(clv_graph_finish(b->graph));
-    return clv_params_init(b->params, 1);
+    TRY(clv_params_init(b->params, 1));
+    return s->infer ? stir_statistics(b) : CLV_OK;
 }
 
 /* Images of uniform noise in [-1, 1), classes in turn. */
@@ -94,6 +113,7 @@ static clv_status bind_batch(bench *b, const settings *s, clv_node images, clv_n
 /* SGD with momentum and weight decay as torch.optim.SGD has them: one pass over flat memory. */
 static void update(bench *b)
 {
+    if (!b->gradients.data) return;         /* inference */
     float *p = b->values.data, *v = b->velocity;
     const float *g = b->gradients.data;
     const int64_t n = clv_view_count(&b->values);
@@ -177,6 +197,11 @@ static clv_status export_step(bench *b, const settings *s, FILE *file)
     if (!ok) return CLV_ERR_IO;
     TRY(write_params(b, file, "param:", CLV_PARAM_VALUE));
     TRY(step(b, &seconds));
+    if (s->infer) {
+        clv_view logits;
+        TRY(clv_graph_read(b->graph, b->loss, &logits));
+        return write_record(file, "", "logits", 2, logits.shape, logits.data) ? CLV_OK : CLV_ERR_IO;
+    }
     TRY(read_loss(b, &loss));
     if (!write_record(file, "", "loss", 0, NULL, &loss)) return CLV_ERR_IO;
     return write_params(b, file, "grad:", CLV_PARAM_GRADIENT);
@@ -221,8 +246,8 @@ static clv_status measure(bench *b, const settings *s)
     TRY(clv_graph_memory(b->graph, &memory));
     qsort(seconds, (size_t)s->steps, sizeof seconds[0], by_value);
     const double median = seconds[s->steps / 2];
-    (void)printf("step,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,", s->backbone, s->stem, s->size,
-                 s->batch, clv_context_threads(b->ctx), clv_version());
+    (void)printf("%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,", s->infer ? "inference" : "step", s->backbone,
+                 s->stem, s->size, s->batch, clv_context_threads(b->ctx), clv_version());
     (void)printf("median_s=%.4f,min_s=%.4f,max_s=%.4f,images_per_s=%.1f,", median, seconds[0], seconds[s->steps - 1],
                  (double)s->batch / median);
     (void)printf("arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", memory.activations >> 20, memory.scratch >> 20,
@@ -233,8 +258,8 @@ static clv_status measure(bench *b, const settings *s)
 static bool read_settings(settings *s, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--serve") == 0) {
-            s->serve = true;
+        if (strcmp(argv[i], "--serve") == 0 || strcmp(argv[i], "--infer") == 0) {
+            *(argv[i][2] == 's' ? &s->serve : &s->infer) = true;
             continue;
         }
         if (i + 1 == argc) return false;
@@ -257,11 +282,11 @@ int main(int argc, char **argv)
     bench b = { 0 };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N]"
-                              " [--threads N] [--steps N] [--export FILE] [--serve]\n");
+                              " [--threads N] [--steps N] [--infer] [--export FILE] [--serve]\n");
         return 2;
     }
     clv_status st = open_bench(&b, &s);
-    if (st == CLV_OK) st = clv_params_flat(b.params, CLV_PARAM_GRADIENT, &b.gradients);
+    if (st == CLV_OK && !s.infer) st = clv_params_flat(b.params, CLV_PARAM_GRADIENT, &b.gradients);
     if (st == CLV_OK && s.export_to) st = export_to(&b, &s);
     if (st == CLV_OK) st = s.serve ? serve(&b) : s.export_to ? CLV_OK : measure(&b, &s);
     if (st != CLV_OK) (void)fprintf(stderr, "bench_step: %s: %s\n", clv_status_name(st), clv_error_message());

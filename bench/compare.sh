@@ -1,7 +1,8 @@
 #!/bin/bash
-# Times one training step of Cleave and of PyTorch on this machine, taking turns so that whatever else happens on it
+# Times one training step (or, with --infer, one batch of inference) of Cleave and of PyTorch on this machine, taking turns so that whatever else happens on it
 # hits both: cleave, torch, torch-tuned, cleave, ... First checks that they compute the same step.
-#   bench/compare.sh [ROUNDS] [OPTION...]        options go to both programs: --batch 64, --threads 2, --stem, --size
+#   bench/compare.sh [ROUNDS] [OPTION...]        options go to both programs: --batch 64, --threads 2, --stem, --size,
+#                                              --backbone, --infer
 # PYTHON is an interpreter that has torch (default python3), BENCH_STEP our program. See docs/bench.md.
 set -eu
 
@@ -15,9 +16,10 @@ trap 'rm -rf "$work"' EXIT
 . "$here/turns.sh"
 
 # A smaller batch does for the check, which also computes the step in float64 (the last --batch counts).
-"$ours" "$@" --batch 128 --export "$work/step"
-echo "same step, batch 128:"
-"${theirs[@]}" "$@" --batch 128 --check "$work/step"
+small=${CHECK_BATCH:-128}
+"$ours" "$@" --batch "$small" --export "$work/step"
+echo "same step, batch $small:"
+"${theirs[@]}" "$@" --batch "$small" --check "$work/step"
 
 cleave=("$ours" "$@" --serve)
 torch=("${theirs[@]}" "$@" --serve)

@@ -1,9 +1,9 @@
-"""The step of bench/bench_step.c in PyTorch: ResNet-18, cross entropy, SGD with momentum, float32.
+"""The step of bench/bench_step.c in PyTorch: a ResNet, cross entropy, SGD with momentum, float32.
 
-torch_step.py [--stem cifar|imagenet] [--size PIXELS] [--batch N] [--threads N] [--steps N] [--channels-last]
-              [--check FILE] [--serve]
+torch_step.py [--backbone resnet18|resnet50|resnet20] [--stem cifar|imagenet] [--size PIXELS] [--batch N] [--threads N]
+              [--steps N] [--infer] [--channels-last] [--check FILE] [--serve]
 
---check starts from the weights and the batch `bench_step --export FILE` wrote and compares loss and gradients;
+--infer: logits in evaluation mode. --check starts from the weights and the batch `bench_step --export FILE` wrote and compares loss and gradients;
 --serve makes one step for each line read and answers with its seconds.
 """
 import argparse
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 LOSS_TOLERANCE = 1e-4      # relative
+LOGITS_TOLERANCE = 1e-4    # of the largest
 GRADIENT_FACTOR = 2        # times the error PyTorch itself makes
 
 
@@ -38,26 +39,56 @@ class Block(nn.Module):
         return F.relu(y, inplace=True)
 
 
-class ResNet18(nn.Module):
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 1, 1, 0, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv3 = nn.Conv2d(outputs, 4 * outputs, 1, 1, 0, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * outputs)
+        self.downsample = None
+        if stride != 1 or inputs != 4 * outputs:
+            self.downsample = nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 1, stride, bias=False),
+                                            nn.BatchNorm2d(4 * outputs))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
+
+
+FAMILIES = {"resnet18": (Block, 1, (2, 2, 2, 2), 64), "resnet50": (Bottleneck, 4, (3, 4, 6, 3), 64),
+            "resnet20": (Block, 1, (3, 3, 3), 16)}
+
+
+class ResNet(nn.Module):
     """Names as in torchvision."""
 
-    def __init__(self, stem, classes=10):
+    def __init__(self, name, stem, outputs=10):
         super().__init__()
-        self.stem = stem
-        self.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False) if stem == "cifar" else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        channels = 64
-        for stage in range(4):
-            width, stride = 64 << stage, 1 if stage == 0 else 2
-            setattr(self, f"layer{stage + 1}", nn.Sequential(Block(channels, width, stride), Block(width, width, 1)))
-            channels = width
-        self.fc = nn.Linear(channels, classes)
+        block, expansion, counts, width = FAMILIES[name]
+        self.stem, self.stages = stem, len(counts)
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False) if stem == "cifar" else \
+            nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        channels = width
+        for stage, count in enumerate(counts):
+            blocks = []
+            for i in range(count):
+                blocks.append(block(channels, width << stage, 2 if stage > 0 and i == 0 else 1))
+                channels = expansion * (width << stage)
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(channels, outputs)
 
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         if self.stem != "cifar":
             x = F.max_pool2d(x, 3, 2, 1)
-        for stage in range(4):
+        for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
         return self.fc(x.mean((2, 3)))
 
@@ -95,17 +126,29 @@ def errors(gradients, truth):
     return [((gradients[name] - value).norm() / value.norm()).item() for name, value in truth.items()]
 
 
+def check_logits(args):
+    records = read_records(args.check)
+    net = ResNet(args.backbone, args.stem).eval()
+    load(net, records)
+    with torch.no_grad():
+        exact = net.double()(records["images"].permute(0, 3, 1, 2).double())
+    error = ((records["logits"].double() - exact).abs().max() / exact.abs().max()).item()
+    print(f"largest error of the logits against float64: {error:.1e} of the largest logit")
+    if not error <= LOGITS_TOLERANCE:
+        sys.exit("these are not the same logits")
+
+
 def check(args):
     """In float32 the gradients of a deep network with ReLU and batch norm carry errors of 1e-3 and more, whoever
     computes them: so all are held against float64, and ours may be off by no more than twice what PyTorch's are."""
     records = read_records(args.check)
-    exact, truth = step_in(ResNet18(args.stem).train(), records, torch.float64, False)
+    exact, truth = step_in(ResNet(args.backbone, args.stem).train(), records, torch.float64, False)
     ours = records["loss"].item()
     mine = errors({name: records["grad:" + name].double() for name in truth}, truth)
     theirs = []
     print(f"float64      loss {exact:.7f}, errors of {len(truth)} gradients against it, median and largest:")
     for name, channels_last in (("torch", False), ("torch nhwc", True)):
-        loss, gradients = step_in(ResNet18(args.stem).train(), records, torch.float32, channels_last)
+        loss, gradients = step_in(ResNet(args.backbone, args.stem).train(), records, torch.float32, channels_last)
         error = errors(gradients, truth)
         theirs += error
         print(f"{name:12} loss {loss:.7f}  {statistics.median(error):.1e} {max(error):.1e}")
@@ -116,7 +159,9 @@ def check(args):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--backbone", default="resnet18", choices=FAMILIES)
     parser.add_argument("--stem", default="cifar")
+    parser.add_argument("--infer", action="store_true")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--threads", type=int, default=0)
@@ -129,11 +174,11 @@ def main():
         torch.set_num_threads(args.threads)
 
     if args.check:
-        check(args)
+        (check_logits if args.infer else check)(args)
         return
 
     torch.manual_seed(1)
-    net = ResNet18(args.stem).train()
+    net = ResNet(args.backbone, args.stem).train(not args.infer)
     images = torch.rand(args.batch, 3, args.size, args.size) * 2 - 1
     targets = torch.arange(args.batch) % 10
     if args.channels_last:
@@ -142,6 +187,10 @@ def main():
 
     def step():
         start = time.perf_counter()
+        if args.infer:
+            with torch.no_grad():
+                net(images)
+            return time.perf_counter() - start
         optimizer.zero_grad(set_to_none=True)
         loss = F.cross_entropy(net(images), targets)
         loss.backward()
@@ -154,7 +203,7 @@ def main():
     else:
         step(), step()
         seconds = sorted(step() for _ in range(args.steps))
-        print(f"step,resnet18,{args.stem},size={args.size},batch={args.batch},threads={torch.get_num_threads()},"
+        print(f"{'inference' if args.infer else 'step'},{args.backbone},{args.stem},size={args.size},batch={args.batch},threads={torch.get_num_threads()},"
               f"torch={torch.__version__},median_s={statistics.median(seconds):.4f},min_s={seconds[0]:.4f},"
               f"max_s={seconds[-1]:.4f},images_per_s={args.batch / statistics.median(seconds):.1f}")
 

@@ -3,6 +3,8 @@
  * understands: shape [1], `bytes` set by prepare; forward and backward kernels of one library go together.
  *
  *   conv2d                  x [N,C,H,W], w [O,C/groups,kh,kw]                -> y
+ *   conv2d_norm             x, w, gamma? [O], beta? [O], mean [O], var [O], sum? (like y)
+ *                           -> y = relu?(gamma (conv2d - mean) / sqrt(var + eps) + beta + sum)
  *   conv2d_bwd_data         dy, w                                            -> dx
  *   conv2d_bwd_weights      x, dy                                            -> dw
  *   batch_norm              x, gamma?, beta?, running_mean, running_var      -> y, mean [G,C], var [G,C] (biased), workspace
@@ -102,6 +104,14 @@ typedef struct clvi_conv2d_attr {
     int64_t kernel[2];             /* height and width of w, for conv2d_bwd_weights */
     int64_t groups;                /* the channels of x and of y are cut into this many runs; each sees its own */
 } clvi_conv2d_attr;
+
+/* conv2d_norm: a convolution, the batch norm (in evaluation) behind it, and what may follow. The convolution comes first,
+ * so that its code can be used. */
+typedef struct clvi_conv2d_norm_attr {
+    clvi_conv2d_attr conv;
+    double eps;
+    bool   relu;
+} clvi_conv2d_norm_attr;
 
 /* batch_norm, batch_norm_bwd. */
 typedef struct clvi_batch_norm_attr {

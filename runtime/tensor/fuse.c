@@ -11,12 +11,15 @@ static bool *relu_flag(const clvi_node *node)
     return NULL;
 }
 
-static void count_uses(const clv_graph *g, int32_t loss, int32_t *uses)
+int32_t *clvi_graph_count_uses(const clv_graph *g, int32_t loss)
 {
+    int32_t *uses = clvi_calloc(g->ctx, (size_t)g->n_values, sizeof *uses);
+    if (!uses) return NULL;
     for (int32_t i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].n_in; k++)
             if (g->nodes[i].in[k] >= 0) uses[g->nodes[i].in[k]]++;
     for (int32_t i = 0; i < g->n_values; i++) uses[i] += g->values[i].keep || i == loss;
+    return uses;
 }
 
 /* Lets the node before a relu do its work, if nobody else wants what lies between the two. */
@@ -38,9 +41,8 @@ static void fuse_relu(clv_graph *g, clvi_node *relu, const int32_t *uses)
 clv_status clvi_graph_fuse(clv_graph *g, int32_t loss)
 {
     if (g->fused) return CLV_OK;
-    int32_t *uses = clvi_calloc(g->ctx, (size_t)g->n_values, sizeof *uses);
+    int32_t *uses = clvi_graph_count_uses(g, loss);
     if (!uses) return CLV_ERR_NOMEM;
-    count_uses(g, loss, uses);
     for (int32_t i = 0; i < g->n_nodes; i++)
         if (strcmp(g->nodes[i].cls->name, "relu") == 0) fuse_relu(g, &g->nodes[i], uses);
     clvi_free(g->ctx, uses);

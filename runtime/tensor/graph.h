@@ -112,6 +112,11 @@ clv_status clvi_graph_status(const clv_graph *g) CLV_NODISCARD;
 
 /* relu(batch_norm(x)) and relu(add(a, b)) become one node. `loss` (or -1) is not fused away. Once a graph. */
 clv_status clvi_graph_fuse(clv_graph *g, int32_t loss) CLV_NODISCARD;
+/* In a graph without a backward pass, a convolution, the batch norm in evaluation behind it, and an addition (with its
+ * relu) behind that become one node. After clvi_graph_fuse. */
+clv_status clvi_graph_fold(clv_graph *g) CLV_NODISCARD;
+/* How often each value is read, kept ones once more: n_values counts to be freed. NULL: out of memory. */
+int32_t *clvi_graph_count_uses(const clv_graph *g, int32_t loss);
 /* Marks what has to run (nodes) and what is read (values). */
 void clvi_graph_mark_live(clv_graph *g);
 /* Chooses kernels and layouts; makes the steps. */

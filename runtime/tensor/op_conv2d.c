@@ -53,6 +53,26 @@ const clvi_op_class clvi_op_conv2d = {
     .infer = infer, .backward = backward, .flops = flops,
 };
 
+/* x, w, gamma?, beta?, mean, var, sum? -> y: what a plan makes of a convolution and a batch norm (fold.c); nobody builds
+ * one, so there is nothing to differentiate. */
+static clv_status norm_infer(clvi_op_call *call)
+{
+    CLV_TRY(infer(call));
+    for (int i = 2; i < 6; i++)
+        CLV_CHECK(!clvi_op_has(call, i) || (call->in[i].ndim == 1 && call->in[i].shape[0] == call->out[0].shape[1]),
+                  CLV_ERR_SHAPE, "conv2d_norm: input %d is not one number a channel", i);
+    if (!clvi_op_has(call, 6)) return CLV_OK;
+    for (int d = 0; d < 4; d++)
+        CLV_CHECK(call->in[6].ndim == 4 && call->in[6].shape[d] == call->out[0].shape[d], CLV_ERR_SHAPE,
+                  "conv2d_norm: what is added has another shape than the result");
+    return CLV_OK;
+}
+
+const clvi_op_class clvi_op_conv2d_norm = {
+    .name = "conv2d_norm", .attr_size = sizeof(clvi_conv2d_norm_attr), .n_in = 7,
+    .optional = 1u << 2 | 1u << 3 | 1u << 6, .infer = norm_infer, .flops = flops,
+};
+
 /* dy, w -> dx */
 static clv_status data_infer(clvi_op_call *call)
 {

@@ -285,6 +285,7 @@ static clv_status lay_out_params(clv_graph *g)
 static clv_status finish(clv_graph *g)
 {
     CLV_TRY(clvi_graph_fuse(g, -1));
+    if (!g->differentiated) CLV_TRY(clvi_graph_fold(g));
     CLV_TRY(list_gradients(g));
     clvi_graph_mark_live(g);
     CLV_TRY(clvi_graph_choose(g));

@@ -3,6 +3,7 @@
 #ifndef REAL
 
 #include "device/cpu/ref.h"
+#include <math.h>
 
 /* Sizes of one convolution, from whichever of x, w, y the operation has. */
 typedef struct conv_sizes {
@@ -33,6 +34,14 @@ static clv_status conv2d(const clvi_op_call *call)
     return CLV_OK;
 }
 CLVI_REF_KERNEL(conv2d);
+
+/* The plane at a time, so that what follows finds it in a cache. */
+static clv_status conv2d_norm(const clvi_op_call *call)
+{
+    CLVI_REF_LOOP(call, call->out[0].shape[0] * call->out[0].shape[1], 1, conv2d_norm_range);
+    return CLV_OK;
+}
+CLVI_REF_KERNEL(conv2d_norm);
 
 static clv_status conv2d_bwd_data(const clvi_op_call *call)
 {
@@ -73,6 +82,27 @@ static void FN(conv2d_range)(void *arg, int64_t begin, int64_t end)
                         }
                 y[(item * s.oh + p) * s.ow + q] = (REAL)sum;
             }
+    }
+}
+
+/* A channel's scale and offset are applied to each of its planes once that is convolved. */
+static void FN(conv2d_norm_range)(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const clvi_conv2d_norm_attr *attr = call->attr;
+    const REAL *gamma = call->in_data[2], *beta = call->in_data[3], *mean = call->in_data[4], *var = call->in_data[5];
+    const REAL *sum = call->in_data[6];
+    const int64_t channels = call->out[0].shape[1], pixels = call->out[0].shape[2] * call->out[0].shape[3];
+    REAL *y = call->out_data[0];
+    FN(conv2d_range)(arg, begin, end);
+    for (int64_t item = begin; item < end; item++) {
+        const int64_t c = item % channels;
+        const double scale = (gamma ? (double)gamma[c] : 1.0) / sqrt((double)var[c] + attr->eps);
+        for (int64_t i = item * pixels; i < (item + 1) * pixels; i++) {
+            double v = ((double)y[i] - (double)mean[c]) * scale + (beta ? (double)beta[c] : 0.0);
+            if (sum) v += (double)sum[i];
+            y[i] = attr->relu && v < 0 ? 0 : (REAL)v;
+        }
     }
 }
 

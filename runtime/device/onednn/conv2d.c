@@ -4,8 +4,7 @@
  * The choice depends on shapes only, never on a measurement, so that two runs give the same bits.
  *
  * CLEAVE_CONV=direct|winograd|auto in the environment overrides it: winograd wherever oneDNN has it, direct nowhere. */
-#include "device/attr.h"
-#include "device/onednn/onednn.h"
+#include "device/onednn/conv2d.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +29,8 @@ typedef struct problem {
     direction  dir;
     clvi_desc *value[3];
     const clvi_conv2d_attr *attr;
+    bool                  bias;      /* forward only, as the next */
+    const_dnnl_post_ops_t post;      /* NULL: none */
 } problem;
 
 typedef struct conv_state {
@@ -95,10 +96,13 @@ static dnnl_status_t describe(dnnl_convolution_desc_t *c, direction dir, dnnl_al
 {
     const dnnl_dims_t stride = { p->attr->stride[0], p->attr->stride[1] };
     const dnnl_dims_t pad = { p->attr->pad[0], p->attr->pad[1] };
+    dnnl_memory_desc_t bias;
     switch (dir) {
     case FORWARD:
-        return dnnl_convolution_forward_desc_init(c, dnnl_forward_training, algorithm, &md[X], &md[W], NULL, &md[Y],
-                                                  stride, pad, pad);
+        if (p->bias && dnnl_memory_desc_init_by_tag(&bias, 1, (dnnl_dims_t){ md[W].dims[0] }, dnnl_f32, dnnl_a))
+            return dnnl_invalid_arguments;
+        return dnnl_convolution_forward_desc_init(c, dnnl_forward_training, algorithm, &md[X], &md[W],
+                                                  p->bias ? &bias : NULL, &md[Y], stride, pad, pad);
     case BACKWARD_DATA:
         return dnnl_convolution_backward_data_desc_init(c, algorithm, &md[X], &md[W], &md[Y], stride, pad, pad);
     default:
@@ -115,7 +119,7 @@ static clv_status choose(const clvi_op_call *call, direction dir, dnnl_alg_kind_
     dnnl_convolution_desc_t c;
     for (int i = 0; i < 3; i++) CLV_TRY(clvi_onednn_import_any(call, p->value[i], &md[i]));
     CLV_TRY(clvi_onednn_check(describe(&c, dir, algorithm, p, md), call, "shapes"));
-    const dnnl_status_t st = clvi_onednn_primitive_desc(call, &c, hint, out);
+    const dnnl_status_t st = clvi_onednn_primitive_desc_post(call, &c, hint, p->post, out);
     if (st == dnnl_unimplemented && algorithm == dnnl_convolution_winograd) return CLV_OK;
     return clvi_onednn_check(st, call, "no kernel");
 }
@@ -148,6 +152,16 @@ static clv_status choose_algorithm(const clvi_op_call *call, const problem *p, d
     if (st == CLV_OK && !*out) st = choose(call, p->dir, dnnl_convolution_direct, p, hint, out);
     if (hint) dnnl_primitive_desc_destroy(hint);
     return st;
+}
+
+clv_status clvi_onednn_conv2d_fused(clvi_op_call *call, const clvi_conv2d_attr *attr, const_dnnl_post_ops_t post,
+                                    dnnl_primitive_desc_t *out)
+{
+    problem p = { .dir = FORWARD, .attr = attr, .bias = true, .post = post };
+    p.value[X] = &call->in[0];
+    p.value[W] = &call->in[1];
+    p.value[Y] = &call->out[0];
+    return choose_algorithm(call, &p, out);
 }
 
 /* ---- the kernels ---- */

@@ -132,6 +132,13 @@ static dnnl_status_t user_scratch(dnnl_primitive_attr_t *out)
 dnnl_status_t clvi_onednn_primitive_desc(const clvi_op_call *call, const_dnnl_op_desc_t op_desc,
                                          const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out)
 {
+    return clvi_onednn_primitive_desc_post(call, op_desc, hint, NULL, out);
+}
+
+dnnl_status_t clvi_onednn_primitive_desc_post(const clvi_op_call *call, const_dnnl_op_desc_t op_desc,
+                                              const_dnnl_primitive_desc_t hint, const_dnnl_post_ops_t post,
+                                              dnnl_primitive_desc_t *out)
+{
     dnnl_engine_t e;
     dnnl_primitive_attr_t attr;
     *out = NULL;
@@ -139,7 +146,8 @@ dnnl_status_t clvi_onednn_primitive_desc(const clvi_op_call *call, const_dnnl_op
     if (st == dnnl_success) st = user_scratch(&attr);
     if (st != dnnl_success) return st;
     const int before = enter(call);
-    st = dnnl_primitive_desc_create(out, op_desc, attr, e, hint);
+    if (post) st = dnnl_primitive_attr_set_post_ops(attr, post);
+    if (st == dnnl_success) st = dnnl_primitive_desc_create(out, op_desc, attr, e, hint);
     leave(call, before);
     dnnl_primitive_attr_destroy(attr);
     return st;

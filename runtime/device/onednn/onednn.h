@@ -40,6 +40,10 @@ typedef struct clvi_onednn_exec {
 /* A primitive descriptor that takes its scratch memory from the caller. `hint` as in dnnl_primitive_desc_create. */
 dnnl_status_t clvi_onednn_primitive_desc(const clvi_op_call *call, const_dnnl_op_desc_t op_desc,
                                          const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out);
+/* The same with operations on the result, as it is written (dnnl_post_ops_t). */
+dnnl_status_t clvi_onednn_primitive_desc_post(const clvi_op_call *call, const_dnnl_op_desc_t op_desc,
+                                              const_dnnl_primitive_desc_t hint, const_dnnl_post_ops_t post,
+                                              dnnl_primitive_desc_t *out);
 /* The reorder's one. */
 dnnl_status_t clvi_onednn_reorder_desc(const clvi_op_call *call, const dnnl_memory_desc_t *from,
                                        const dnnl_memory_desc_t *to, dnnl_primitive_desc_t *out);
