@@ -23,7 +23,6 @@
     } while (0)
 
 enum { CLASSES = 10, WARM_UP = 2, MAX_STEPS = 1000 };
-static const float learning_rate = 0.01f, momentum = 0.9f, weight_decay = 1e-4f;
 
 typedef struct settings {
     const char *backbone, *stem, *export_to;
@@ -37,8 +36,8 @@ typedef struct bench {
     clv_params  *params;
     clv_graph   *graph;
     clv_node     loss;               /* or, of inference, the logits */
-    clv_view     values, gradients;
-    float       *velocity, *images;
+    clv_view     velocity;           /* of SGD; inference has none */
+    float       *images;
     int64_t     *targets;
 } bench;
 
@@ -110,25 +109,17 @@ static clv_status bind_batch(bench *b, const settings *s, clv_node images, clv_n
     return clv_graph_bind(b->graph, targets, &y);
 }
 
-/* SGD with momentum and weight decay as torch.optim.SGD has them: one pass over flat memory. */
-static void update(bench *b)
+static clv_status update(bench *b)
 {
-    if (!b->gradients.data) return;         /* inference */
-    float *p = b->values.data, *v = b->velocity;
-    const float *g = b->gradients.data;
-    const int64_t n = clv_view_count(&b->values);
-#pragma omp parallel for simd num_threads(clv_context_threads(b->ctx))
-    for (int64_t i = 0; i < n; i++) {
-        v[i] = momentum * v[i] + (g[i] + weight_decay * p[i]);
-        p[i] -= learning_rate * v[i];
-    }
+    const clv_sgd sgd = { .lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4, .velocity = b->velocity };
+    return b->velocity.data ? clv_params_sgd(b->params, &sgd) : CLV_OK;       /* inference has none */
 }
 
 static clv_status step(bench *b, double *seconds)
 {
     const double start = now();
     TRY(clv_graph_run(b->graph));
-    update(b);
+    TRY(update(b));
     *seconds = now() - start;
     return CLV_OK;
 }
@@ -149,9 +140,10 @@ static clv_status open_bench(bench *b, const settings *s)
     TRY(clv_context_create(&desc, &b->ctx));
     TRY(build(b, s, &images, &targets));
     TRY(bind_batch(b, s, images, targets));
-    TRY(clv_params_flat(b->params, CLV_PARAM_VALUE, &b->values));
-    b->velocity = calloc((size_t)clv_view_count(&b->values), sizeof *b->velocity);
-    return b->velocity ? CLV_OK : CLV_ERR_NOMEM;
+    if (s->infer) return CLV_OK;
+    TRY(clv_params_flat(b->params, CLV_PARAM_VALUE, &b->velocity));
+    b->velocity.data = calloc((size_t)clv_view_count(&b->velocity), sizeof(float));
+    return b->velocity.data ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static void close_bench(bench *b)
@@ -159,7 +151,7 @@ static void close_bench(bench *b)
     clv_graph_destroy(b->graph);
     clv_params_destroy(b->params);
     clv_context_destroy(b->ctx);
-    free(b->velocity);
+    free(b->velocity.data);
     free(b->images);
     free(b->targets);
 }
@@ -286,7 +278,6 @@ int main(int argc, char **argv)
         return 2;
     }
     clv_status st = open_bench(&b, &s);
-    if (st == CLV_OK && !s.infer) st = clv_params_flat(b.params, CLV_PARAM_GRADIENT, &b.gradients);
     if (st == CLV_OK && s.export_to) st = export_to(&b, &s);
     if (st == CLV_OK) st = s.serve ? serve(&b) : s.export_to ? CLV_OK : measure(&b, &s);
     if (st != CLV_OK) (void)fprintf(stderr, "bench_step: %s: %s\n", clv_status_name(st), clv_error_message());

@@ -77,6 +77,22 @@ CLV_API clv_status clv_params_write(clv_params *params, int64_t index, const clv
  * elementwise update): one pass updates all. Buffers are not in it. Borrowed. */
 CLV_API clv_status clv_params_flat(clv_params *params, clv_param_part part, clv_view *out) CLV_NODISCARD;
 
+/* One step of stochastic gradient descent on all trainable parameters, as PyTorch defines it:
+ *   d = g + weight_decay p;   v = momentum v + d;   p -= lr (nesterov ? d + momentum v : v)
+ * and in the same pass over memory, if there is a follower, k = follow k + (1 - follow) p of its parameters k.
+ * Errors: CLV_ERR_INVALID (not laid out yet; a velocity missing), CLV_ERR_SHAPE (the velocity is not one vector of the
+ * parameters' type and clv_params_flat's length; a follower of another layout). */
+typedef struct clv_sgd {
+    double      lr, momentum, weight_decay;
+    bool        nesterov;
+    clv_view    velocity;     /* v: yours, zeros at first; not needed with momentum 0 */
+    clv_params *follower;     /* a clone (clv_params_clone) of the set, or NULL */
+    double      follow;
+} clv_sgd;
+CLV_API clv_status clv_params_sgd(clv_params *params, const clv_sgd *sgd) CLV_NODISCARD;
+/* k = momentum k + (1 - momentum) q of all trainable parameters. Errors: CLV_ERR_SHAPE (k is no clone of q). */
+CLV_API clv_status clv_params_follow(clv_params *k, clv_params *q, double momentum) CLV_NODISCARD;
+
 /* ---- graphs ---- */
 
 typedef struct clv_graph_desc {

@@ -2,6 +2,7 @@
 #include "tensor/params.h"
 #include "core/checked.h"
 #include "core/rng.h"
+#include "device/cpu/flat.h"
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -403,5 +404,41 @@ clv_status clv_params_init(clv_params *p, uint64_t seed)
         clvi_free(p->ctx, drawn);
         if (st != CLV_OK) return st;
     }
+    return CLV_OK;
+}
+
+/* ---- updates ---- */
+
+clv_status clv_params_follow(clv_params *k, clv_params *q, double momentum)
+{
+    clv_view to, from;
+    CLV_CHECK(k && q, CLV_ERR_INVALID, "clv_params_follow: an argument is NULL");
+    CLV_CHECK(k->schema == q->schema, CLV_ERR_SHAPE, "clv_params_follow: the one is no clone of the other");
+    CLV_TRY(clv_params_flat(k, CLV_PARAM_VALUE, &to));
+    CLV_TRY(clv_params_flat(q, CLV_PARAM_VALUE, &from));
+    clvi_flat_ema(q->ctx, to.dtype, clv_view_count(&to), to.data, from.data, momentum);
+    return CLV_OK;
+}
+
+clv_status clv_params_sgd(clv_params *p, const clv_sgd *sgd)
+{
+    clv_view w, g, k;
+    CLV_CHECK(p && sgd, CLV_ERR_INVALID, "clv_params_sgd: an argument is NULL");
+    CLV_TRY(clv_params_flat(p, CLV_PARAM_VALUE, &w));
+    CLV_TRY(clv_params_flat(p, CLV_PARAM_GRADIENT, &g));
+    const clv_view *v = &sgd->velocity;
+    const int64_t n = clv_view_count(&w);
+    const clvi_flat_sgd_args args = { .lr = sgd->lr, .momentum = sgd->momentum, .weight_decay = sgd->weight_decay,
+                                      .nesterov = sgd->nesterov };
+    CLV_CHECK(sgd->momentum == 0 || v->data, CLV_ERR_INVALID, "clv_params_sgd: momentum needs a velocity");
+    CLV_CHECK(sgd->momentum == 0 || (v->dtype == w.dtype && v->ndim == 1 && v->shape[0] == n && clv_view_is_dense(v)),
+              CLV_ERR_SHAPE, "clv_params_sgd: the velocity must be dense %s [%" PRId64 "]", clv_dtype_name(w.dtype), n);
+    if (!sgd->follower) {
+        clvi_flat_sgd(p->ctx, w.dtype, n, w.data, g.data, v->data, &args);
+        return CLV_OK;
+    }
+    CLV_CHECK(sgd->follower->schema == p->schema, CLV_ERR_SHAPE, "clv_params_sgd: the follower is no clone of the set");
+    CLV_TRY(clv_params_flat(sgd->follower, CLV_PARAM_VALUE, &k));
+    clvi_flat_sgd_ema(p->ctx, w.dtype, n, w.data, g.data, v->data, &args, k.data, sgd->follow);
     return CLV_OK;
 }

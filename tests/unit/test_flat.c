@@ -101,6 +101,37 @@ static void ema_and_axpy_match_plain_loops(void **state)
     }
 }
 
+static void descent_and_average_in_one_pass_give_the_bits_of_two(void **state)
+{
+    test_env *t = *state;
+    for (int variant = 0; variant < 4; variant++)
+        EACH_LENGTH(at) {
+            const int64_t n = *at;
+            const clvi_flat_sgd_args a = { .lr = 0.1, .momentum = variant ? 0.9 : 0, .weight_decay = 0.01,
+                                           .nesterov = variant == 2, .first = variant == 3 };
+            double *w[2], *v[2], *k[2], *g = numbers(n, 2);
+            float *w32[2], *v32[2], *k32[2], *g32 = rounded(g, n);
+            for (int i = 0; i < 2; i++) {
+                w[i] = numbers(n, 1), v[i] = numbers(n, 3), k[i] = numbers(n, 4);
+                w32[i] = rounded(w[i], n), v32[i] = rounded(v[i], n), k32[i] = rounded(k[i], n);
+            }
+            clvi_flat_sgd_ema(t->ctx, CLV_F64, n, w[0], g, v[0], &a, k[0], 0.99);
+            clvi_flat_sgd_ema(t->ctx, CLV_F32, n, w32[0], g32, v32[0], &a, k32[0], 0.99);
+            clvi_flat_sgd(t->ctx, CLV_F64, n, w[1], g, v[1], &a);
+            clvi_flat_ema(t->ctx, CLV_F64, n, k[1], w[1], 0.99);
+            clvi_flat_sgd(t->ctx, CLV_F32, n, w32[1], g32, v32[1], &a);
+            clvi_flat_ema(t->ctx, CLV_F32, n, k32[1], w32[1], 0.99);
+            assert_memory_equal(w[0], w[1], (size_t)n * sizeof(double));
+            assert_memory_equal(v[0], v[1], (size_t)n * sizeof(double));
+            assert_memory_equal(k[0], k[1], (size_t)n * sizeof(double));
+            assert_memory_equal(w32[0], w32[1], (size_t)n * sizeof(float));
+            assert_memory_equal(v32[0], v32[1], (size_t)n * sizeof(float));
+            assert_memory_equal(k32[0], k32[1], (size_t)n * sizeof(float));
+            for (int i = 0; i < 2; i++) free(w[i]), free(v[i]), free(k[i]), free(w32[i]), free(v32[i]), free(k32[i]);
+            free(g), free(g32);
+        }
+}
+
 static void norm_is_summed_in_double(void **state)
 {
     test_env *t = *state;
@@ -165,6 +196,7 @@ static int run_all(void)
         TEST(sgd_is_pytorchs),
         TEST(the_first_step_does_not_read_the_momentum),
         TEST(ema_and_axpy_match_plain_loops),
+        TEST(descent_and_average_in_one_pass_give_the_bits_of_two),
         TEST(norm_is_summed_in_double),
         TEST(one_bad_value_anywhere_is_found),
         TEST(thread_count_changes_no_bit),

@@ -4,6 +4,7 @@
 #include "core/rng.h"
 #include "tensor/params.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define OUT 37
@@ -237,7 +238,47 @@ static void misuse_is_refused_with_a_message(void **state)
     clv_params_destroy(p);
 }
 
-TEST_MAIN(
+/* w = 1, g = 0.5, v = 2, k = 3: v = 0.9 2 + (0.5 + 0.1) = 2.4, w = 1 - 0.25 2.4 = 0.4, k = 0.75 3 + 0.25 0.4 = 2.35. */
+static void one_step_updates_a_set_its_velocity_and_its_follower(void **state)
+{
+    test_env *t = *state;
+    clv_params *p = make_set(t, CLV_F64), *follower = NULL, *other = make_set(t, CLV_F64);
+    clv_graph *g = finish_conv(t, p, CLV_F64, true, true), *g2 = finish_conv(t, other, CLV_F64, true, false);
+    clv_view w, dw, k, v;
+    clv_sgd sgd = { .lr = 0.25, .momentum = 0.9, .weight_decay = 0.1, .follow = 0.75 };
+    assert_ok(clv_params_clone(p, &follower));
+    assert_ok(clv_params_flat(p, CLV_PARAM_VALUE, &w));
+    assert_ok(clv_params_flat(p, CLV_PARAM_GRADIENT, &dw));
+    assert_ok(clv_params_flat(follower, CLV_PARAM_VALUE, &k));
+    const int64_t n = clv_view_count(&w);
+    v = clv_view_1d(malloc((size_t)n * sizeof(double)), CLV_F64, n);
+    const clv_view *all[] = { &w, &dw, &v, &k };
+    const double start[] = { 1, 0.5, 2, 3 }, end[] = { 0.4, 0.5, 2.4, 2.35 };
+    for (int a = 0; a < 4; a++)
+        for (int64_t i = 0; i < n; i++) ((double *)all[a]->data)[i] = start[a];
+    assert_fails(clv_params_sgd(p, &sgd), CLV_ERR_INVALID, "needs a velocity");
+    sgd.velocity = clv_view_1d(v.data, CLV_F64, n - 1);
+    assert_fails(clv_params_sgd(p, &sgd), CLV_ERR_SHAPE, "velocity must be dense float64");
+    sgd.velocity = v;
+    sgd.follower = other;
+    assert_fails(clv_params_sgd(p, &sgd), CLV_ERR_SHAPE, "no clone");
+    assert_fails(clv_params_follow(other, p, 0.5), CLV_ERR_SHAPE, "no clone");
+    assert_fails(clv_params_follow(NULL, p, 0.5), CLV_ERR_INVALID, "NULL");
+    sgd.follower = follower;
+    assert_ok(clv_params_sgd(p, &sgd));
+    for (int a = 0; a < 4; a++)
+        for (int64_t i = 0; i < n; i++) assert_near(((double *)all[a]->data)[i], end[a], 1e-15);
+    assert_ok(clv_params_follow(follower, p, 0.5));
+    for (int64_t i = 0; i < n; i++) assert_near(((double *)k.data)[i], (2.35 + 0.4) / 2, 1e-15);
+    free(v.data);
+    clv_graph_destroy(g);
+    clv_graph_destroy(g2);
+    clv_params_destroy(follower);
+    clv_params_destroy(other);
+    clv_params_destroy(p);
+}
+
+TEST_MAIN(TEST(one_step_updates_a_set_its_velocity_and_its_follower), 
     TEST(parameters_are_found_by_name_in_the_order_they_came),
     TEST(first_values_follow_their_formula),
     TEST(first_values_do_not_depend_on_the_layout),

@@ -9,12 +9,13 @@
 #define CHUNK      32768
 #define MAX_CHUNKS 512       /* of a reduction: its partial results live on the stack */
 #define BLOCK      1024      /* elements looked at before a bad one ends the search */
+#define PAIR       4096      /* elements two passes in one take at a time: they fit the second cache */
 
 /* One pass: pointers and coefficients, in the roles its body gives them. */
 typedef struct pass {
-    void       *y, *v;
+    void       *y, *v, *k;
     const void *x;
-    double      a, b, c;
+    double      a, b, c, m;
     bool        nesterov, first;
     int64_t     chunk;
     double     *partial;     /* of a reduction, one a chunk */
@@ -49,6 +50,14 @@ void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const 
                .nesterov = sgd->nesterov, .first = sgd->first };
     if (sgd->momentum == 0) SWEEP("sgd", 3, plain_sgd_body);
     else SWEEP("sgd", 5, momentum_sgd_body);
+}
+
+void clvi_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                       const clvi_flat_sgd_args *sgd, void *k, double m)
+{
+    pass p = { .y = w, .v = v, .x = g, .k = k, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay, .m = m,
+               .nesterov = sgd->nesterov, .first = sgd->first };
+    SWEEP("sgd+ema", sgd->momentum == 0 ? 5 : 7, sgd_ema_body);
 }
 
 void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m)
@@ -120,6 +129,23 @@ CLVI_INLINE void FN(momentum_sgd_body)(void *arg, int64_t begin, int64_t end)
     }
 }
 CLVI_ISA_VARIANTS(FN(momentum_sgd_body))
+
+/* A piece at a time, so that the average finds the new weights in a cache. */
+CLVI_INLINE void FN(sgd_ema_body)(void *arg, int64_t begin, int64_t end)
+{
+    const pass *p = arg;
+    const REAL m = (REAL)p->m, rest = (REAL)(1 - p->m);
+    const REAL *w = p->y;
+    REAL *k = p->k;
+    for (int64_t block = begin; block < end; block += PAIR) {
+        const int64_t stop = CLVI_MIN(block + PAIR, end);
+        if (p->b == 0) FN(plain_sgd_body)(arg, block, stop);
+        else FN(momentum_sgd_body)(arg, block, stop);
+#pragma GCC ivdep
+        for (int64_t i = block; i < stop; i++) k[i] = m * k[i] + rest * w[i];
+    }
+}
+CLVI_ISA_VARIANTS(FN(sgd_ema_body))
 
 CLVI_INLINE void FN(ema_body)(void *arg, int64_t begin, int64_t end)
 {

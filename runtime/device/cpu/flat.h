@@ -16,6 +16,10 @@ typedef struct clvi_flat_sgd_args {
 void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd);
 
+/* The same, and k = m k + (1 - m) w with the new w: the same bits as two passes, for little more than the time of one. */
+void clvi_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                       const clvi_flat_sgd_args *sgd, void *k, double m);
+
 /* k = m k + (1 - m) q */
 void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m);
 
