@@ -1,144 +1,142 @@
 /* knn.c: exact nearest neighbours and their vote: Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric
- * Instance Discrimination", arXiv:1805.01978, section 3.4. Similarities are computed a tile at a time; each query keeps a
- * heap of its k best, so memory is O(queries * k + tile). */
+ * Instance Discrimination", arXiv:1805.01978, section 3.4. The bank is walked once for every tile of queries
+ * (clv_bank_topk), so memory is O(queries * k). */
 #include <cleave/eval.h>
+#include <cleave/graph.h>
 #include "core/checked.h"
-#include "core/parallel.h"
-#include "eval/gemm_tile.h"
 #include "eval/rows.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define TILE_QUERIES 256
-#define TILE_BANK    2048
+enum { MAX_TILE = 1024 };      /* queries searched for at once */
 
 typedef struct neighbour {
     float   score;
     int64_t index;
 } neighbour;
 
-/* a is worse than b: less similar, or as similar with a higher index. */
-static bool worse(neighbour a, neighbour b)
-{
-    return a.score < b.score || (a.score == b.score && a.index > b.index);
-}
-
-/* The heap's root is its worst member. */
-static void sift_down(neighbour *heap, int64_t size, int64_t at)
-{
-    for (;;) {
-        int64_t child = 2 * at + 1;
-        if (child >= size) return;
-        if (child + 1 < size && worse(heap[child + 1], heap[child])) child++;
-        if (!worse(heap[child], heap[at])) return;
-        const neighbour t = heap[at];
-        heap[at] = heap[child];
-        heap[child] = t;
-        at = child;
-    }
-}
-
-static void heap_add(neighbour *heap, int64_t *size, int64_t k, neighbour n)
-{
-    if (*size == k) {
-        if (!worse(heap[0], n)) return;
-        heap[0] = n;
-        sift_down(heap, k, 0);
-        return;
-    }
-    int64_t at = (*size)++;
-    heap[at] = n;
-    while (at > 0 && worse(heap[at], heap[(at - 1) / 2])) {
-        const neighbour t = heap[at];
-        heap[at] = heap[(at - 1) / 2];
-        heap[(at - 1) / 2] = t;
-        at = (at - 1) / 2;
-    }
-}
-
-static int best_first(const void *a, const void *b)
-{
-    return worse(*(const neighbour *)a, *(const neighbour *)b) ? 1 : -1;
-}
-
 /* ---- search ---- */
 
 typedef struct search {
     const clv_knn_desc *desc;
-    int64_t             k, bank, queries, dim;
+    int64_t             k, bank, queries, tile;
+    int64_t             dim;                       /* of the rows below: one more than given for L2 */
     float              *bank_rows, *query_rows;
-    double             *bank_norm, *query_norm;    /* squared lengths; L2 only */
-    neighbour          *best;                      /* [queries, k] heaps, then sorted */
-    int64_t            *size;                      /* [queries] */
-    /* the tile at hand */
-    const float        *scores;
-    int64_t             first_query, first_bank, tile_bank;
+    double             *query_norm;                /* squared lengths; L2 only */
+    int64_t            *ids;                       /* 0, 1, ...; leave-one-out only */
+    neighbour          *best;                      /* [queries, k], best first */
 } search;
 
-static void scan_tile(void *arg, int64_t begin, int64_t end)
+/* The graph that searches for a tile of queries. */
+typedef struct finder {
+    clv_graph *graph;
+    clv_node   queries, ids, slots, scores;
+    float     *rows;                               /* a tile that is not full */
+    int64_t   *row_ids;
+} finder;
+
+static clv_status finder_create(clv_context *ctx, const search *s, finder *f)
 {
-    search *s = arg;
-    const bool l2 = s->desc->distance == CLV_KNN_L2;
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t q = s->first_query + i;
-        const float *row = s->scores + i * TILE_BANK;
-        neighbour *heap = s->best + q * s->k;
-        for (int64_t j = 0; j < s->tile_bank; j++) {
-            const int64_t b = s->first_bank + j;
-            float score = row[j];
-            if (l2) score = (float)-sqrt(fmax(s->query_norm[q] + s->bank_norm[b] - 2.0 * score, 0.0));
-            if (s->size[q] == s->k && score < heap[0].score) continue;
-            if (s->desc->leave_one_out && b == q) continue;
-            heap_add(heap, &s->size[q], s->k, (neighbour){ score, b });
-        }
+    const clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_bank_topk_desc topk = CLV_BANK_TOPK_DESC_INIT;
+    CLV_TRY(clv_graph_create(ctx, &desc, &f->graph));
+    f->queries = clv_input(f->graph, "queries", CLV_F32, 2, (int64_t[]){ s->tile, s->dim });
+    const clv_node bank = clv_input(f->graph, "bank", CLV_F32, 2, (int64_t[]){ s->bank, s->dim });
+    topk.query = f->queries;
+    topk.bank = bank;
+    topk.top = s->k;
+    if (s->ids) {
+        topk.ids = f->ids = clv_input(f->graph, "ids", CLV_I64, 1, (int64_t[]){ s->tile });
+        topk.bank_ids = clv_input(f->graph, "bank_ids", CLV_I64, 1, (int64_t[]){ s->bank });
     }
+    f->slots = clv_bank_topk(f->graph, &topk, &f->scores);
+    clv_graph_output(f->graph, f->slots);
+    clv_graph_output(f->graph, f->scores);
+    CLV_TRY(clv_graph_finish(f->graph));
+    const clv_view rows = clv_view_2d(s->bank_rows, CLV_F32, s->bank, s->dim);
+    const clv_view ids = clv_view_1d(s->ids, CLV_I64, s->bank);
+    CLV_TRY(clv_graph_bind(f->graph, bank, &rows));
+    if (s->ids) CLV_TRY(clv_graph_bind(f->graph, topk.bank_ids, &ids));
+    f->rows = clvi_calloc(ctx, (size_t)(s->tile * s->dim), sizeof *f->rows);
+    f->row_ids = clvi_calloc(ctx, (size_t)s->tile, sizeof *f->row_ids);
+    return f->rows && f->row_ids ? CLV_OK : CLV_ERR_NOMEM;
 }
 
-static void sort_rows(void *arg, int64_t begin, int64_t end)
+static void finder_destroy(clv_context *ctx, finder *f)
 {
-    search *s = arg;
-    for (int64_t q = begin; q < end; q++) qsort(s->best + q * s->k, (size_t)s->size[q], sizeof *s->best, best_first);
+    clv_graph_destroy(f->graph);
+    clvi_free(ctx, f->rows);
+    clvi_free(ctx, f->row_ids);
 }
 
-static clv_status run_tiles(clv_context *ctx, search *s)
+/* Queries [first, first + n), n up to the tile. */
+static clv_status find(finder *f, search *s, int64_t first, int64_t n)
 {
-    clvi_gemm_tile tile;
-    CLV_TRY(clvi_gemm_tile_create(ctx, TILE_QUERIES, TILE_BANK, s->dim, &tile));
-    clv_status st = CLV_OK;
-    for (s->first_query = 0; s->first_query < s->queries; s->first_query += TILE_QUERIES) {
-        const int64_t n = CLVI_MIN(TILE_QUERIES, s->queries - s->first_query);
-        for (s->first_bank = 0; s->first_bank < s->bank; s->first_bank += TILE_BANK) {
-            s->tile_bank = CLVI_MIN(TILE_BANK, s->bank - s->first_bank);
-            CLV_TRY_OR_DONE(clvi_gemm_tile_run(&tile, s->query_rows + s->first_query * s->dim, n,
-                                               s->bank_rows + s->first_bank * s->dim, s->tile_bank, &s->scores));
-            clvi_parallel_for(ctx, n, 16, scan_tile, s);
-        }
+    float *from = s->query_rows + first * s->dim;
+    int64_t *ids = s->ids ? s->ids + first : NULL;
+    if (n < s->tile) {                              /* what an earlier tile left behind it does no harm */
+        memcpy(f->rows, from, (size_t)(n * s->dim) * sizeof *from);
+        from = f->rows;
+        if (ids) ids = memcpy(f->row_ids, ids, (size_t)n * sizeof *ids);
     }
-    clvi_parallel_for(ctx, s->queries, 16, sort_rows, s);
-done:
-    clvi_gemm_tile_destroy(&tile);
+    const clv_view rows = clv_view_2d(from, CLV_F32, s->tile, s->dim), row_ids = clv_view_1d(ids, CLV_I64, s->tile);
+    clv_view slots, scores;
+    CLV_TRY(clv_graph_bind(f->graph, f->queries, &rows));
+    if (ids) CLV_TRY(clv_graph_bind(f->graph, f->ids, &row_ids));
+    CLV_TRY(clv_graph_run(f->graph));
+    CLV_TRY(clv_graph_read(f->graph, f->slots, &slots));
+    CLV_TRY(clv_graph_read(f->graph, f->scores, &scores));
+    for (int64_t i = 0; i < n * s->k; i++)
+        s->best[first * s->k + i] = (neighbour){ ((const float *)scores.data)[i], ((const int64_t *)slots.data)[i] };
+    return CLV_OK;
+}
+
+static clv_status find_all(clv_context *ctx, search *s)
+{
+    finder f = { .graph = NULL };
+    clv_status st = finder_create(ctx, s, &f);
+    for (int64_t first = 0; first < s->queries && st == CLV_OK; first += s->tile)
+        st = find(&f, s, first, CLVI_MIN(s->tile, s->queries - first));
+    finder_destroy(ctx, &f);
     return st;
 }
 
-static clv_status squared_lengths(clv_context *ctx, const float *rows, int64_t n, int64_t dim, double **out)
+/* |q - b|^2 = |q|^2 - 2 (<q,b> - |b|^2 / 2): with one more value in each row, 1 and -|b|^2 / 2, the nearest rows are those
+ * with the largest product. */
+static clv_status append(clv_context *ctx, const search *s, bool bank, float **rows, double **norm)
 {
-    *out = clvi_calloc(ctx, (size_t)n, sizeof **out);
-    if (!*out) return CLV_ERR_NOMEM;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < dim; j++) (*out)[i] += (double)rows[i * dim + j] * rows[i * dim + j];
-    return CLV_OK;
+    const int64_t n = bank ? s->bank : s->queries, dim = s->dim - 1;
+    float *longer = clvi_calloc(ctx, (size_t)(n * s->dim), sizeof *longer);
+    double *squares = clvi_calloc(ctx, (size_t)n, sizeof *squares);
+    for (int64_t i = 0; longer && squares && i < n; i++) {
+        const float *row = *rows + i * dim;
+        for (int64_t j = 0; j < dim; j++) squares[i] += (double)row[j] * row[j];
+        memcpy(longer + i * s->dim, row, (size_t)dim * sizeof *row);
+        longer[i * s->dim + dim] = bank ? (float)(-0.5 * squares[i]) : 1.0f;
+    }
+    const bool ok = longer && squares;
+    clvi_free(ctx, ok ? *rows : longer);
+    if (ok) *rows = longer;
+    if (ok && norm) *norm = squares;
+    else clvi_free(ctx, squares);
+    return ok ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+/* Products to distances, with a minus. */
+static void take_roots(search *s)
+{
+    for (int64_t i = 0; i < s->queries * s->k; i++)
+        s->best[i].score = (float)-sqrt(fmax(s->query_norm[i / s->k] - 2.0 * s->best[i].score, 0.0));
 }
 
 static void search_release(clv_context *ctx, search *s)
 {
     clvi_free(ctx, s->bank_rows);
     clvi_free(ctx, s->query_rows);
-    clvi_free(ctx, s->bank_norm);
     clvi_free(ctx, s->query_norm);
+    clvi_free(ctx, s->ids);
     clvi_free(ctx, s->best);
-    clvi_free(ctx, s->size);
 }
 
 static clv_status check(const clv_knn_desc *desc, const clv_view *bank, const clv_view *queries)
@@ -170,13 +168,21 @@ static clv_status search_run(clv_context *ctx, const clv_knn_desc *desc, const c
     CLV_TRY(clvi_rows_copy(ctx, bank, centre, unit, &s->bank_rows));
     CLV_TRY(clvi_rows_copy(ctx, queries, centre, unit, &s->query_rows));
     if (!unit) {
-        CLV_TRY(squared_lengths(ctx, s->bank_rows, s->bank, s->dim, &s->bank_norm));
-        CLV_TRY(squared_lengths(ctx, s->query_rows, s->queries, s->dim, &s->query_norm));
+        s->dim++;
+        CLV_TRY(append(ctx, s, true, &s->bank_rows, NULL));
+        CLV_TRY(append(ctx, s, false, &s->query_rows, &s->query_norm));
     }
+    if (desc->leave_one_out) {
+        s->ids = clvi_calloc(ctx, (size_t)s->bank, sizeof *s->ids);
+        if (!s->ids) return CLV_ERR_NOMEM;
+        for (int64_t i = 0; i < s->bank; i++) s->ids[i] = i;
+    }
+    s->tile = CLVI_MAX(CLVI_MIN((int64_t)MAX_TILE, s->queries), (int64_t)1);
     s->best = clvi_calloc(ctx, (size_t)s->queries * (size_t)s->k, sizeof *s->best);
-    s->size = clvi_calloc(ctx, (size_t)s->queries, sizeof *s->size);
-    if (!s->best || !s->size) return CLV_ERR_NOMEM;
-    return run_tiles(ctx, s);
+    if (!s->best) return CLV_ERR_NOMEM;
+    CLV_TRY(find_all(ctx, s));
+    if (!unit) take_roots(s);
+    return CLV_OK;
 }
 
 clv_status clv_knn_search(clv_context *ctx, const clv_knn_desc *desc, const clv_view *bank, const clv_view *queries,
@@ -211,7 +217,7 @@ static int64_t vote(const search *s, int64_t q, const int64_t *labels, int64_t c
         weight[c] = 0.0;
         first[c] = s->k;
     }
-    for (int64_t j = 0; j < s->size[q]; j++) {
+    for (int64_t j = 0; j < s->k; j++) {
         const neighbour n = s->best[q * s->k + j];
         const int64_t c = labels[n.index];
         /* Relative to the nearest neighbour: the same vote, and no overflow at small temperatures. */
