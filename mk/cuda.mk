@@ -65,6 +65,11 @@ $(BACKEND): $(CU_OBJ) mk/backend.map
 	$(Q)$(CC) -shared -Wl,--version-script=mk/backend.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $(CU_OBJ) -L$(CUDA_LIB) -Wl,-rpath,'$$ORIGIN:$(CUDA_LIB)' \
 	    -lcudnn -lcublasLt -lcudart -lm -o $@
 
+# Plans are made by the same code without a device.
+$(BUILD)/tests/cuda/test_plans.o: ALL_CPPFLAGS += -DCLV_HAVE_CUDA -isystem $(CUDA_HOME)/include
+$(BUILD)/tests/cuda/test_plans: $(BUILD)/cuda/runtime/device/cuda/dnn.o
+$(BUILD)/tests/cuda/test_plans: DEP_LIBS += -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn
+
 all: $(BACKEND)
 -include $(CU_OBJ:.o=.d)
 endif

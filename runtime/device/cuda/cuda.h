@@ -5,6 +5,7 @@
 
 #include "device/attr.h"
 #include "device/backend.h"
+#include "device/cuda/dnn.h"
 #include "device/cuda/fault.h"
 
 #include <cublasLt.h>
@@ -32,11 +33,9 @@ static inline clvi_cuda_device *clvi_cuda_of(const clv_context *ctx)
 /* CLV_OK, or CLV_ERR_DEVICE (CLV_ERR_NOMEM for want of memory) with the library's own words after `what`. */
 clv_status clvi_cuda_status(cudaError_t error, const char *what) CLV_NODISCARD;
 clv_status clvi_blas_status(cublasStatus_t error, const char *what) CLV_NODISCARD;
-clv_status clvi_dnn_status(cudnnStatus_t error, const char *what) CLV_NODISCARD;
 
 #define CLVI_CU(call)  CLV_TRY(clvi_cuda_status((call), #call))
 #define CLVI_LT(call)  CLV_TRY(clvi_blas_status((call), #call))
-#define CLVI_DNN(call) CLV_TRY(clvi_dnn_status((call), #call))
 
 /* For the kernel files: their stream, and what became of a launch. */
 cudaStream_t clvi_cuda_stream(clv_context *ctx);

@@ -18,16 +18,6 @@ clv_status clvi_blas_status(cublasStatus_t error, const char *what)
     return clvi_fail(CLV_ERR_DEVICE, "%s: %s", what, cublasLtGetStatusString(error));
 }
 
-/* Codes of the 3000s mean that another engine may do it. */
-clv_status clvi_dnn_status(cudnnStatus_t error, const char *what)
-{
-    if (error == CUDNN_STATUS_SUCCESS) return CLV_OK;
-    char detail[256] = "";
-    cudnnGetLastErrorString(detail, sizeof detail);
-    return clvi_fail((int)error / 1000 == 3 ? CLV_ERR_UNSUPPORTED : CLV_ERR_DEVICE, "%s: %s; %s", what,
-                     cudnnGetErrorString(error), detail);
-}
-
 clv_status clvi_cuda_launched(const char *op, cudaError_t error)
 {
     return clvi_cuda_status(error, op);

@@ -1,0 +1,116 @@
+/* conv2d.c: convolutions by cuDNN: forward, gradient of the data, gradient of the weights. Channels come last in every
+ * operand; the variant pack, cuDNN's list of addresses, is made anew only when an address changes. */
+#include "device/cuda/cuda.h"
+#include "device/cuda/dnn.h"
+#include <string.h>
+
+typedef struct conv {
+    clvi_dnn_plan plan;
+    cudnnBackendDescriptor_t pack;
+    void *address[3];
+} conv;
+
+static void release(clvi_op_call *call)
+{
+    conv *c = call->state;
+    if (!c) return;
+    if (c->pack) cudnnBackendDestroyDescriptor(c->pack);
+    clvi_dnn_plan_free(&c->plan);
+    clvi_free(call->ctx, c);
+    call->state = NULL;
+}
+
+static bool accepts(const clvi_op_call *call)
+{
+    const clv_dtype type = call->in[0].dtype;
+    return (type == CLV_F32 || type == CLV_BF16) && call->in[1].dtype == type && call->out[0].dtype == type &&
+           clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->out[0]) > 0;
+}
+
+/* x, w and y of a call: which of its operands they are. */
+static void operands(clvi_op_call *call, clvi_dnn_direction direction, clvi_desc *role[3])
+{
+    clvi_desc *a = &call->in[0], *b = &call->in[1], *r = &call->out[0];
+    clvi_desc *const roles[][3] = { { a, b, r }, { r, b, a }, { a, r, b } };
+    memcpy(role, roles[direction], sizeof roles[direction]);
+}
+
+static clv_status prepare(clvi_op_call *call, clvi_dnn_direction direction)
+{
+    const clvi_conv2d_attr *attr = call->attr;
+    clvi_dnn_conv wish = { .direction = direction,
+                           .type = call->in[0].dtype == CLV_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT };
+    clvi_desc *role[3];
+    int64_t *const shape[3] = { wish.x, wish.w, wish.y };
+    operands(call, direction, role);
+    for (int i = 0; i < 3; i++) {
+        clvi_desc_make_nhwc(role[i]);
+        memcpy(shape[i], role[i]->shape, sizeof wish.x);
+    }
+    memcpy(wish.stride, attr->stride, sizeof wish.stride);
+    memcpy(wish.pad, attr->pad, sizeof wish.pad);
+    conv *c = clvi_calloc(call->ctx, 1, sizeof *c);
+    if (!c) return CLV_ERR_NOMEM;
+    call->state = c;
+    const clv_status st = clvi_dnn_conv_plan(&wish, clvi_cuda_of(call->ctx)->properties, CLVI_CUDA_WORKSPACE, &c->plan);
+    if (st != CLV_OK) release(call);
+    return st;
+}
+
+static clv_status prepare_forward(clvi_op_call *call) { return prepare(call, CLVI_DNN_FORWARD); }
+static clv_status prepare_data(clvi_op_call *call) { return prepare(call, CLVI_DNN_DATA); }
+static clv_status prepare_weights(clvi_op_call *call) { return prepare(call, CLVI_DNN_WEIGHTS); }
+
+static clv_status make_pack(conv *c, void *workspace)
+{
+    static const int64_t names[3] = { CLVI_DNN_X, CLVI_DNN_W, CLVI_DNN_Y };
+    if (c->pack) cudnnBackendDestroyDescriptor(c->pack);
+    c->pack = NULL;
+    CLVI_DNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack));
+    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3, names));
+    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, c->address));
+    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace));
+    CLVI_DNN(cudnnBackendFinalize(c->pack));
+    return CLV_OK;
+}
+
+static clv_status run(const clvi_op_call *call, void *x, void *w, void *y)
+{
+    clvi_cuda_device *d = clvi_cuda_of(call->ctx);
+    conv *c = call->state;
+    void *const address[3] = { x, w, y };
+    if (!c->pack || memcmp(address, c->address, sizeof address) != 0) {
+        void *workspace = clvi_cuda_workspace(d);
+        if (!workspace) return CLV_ERR_NOMEM;
+        memcpy(c->address, address, sizeof address);
+        CLV_TRY(make_pack(c, workspace));
+    }
+    CLVI_DNN(cudnnBackendExecute(d->dnn, c->plan.plan, c->pack));
+    return CLV_OK;
+}
+
+static clv_status forward(const clvi_op_call *call)
+{
+    return run(call, call->in_data[0], call->in_data[1], call->out_data[0]);
+}
+
+static clv_status data(const clvi_op_call *call)
+{
+    return run(call, call->out_data[0], call->in_data[1], call->in_data[0]);
+}
+
+static clv_status weights(const clvi_op_call *call)
+{
+    return run(call, call->in_data[0], call->out_data[0], call->in_data[1]);
+}
+
+const clvi_kernel clvi_kernel_cudnn_conv2d = {
+    .op = "conv2d", .name = "cudnn", .accepts = accepts, .prepare = prepare_forward, .run = forward, .release = release,
+};
+const clvi_kernel clvi_kernel_cudnn_conv2d_bwd_data = {
+    .op = "conv2d_bwd_data", .name = "cudnn", .accepts = accepts, .prepare = prepare_data, .run = data, .release = release,
+};
+const clvi_kernel clvi_kernel_cudnn_conv2d_bwd_weights = {
+    .op = "conv2d_bwd_weights", .name = "cudnn", .accepts = accepts, .prepare = prepare_weights, .run = weights,
+    .release = release,
+};

@@ -1,0 +1,252 @@
+/* dnn.c: builds the graph of one convolution, asks cuDNN how it can be done, and takes the first way that keeps the
+ * rules. The device is named by a descriptor, never by a handle, so that all of this works where there is none. */
+#include "device/cuda/dnn.h"
+#include <string.h>
+
+typedef cudnnBackendDescriptor_t desc;
+
+#define MAX_CONFIGS 64
+
+clv_status clvi_dnn_status(cudnnStatus_t error, const char *what)
+{
+    if (error == CUDNN_STATUS_SUCCESS) return CLV_OK;
+    char detail[256] = "";
+    cudnnGetLastErrorString(detail, sizeof detail);
+    /* Codes of the 3000s mean that another engine may do it. */
+    return clvi_fail((int)error / 1000 == 3 ? CLV_ERR_UNSUPPORTED : CLV_ERR_DEVICE, "%s: %s; %s", what,
+                     cudnnGetErrorString(error), detail);
+}
+
+/* ---- attributes: one function a type, because cuDNN takes a wrong one in silence ---- */
+
+static clv_status make(cudnnBackendDescriptorType_t type, desc *out)
+{
+    CLVI_DNN(cudnnBackendCreateDescriptor(type, out));
+    return CLV_OK;
+}
+
+static void drop(desc d)
+{
+    if (d) cudnnBackendDestroyDescriptor(d);
+}
+
+static clv_status finalize(desc d)
+{
+    CLVI_DNN(cudnnBackendFinalize(d));
+    return CLV_OK;
+}
+
+static clv_status set_int64(desc d, cudnnBackendAttributeName_t name, int64_t count, const int64_t *value)
+{
+    CLVI_DNN(cudnnBackendSetAttribute(d, name, CUDNN_TYPE_INT64, count, value));
+    return CLV_OK;
+}
+
+static clv_status set_type(desc d, cudnnBackendAttributeName_t name, cudnnDataType_t value)
+{
+    CLVI_DNN(cudnnBackendSetAttribute(d, name, CUDNN_TYPE_DATA_TYPE, 1, &value));
+    return CLV_OK;
+}
+
+static clv_status set_float(desc d, cudnnBackendAttributeName_t name, float value)
+{
+    CLVI_DNN(cudnnBackendSetAttribute(d, name, CUDNN_TYPE_FLOAT, 1, &value));
+    return CLV_OK;
+}
+
+static clv_status set_desc(desc d, cudnnBackendAttributeName_t name, desc value)
+{
+    CLVI_DNN(cudnnBackendSetAttribute(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value));
+    return CLV_OK;
+}
+
+/* ---- the graph ---- */
+
+/* Everything that lives until the plan is made. */
+typedef struct graph {
+    desc tensor[3];      /* x, w, y */
+    desc conv, operation, graph, heuristic;
+} graph;
+
+static void drop_graph(graph *g)
+{
+    drop(g->heuristic);
+    drop(g->graph);
+    drop(g->operation);
+    drop(g->conv);
+    for (int i = 0; i < 3; i++) drop(g->tensor[i]);
+}
+
+static clv_status make_tensor(const int64_t dims[4], cudnnDataType_t type, int64_t name, desc *out)
+{
+    const int64_t c = dims[1], h = dims[2], w = dims[3], alignment = 16;
+    const int64_t strides[4] = { h * w * c, 1, w * c, c };
+    CLV_TRY(make(CUDNN_BACKEND_TENSOR_DESCRIPTOR, out));
+    CLV_TRY(set_type(*out, CUDNN_ATTR_TENSOR_DATA_TYPE, type));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_DIMENSIONS, 4, dims));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_STRIDES, 4, strides));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1, &name));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, 1, &alignment));
+    return finalize(*out);
+}
+
+static clv_status make_convolution(const clvi_dnn_conv *c, desc *out)
+{
+    static const int64_t ones[2] = { 1, 1 }, spatial = 2;
+    const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+    CLV_TRY(make(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, out));
+    CLV_TRY(set_type(*out, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT));
+    CLVI_DNN(cudnnBackendSetAttribute(*out, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, 1, &spatial));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, 2, c->pad));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, 2, c->pad));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_CONVOLUTION_DILATIONS, 2, ones));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, 2, c->stride));
+    return finalize(*out);
+}
+
+/* What the three directions call their operands. */
+typedef struct direction_names {
+    cudnnBackendDescriptorType_t type;
+    cudnnBackendAttributeName_t  conv, tensor[3], alpha, beta;
+} direction_names;
+
+static const direction_names names[] = {
+    [CLVI_DNN_FORWARD] = {
+        CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+        { CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y },
+        CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+    },
+    [CLVI_DNN_DATA] = {
+        CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+        { CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY },
+        CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
+    },
+    [CLVI_DNN_WEIGHTS] = {
+        CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+        CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+        { CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+          CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY },
+        CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+    },
+};
+
+static clv_status make_graph(const clvi_dnn_conv *c, graph *g)
+{
+    const int64_t *dims[3] = { c->x, c->w, c->y };
+    const direction_names *n = &names[c->direction];
+    for (int i = 0; i < 3; i++) CLV_TRY(make_tensor(dims[i], c->type, CLVI_DNN_X + i, &g->tensor[i]));
+    CLV_TRY(make_convolution(c, &g->conv));
+    CLV_TRY(make(n->type, &g->operation));
+    CLV_TRY(set_desc(g->operation, n->conv, g->conv));
+    for (int i = 0; i < 3; i++) CLV_TRY(set_desc(g->operation, n->tensor[i], g->tensor[i]));
+    CLV_TRY(set_float(g->operation, n->alpha, 1));
+    CLV_TRY(set_float(g->operation, n->beta, 0));
+    CLV_TRY(finalize(g->operation));
+    CLV_TRY(make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->graph));
+    CLV_TRY(set_desc(g->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, g->operation));
+    return finalize(g->graph);
+}
+
+/* ---- choosing ---- */
+
+/* Reads what an engine says of itself and keeps the rules of clvi_dnn_conv_plan. */
+static clv_status look_at(const clvi_dnn_conv *c, desc config, int64_t most, clvi_dnn_plan *out, bool *fits)
+{
+    cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    int64_t count = 0, one = 0;
+    desc engine = NULL;
+    *fits = false;
+    CLV_TRY(make(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine));
+    clv_status st = CLV_OK;
+    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE,
+        CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &one, &engine), "the engine of a configuration"));
+    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1,
+        &one, &out->engine), "the index of an engine"));
+    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+        CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes), "the notes of an engine"));
+    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE, CUDNN_TYPE_INT64,
+        1, &one, &out->workspace), "the workspace of a configuration"));
+    bool has[CUDNN_NUMERICAL_NOTE_TYPE_COUNT] = { false };
+    for (int64_t i = 0; i < count; i++) has[notes[i]] = true;
+    out->tensor_core = has[CUDNN_NUMERICAL_NOTE_TENSOR_CORE];
+    const bool half = c->type == CUDNN_DATA_BFLOAT16;
+    *fits = out->workspace <= most && !has[CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC] && out->tensor_core == half &&
+            (half || !has[CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS]);
+done:
+    drop(engine);
+    return st;
+}
+
+static clv_status make_plan(desc config, desc device, clvi_dnn_plan *out)
+{
+    CLV_TRY(make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &out->plan));
+    CLV_TRY(set_desc(out->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config));
+    CLV_TRY(set_desc(out->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device));
+    return finalize(out->plan);
+}
+
+/* The first configuration that keeps the rules and can be made a plan; out->plan stays NULL when there is none. */
+static clv_status take_first(const clvi_dnn_conv *c, desc *configs, int64_t count, desc device, int64_t most,
+                             clvi_dnn_plan *out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        bool fits;
+        CLV_TRY(look_at(c, configs[i], most, out, &fits));
+        if (!fits) continue;
+        const clv_status st = make_plan(configs[i], device, out);
+        if (st == CLV_OK) return CLV_OK;
+        clvi_dnn_plan_free(out);
+        if (st != CLV_ERR_UNSUPPORTED) return st;
+    }
+    return CLV_OK;
+}
+
+/* Asks one mode of the heuristics. The number it gives for an empty list is a bound; the second call tells how many
+ * there are. */
+static clv_status ask(const clvi_dnn_conv *c, graph *g, desc device, cudnnBackendHeurMode_t mode, int64_t most,
+                      clvi_dnn_plan *out)
+{
+    desc configs[MAX_CONFIGS] = { NULL };
+    int64_t bound = 0, count = 0;
+    clv_status st = CLV_OK;
+    drop(g->heuristic);
+    g->heuristic = NULL;
+    CLV_TRY(make(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &g->heuristic));
+    CLV_TRY(set_desc(g->heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, g->graph));
+    CLVI_DNN(cudnnBackendSetAttribute(g->heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode));
+    CLV_TRY(set_desc(g->heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device));
+    CLV_TRY(finalize(g->heuristic));
+    CLVI_DNN(cudnnBackendGetAttribute(g->heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0,
+                                      &bound, NULL));
+    if (bound > MAX_CONFIGS) bound = MAX_CONFIGS;
+    for (int64_t i = 0; i < bound; i++) CLV_TRY_OR_DONE(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i]));
+    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(g->heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+        CUDNN_TYPE_BACKEND_DESCRIPTOR, bound, &count, configs), "the configurations of a convolution"));
+    CLV_TRY_OR_DONE(take_first(c, configs, count, device, most, out));
+done:
+    for (int64_t i = 0; i < bound; i++) drop(configs[i]);
+    return st;
+}
+
+clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
+                              clvi_dnn_plan *out)
+{
+    static const cudnnBackendHeurMode_t modes[] = { CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK };
+    graph g = { { NULL }, NULL, NULL, NULL, NULL };
+    memset(out, 0, sizeof *out);
+    clv_status st = make_graph(conv, &g);
+    for (int i = 0; i < 2 && st == CLV_OK && !out->plan; i++) st = ask(conv, &g, device, modes[i], workspace, out);
+    drop_graph(&g);
+    if (st == CLV_OK && !out->plan)
+        st = clvi_fail(CLV_ERR_UNSUPPORTED, "cuDNN has no engine for a convolution of these shapes and types");
+    return st;
+}
+
+void clvi_dnn_plan_free(clvi_dnn_plan *plan)
+{
+    drop(plan->plan);
+    plan->plan = NULL;
+}

@@ -1,0 +1,39 @@
+/* dnn.h: plans of cuDNN's graph interface for one convolution. No device is needed to make one, only its description. */
+#ifndef CLVI_DEVICE_CUDA_DNN_H
+#define CLVI_DEVICE_CUDA_DNN_H
+
+#include "core/status.h"
+#include <cudnn.h>
+
+/* What is computed from the other two. */
+typedef enum clvi_dnn_direction { CLVI_DNN_FORWARD, CLVI_DNN_DATA, CLVI_DNN_WEIGHTS } clvi_dnn_direction;
+
+/* Shapes in the order N,C,H,W and K,C,R,S; in memory the channels come last in both. */
+typedef struct clvi_dnn_conv {
+    clvi_dnn_direction direction;
+    cudnnDataType_t    type;         /* of all three: CUDNN_DATA_FLOAT or CUDNN_DATA_BFLOAT16; sums in float32 */
+    int64_t            x[4], w[4], y[4], stride[2], pad[2];
+} clvi_dnn_conv;
+
+typedef struct clvi_dnn_plan {
+    cudnnBackendDescriptor_t plan;
+    int64_t workspace, engine;
+    bool    tensor_core;
+} clvi_dnn_plan;
+
+/* Names of the three operands in a variant pack. */
+enum { CLVI_DNN_X = 1, CLVI_DNN_W, CLVI_DNN_Y };
+
+/* The first plan of cuDNN's own ranking that keeps the rules: bfloat16 on tensor cores; float32 strictly so, without
+ * them; sums in a fixed order; at most `workspace` bytes. `device` is a finalised DEVICEPROP descriptor. Errors:
+ * CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE. */
+clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
+                              clvi_dnn_plan *out) CLV_NODISCARD;
+/* NULL inside is accepted. */
+void clvi_dnn_plan_free(clvi_dnn_plan *plan);
+
+/* A status as ours, with cuDNN's own words after `what`. */
+clv_status clvi_dnn_status(cudnnStatus_t error, const char *what) CLV_NODISCARD;
+#define CLVI_DNN(call) CLV_TRY(clvi_dnn_status((call), #call))
+
+#endif

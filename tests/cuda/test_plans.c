@@ -1,0 +1,135 @@
+/* test_plans.c: cuDNN can do every convolution of every backbone on an H100 by the rules of dnn.h, at batches of 32 and
+ * 256, forward and both gradients, in bfloat16 and float32. Needs the toolkit, no GPU: the device is a text. */
+#include <stdio.h>
+#ifndef CLV_HAVE_CUDA
+
+int main(void)
+{
+    puts("this build has no CUDA toolkit");
+    return 77;
+}
+
+#else
+
+#include "core/checked.h"
+#include "device/attr.h"
+#include "device/cuda/dnn.h"
+#include "tensor/graph.h"
+#include "tests/support/test.h"
+#include <cleave/backbone.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORKSPACE ((int64_t)256 << 20)
+#define MAX_SEEN  4096
+
+typedef struct walk {
+    cudnnBackendDescriptor_t device;
+    clvi_dnn_conv seen[MAX_SEEN];      /* shapes come back often */
+    int           n_seen;
+} walk;
+
+static cudnnBackendDescriptor_t make_device(void)
+{
+    static char text[4096];
+    FILE *file = fopen("tests/cuda/h100_deviceprop.json", "rb");
+    assert_non_null(file);
+    const size_t size = fread(text, 1, sizeof text, file);
+    fclose(file);
+    cudnnBackendDescriptor_t device;
+    assert_int_equal(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &device), CUDNN_STATUS_SUCCESS);
+    assert_int_equal(cudnnBackendSetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                              (int64_t)size, text), CUDNN_STATUS_SUCCESS);
+    assert_int_equal(cudnnBackendFinalize(device), CUDNN_STATUS_SUCCESS);
+    return device;
+}
+
+static bool is_new(walk *w, const clvi_dnn_conv *c)
+{
+    for (int i = 0; i < w->n_seen; i++)
+        if (memcmp(&w->seen[i], c, sizeof *c) == 0) return false;
+    assert_true(w->n_seen < MAX_SEEN);
+    w->seen[w->n_seen++] = *c;
+    return true;
+}
+
+static void check_plan(walk *w, const clvi_dnn_conv *c, const char *backbone)
+{
+    static const char *const directions[] = { "forward", "data", "weights" };
+    clvi_dnn_plan plan;
+    if (!is_new(w, c)) return;
+    if (clvi_dnn_conv_plan(c, w->device, WORKSPACE, &plan) != CLV_OK)
+        fail_msg("%s: %s of [%ld,%ld,%ld,%ld] with [%ld,%ld,%ld,%ld]: %s", backbone, directions[c->direction], (long)c->x[0],
+                 (long)c->x[1], (long)c->x[2], (long)c->x[3], (long)c->w[0], (long)c->w[1], (long)c->w[2], (long)c->w[3],
+                 clv_error_message());
+    assert_non_null(plan.plan);
+    assert_true(plan.workspace <= WORKSPACE);
+    assert_int_equal(plan.tensor_core, c->type == CUDNN_DATA_BFLOAT16);
+    clvi_dnn_plan_free(&plan);
+}
+
+static void check_node(walk *w, const clv_graph *g, const clvi_node *node, const char *backbone)
+{
+    const clvi_conv2d_attr *attr = node->attr;
+    const clvi_value *x = &g->values[node->in[0]], *weight = &g->values[node->in[1]], *y = &g->values[node->out[0]];
+    for (int direction = CLVI_DNN_FORWARD; direction <= CLVI_DNN_WEIGHTS; direction++) {
+        if (direction == CLVI_DNN_DATA && x->kind == CLVI_VALUE_INPUT) continue;   /* nobody wants it */
+        for (int half = 0; half < 2; half++) {
+            clvi_dnn_conv c;
+            memset(&c, 0, sizeof c);
+            c.direction = (clvi_dnn_direction)direction;
+            c.type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+            memcpy(c.x, x->desc.shape, sizeof c.x);
+            memcpy(c.w, weight->desc.shape, sizeof c.w);
+            memcpy(c.y, y->desc.shape, sizeof c.y);
+            memcpy(c.stride, attr->stride, sizeof c.stride);
+            memcpy(c.pad, attr->pad, sizeof c.pad);
+            check_plan(w, &c, backbone);
+        }
+    }
+}
+
+static void check_backbone(test_env *t, walk *w, const char *name, int64_t batch, int64_t size)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    clv_node features;
+    desc.training = true;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    const clv_node images = clv_input_image(g, "images", batch, 3, size, size);
+    assert_ok(clv_backbone_node(g, name, NULL, 0, "", images, &features));
+    for (int32_t i = 0; i < g->n_nodes; i++)
+        if (strcmp(g->nodes[i].cls->name, "conv2d") == 0) check_node(w, g, &g->nodes[i], name);
+    clv_graph_destroy(g);
+}
+
+static void every_convolution_of_every_backbone_has_a_plan(void **state)
+{
+    walk *w = calloc(1, sizeof *w);
+    assert_non_null(w);
+    w->device = make_device();
+    for (int i = 0; clv_backbone_info_at(i); i++)
+        for (int64_t batch = 32; batch <= 256; batch *= 8)
+            for (int64_t size = 32; size <= 224; size *= 7)
+                check_backbone(*state, w, clv_backbone_info_at(i)->name, batch, size);
+    assert_true(w->n_seen > 300);
+    print_message("%d convolutions\n", w->n_seen);
+    cudnnBackendDestroyDescriptor(w->device);
+    free(w);
+}
+
+static void a_convolution_that_nobody_can_do_is_unsupported(void **state)
+{
+    (void)state;
+    const cudnnBackendDescriptor_t device = make_device();
+    clvi_dnn_conv c = { .direction = CLVI_DNN_FORWARD, .type = CUDNN_DATA_BFLOAT16, .x = { 2, 7, 9, 9 },
+                        .w = { 5, 3, 3, 3 }, .y = { 2, 5, 9, 9 }, .stride = { 1, 1 }, .pad = { 1, 1 } };
+    clvi_dnn_plan plan;
+    assert_int_not_equal(clvi_dnn_conv_plan(&c, device, WORKSPACE, &plan), CLV_OK);
+    assert_null(plan.plan);
+    cudnnBackendDestroyDescriptor(device);
+}
+
+TEST_MAIN(TEST(every_convolution_of_every_backbone_has_a_plan), TEST(a_convolution_that_nobody_can_do_is_unsupported))
+
+#endif
