@@ -69,9 +69,8 @@ void clv_graph_destroy(clv_graph *g)
     clvi_free(g->ctx, g->values);
     clvi_free(g->ctx, g->grad);
     clvi_free(g->ctx, g->gradients);
+    clvi_graph_release_memory(g);
     clvi_free(g->ctx, g->storages);
-    clvi_arena_free(g->ctx, g->arena, g->arena_size);
-    clvi_arena_free(g->ctx, g->scratch, g->scratch_size);
     if (g->own_params) clv_params_destroy(g->params);
     clvi_free(g->ctx, g);
 }

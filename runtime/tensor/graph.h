@@ -51,11 +51,14 @@ typedef enum clvi_storage_kind {
 
 typedef struct clvi_storage {
     clvi_storage_kind kind;
-    size_t  bytes, offset;
+    size_t  bytes, offset;   /* bytes: rounded up to CLVI_ALIGN */
+    size_t  input_bytes;     /* CLVI_STORAGE_INPUT: as the caller has them */
     int32_t first, last;     /* steps in which it is in use; last may be n_steps: kept */
     int64_t param;
     int32_t merged;          /* lives in this storage (in-place operations); -1: stands alone */
-    void   *data;            /* set at the first run, or when an input is bound */
+    void   *data;            /* set at the first run, or when an input is bound: on the context's device */
+    void   *host;            /* where that is not the host: what an input was bound to; a copy of what was read */
+    bool    staged;          /* an input's `data` is the graph's own, filled from `host` at every run */
 } clvi_storage;
 
 typedef struct clvi_gradient {
@@ -131,6 +134,8 @@ clvi_storage *clvi_graph_storage(const clv_graph *g, int32_t value);
 
 /* ---- running ---- */
 
+/* Frees what running took. */
+void clvi_graph_release_memory(clv_graph *g);
 /* Allocates what a run needs and sets pointers; no-op from the second time on. */
 clv_status clvi_graph_make_ready(clv_graph *g) CLV_NODISCARD;
 clv_status clvi_graph_run_step(clv_graph *g, int32_t step) CLV_NODISCARD;

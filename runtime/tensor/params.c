@@ -1,5 +1,6 @@
 /* params.c: the table of parameters (shared by clones) and their arenas. */
 #include "tensor/params.h"
+#include "device/backend.h"
 #include "core/checked.h"
 #include "core/rng.h"
 #include "device/cpu/flat.h"
@@ -57,8 +58,8 @@ void clv_params_destroy(clv_params *p)
 {
     if (!p) return;
     if (p->schema) {
-        for (int kind = 0; kind < 2; kind++) clvi_arena_free(p->ctx, p->values[kind], p->schema->size[kind]);
-        clvi_arena_free(p->ctx, p->gradients, p->schema->size[CLV_PARAM_TRAINABLE]);
+        for (int kind = 0; kind < 2; kind++) clvi_device_free(p->ctx, p->values[kind], p->schema->size[kind]);
+        clvi_device_free(p->ctx, p->gradients, p->schema->size[CLV_PARAM_TRAINABLE]);
     }
     schema_release(p->ctx, p->schema);
     clvi_free(p->ctx, p);
@@ -67,7 +68,7 @@ void clv_params_destroy(clv_params *p)
 static clv_status allocate_values(clv_params *p)
 {
     for (int kind = 0; kind < 2; kind++) {
-        if (!p->values[kind]) p->values[kind] = clvi_arena_alloc(p->ctx, p->schema->size[kind]);
+        if (!p->values[kind]) p->values[kind] = clvi_device_alloc(p->ctx, p->schema->size[kind]);
         if (!p->values[kind]) return CLV_ERR_NOMEM;
     }
     return CLV_OK;
@@ -84,14 +85,12 @@ clv_status clv_params_clone(const clv_params *src, clv_params **out)
     p->ctx = src->ctx;
     p->schema = src->schema;
     atomic_fetch_add(&p->schema->owners, 1);
-    const clv_status st = allocate_values(p);
-    if (st != CLV_OK) {
-        clv_params_destroy(p);
-        return st;
-    }
-    for (int kind = 0; kind < 2; kind++) memcpy(p->values[kind], src->values[kind], p->schema->size[kind]);
-    *out = p;
-    return CLV_OK;
+    clv_status st = allocate_values(p);
+    for (int kind = 0; kind < 2 && st == CLV_OK; kind++)
+        st = clvi_device_copy(p->ctx, p->values[kind], src->values[kind], p->schema->size[kind], CLVI_COPY_ON_DEVICE);
+    if (st == CLV_OK) *out = p;
+    else clv_params_destroy(p);
+    return st;
 }
 
 /* ---- the table ---- */
@@ -218,7 +217,7 @@ clv_status clvi_params_lay_out(clv_params *p)
 
 clv_status clvi_params_need_gradients(clv_params *p)
 {
-    if (!p->gradients) p->gradients = clvi_arena_alloc(p->ctx, p->schema->size[CLV_PARAM_TRAINABLE]);
+    if (!p->gradients) p->gradients = clvi_device_alloc(p->ctx, p->schema->size[CLV_PARAM_TRAINABLE]);
     return p->gradients ? CLV_OK : CLV_ERR_NOMEM;
 }
 
@@ -288,8 +287,8 @@ static clv_status check_view(const clvi_param *item, const clv_view *view, const
     return CLV_OK;
 }
 
-/* The parameter's elements at `data`, wherever its layout puts them, to `dst`. */
-static clv_status read_from(const clv_params *p, const clvi_param *item, const void *data, const clv_view *dst)
+/* The parameter's elements at `data` of the host, wherever its layout puts them, to `dst`. */
+static clv_status read_host(const clv_params *p, const clvi_param *item, const void *data, const clv_view *dst)
 {
     if (item->desc.layout == CLVI_LAYOUT_STRIDED) {
         const clv_view src = strided_view(&item->desc, data);
@@ -306,7 +305,7 @@ static clv_status read_from(const clv_params *p, const clvi_param *item, const v
     return st;
 }
 
-static clv_status write_to(const clv_params *p, const clvi_param *item, void *data, const clv_view *src)
+static clv_status write_host(const clv_params *p, const clvi_param *item, void *data, const clv_view *src)
 {
     if (item->desc.layout == CLVI_LAYOUT_STRIDED) {
         const clv_view dst = strided_view(&item->desc, data);
@@ -320,6 +319,29 @@ static clv_status write_to(const clv_params *p, const clvi_param *item, void *da
     clv_status st = clv_view_copy(&dst, src);
     if (st == CLV_OK) st = reorder(p->ctx, &dense, plain, &item->desc, data);
     clvi_free(p->ctx, plain);
+    return st;
+}
+
+/* The same wherever the set lies: on a device by way of a block of the host. */
+static clv_status read_from(const clv_params *p, const clvi_param *item, const void *data, const clv_view *dst)
+{
+    if (!p->ctx->device) return read_host(p, item, data, dst);
+    void *block = clvi_calloc(p->ctx, 1, item->desc.bytes);
+    if (!block) return CLV_ERR_NOMEM;
+    clv_status st = clvi_device_copy(p->ctx, block, data, item->desc.bytes, CLVI_COPY_TO_HOST);
+    if (st == CLV_OK) st = read_host(p, item, block, dst);
+    clvi_free(p->ctx, block);
+    return st;
+}
+
+static clv_status write_to(const clv_params *p, const clvi_param *item, void *data, const clv_view *src)
+{
+    if (!p->ctx->device) return write_host(p, item, data, src);
+    void *block = clvi_calloc(p->ctx, 1, item->desc.bytes);
+    if (!block) return CLV_ERR_NOMEM;
+    clv_status st = write_host(p, item, block, src);
+    if (st == CLV_OK) st = clvi_device_copy(p->ctx, data, block, item->desc.bytes, CLVI_COPY_TO_DEVICE);
+    clvi_free(p->ctx, block);
     return st;
 }
 

@@ -34,6 +34,7 @@ static void touch(clv_graph *g, int32_t value, int32_t step)
     if (v->storage < 0) {
         v->storage = g->n_storages++;
         g->storages[v->storage] = (clvi_storage) { .kind = kinds[v->kind], .bytes = aligned(v->desc.bytes),
+                                                   .input_bytes = v->desc.bytes,
                                                    .first = step, .last = step, .param = v->param, .merged = -1 };
     }
     g->storages[v->storage].last = step;

@@ -1,16 +1,38 @@
 /* run.c: binding inputs, running the steps, reading outputs. */
 #include "tensor/graph.h"
+#include "device/backend.h"
 #include "core/profile.h"
 #include <string.h>
 
 /* ---- memory and pointers ---- */
 
+/* Memory on the device for an input that was bound to host memory. */
+static clv_status stage(clv_graph *g, clvi_storage *s)
+{
+    if (s->kind != CLVI_STORAGE_INPUT || !s->host || s->staged) return CLV_OK;
+    s->data = clvi_device_alloc(g->ctx, s->bytes);
+    s->staged = s->data != NULL;
+    return s->data ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+void clvi_graph_release_memory(clv_graph *g)
+{
+    for (int32_t i = 0; i < g->n_storages; i++) {
+        clvi_storage *s = &g->storages[i];
+        if (s->staged) clvi_device_free(g->ctx, s->data, s->bytes);
+        if (s->kind != CLVI_STORAGE_INPUT) clvi_free(g->ctx, s->host);
+    }
+    clvi_device_free(g->ctx, g->arena, g->arena_size);
+    clvi_device_free(g->ctx, g->scratch, g->scratch_size);
+}
+
 static clv_status allocate(clv_graph *g)
 {
-    if (!g->arena) g->arena = clvi_arena_alloc(g->ctx, g->arena_size);
+    if (!g->arena) g->arena = clvi_device_alloc(g->ctx, g->arena_size);
     if (!g->arena) return CLV_ERR_NOMEM;
-    if (!g->scratch) g->scratch = clvi_arena_alloc(g->ctx, g->scratch_size);
+    if (!g->scratch) g->scratch = clvi_device_alloc(g->ctx, g->scratch_size);
     if (!g->scratch) return CLV_ERR_NOMEM;
+    for (int32_t i = 0; g->ctx->device && i < g->n_storages; i++) CLV_TRY(stage(g, &g->storages[i]));
     return g->differentiated ? clvi_params_need_gradients(g->params) : CLV_OK;
 }
 
@@ -89,15 +111,18 @@ clv_status clv_graph_bind(clv_graph *g, clv_node input, const clv_view *view)
     CLV_TRY(check_view(&g->values[value], view));
     clvi_storage *s = clvi_graph_storage(g, value);
     if (!s) return CLV_OK;   /* nothing live reads it */
-    s->data = view->data;
-    if (g->ready) set_pointers(g, s);
+    if (g->ctx->device) s->host = view->data;
+    else s->data = view->data;
+    if (!g->ready) return CLV_OK;
+    if (g->ctx->device) CLV_TRY(stage(g, s));
+    set_pointers(g, s);
     return CLV_OK;
 }
 
 static clv_status check_bound(const clv_graph *g)
 {
     for (int32_t s = 0; s < g->n_storages; s++) {
-        if (g->storages[s].kind != CLVI_STORAGE_INPUT || g->storages[s].data) continue;
+        if (g->storages[s].kind != CLVI_STORAGE_INPUT || g->storages[s].data || g->storages[s].host) continue;
         int32_t value = 0;
         while (g->values[value].storage != s) value++;
         return clvi_fail(CLV_ERR_INVALID, "clv_graph_run: input '%s' is not bound", g->values[value].name);
@@ -107,15 +132,26 @@ static clv_status check_bound(const clv_graph *g)
 
 /* ---- running ---- */
 
+/* Inputs to where the device finds them. */
+static clv_status upload(clv_graph *g)
+{
+    for (int32_t i = 0; g->ctx->device && i < g->n_storages; i++) {
+        const clvi_storage *s = &g->storages[i];
+        if (s->staged) CLV_TRY(clvi_device_copy(g->ctx, s->data, s->host, s->input_bytes, CLVI_COPY_TO_DEVICE));
+    }
+    return CLV_OK;
+}
+
 /* Gradients the loss does not reach. */
-static void zero_gradients(clv_graph *g)
+static clv_status zero_gradients(clv_graph *g)
 {
     for (int32_t i = 0; i < g->n_gradients; i++) {
         const clvi_gradient *gradient = &g->gradients[i];
         if (gradient->value >= 0) continue;
-        memset(clvi_params_data(g->params, gradient->param, CLV_PARAM_GRADIENT), 0,
-               clvi_params_at(g->params, gradient->param)->desc.bytes);
+        CLV_TRY(clvi_device_fill(g->ctx, clvi_params_data(g->params, gradient->param, CLV_PARAM_GRADIENT), 0,
+                                 clvi_params_at(g->params, gradient->param)->desc.bytes));
     }
+    return CLV_OK;
 }
 
 clv_status clvi_graph_run_step(clv_graph *g, int32_t step)
@@ -163,13 +199,24 @@ clv_status clv_graph_run(clv_graph *g)
     CLV_CHECK(g->finished, CLV_ERR_INVALID, "clv_graph_run: finish the graph first");
     CLV_TRY(check_bound(g));
     CLV_TRY(clvi_graph_make_ready(g));
-    zero_gradients(g);
+    CLV_TRY(upload(g));
+    CLV_TRY(zero_gradients(g));
     CLV_TRY(run_steps(g));
     g->ran = true;
     return CLV_OK;
 }
 
 /* ---- outputs ---- */
+
+/* A copy on the host, in memory that stays. An input is there already. */
+static clv_status download(clv_graph *g, clvi_storage *s, size_t bytes)
+{
+    if (s->kind == CLVI_STORAGE_INPUT) return CLV_OK;
+    if (!s->host) s->host = clvi_calloc(g->ctx, 1, s->bytes);
+    if (!s->host) return CLV_ERR_NOMEM;
+    CLV_TRY(clvi_device_wait(g->ctx));
+    return clvi_device_copy(g->ctx, s->host, s->data, bytes, CLVI_COPY_TO_HOST);
+}
 
 clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view)
 {
@@ -181,10 +228,11 @@ clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view)
     CLV_CHECK(g->values[value].keep, CLV_ERR_INVALID,
               "clv_graph_read: the value was not kept; call clv_graph_output before clv_graph_finish");
     while (value >= 0 && !clvi_desc_is_dense(&g->values[value].desc)) value = g->values[value].conversion;
-    const clvi_storage *s = clvi_graph_storage(g, value);
+    clvi_storage *s = clvi_graph_storage(g, value);
     const clvi_desc *desc = &g->values[value].desc;
     CLV_CHECK((s && s->data) || desc->bytes == 0, CLV_ERR_INTERNAL, "clv_graph_read: the value has no memory");
-    *view = clv_view_dense(s ? s->data : NULL, desc->dtype, desc->ndim, desc->shape);
+    if (s && g->ctx->device) CLV_TRY(download(g, s, desc->bytes));
+    *view = clv_view_dense(!s ? NULL : g->ctx->device ? s->host : s->data, desc->dtype, desc->ndim, desc->shape);
     return CLV_OK;
 }
 

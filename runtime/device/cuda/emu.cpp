@@ -236,10 +236,13 @@ unsigned clvi_emu_ballot(bool predicate)
 
 void *clvi_emu_shared(void) { return dynamic_shared.data(); }
 
+static void open_memory(bool open);
+
 bool clvi_emu_run(dim3 grid, dim3 block, size_t shared, void (*body)(void *), void *arg)
 {
     std::lock_guard<std::mutex> lock(one_launch);
     body_fn = body, body_arg = arg;
+    open_memory(true);
     threads = block.x * block.y * block.z;
     if (fibers.size() < threads) fibers.resize(threads);
     turn.resize(threads);
@@ -255,6 +258,7 @@ bool clvi_emu_run(dim3 grid, dim3 block, size_t shared, void (*body)(void *), vo
                 do run_ready(&state);
                 while (release(&failed));
             }
+    open_memory(false);
     return !failed;
 }
 
@@ -289,24 +293,66 @@ static clv_status emu_open(clv_context *ctx, int, clvi_device **out)
 
 static void emu_close(clvi_device *device) { free(device); }
 
-/* Exactly as large as asked for, so that a checker of memory sees a step too far. */
+/* Memory of the device is out of the host's reach except while a kernel runs or a copy is made: code that takes one for
+ * the other dies at once. Under the address sanitizer it is the heap's instead, so that a step too far is seen. */
+#if defined(__SANITIZE_ADDRESS__)
+static void *take(size_t size) { return calloc(1, size); }
+static void give(void *memory, size_t) { free(memory); }
+static void open_memory(bool) {}
+#else
+struct block { void *memory; size_t size; };
+static std::vector<block> blocks;
+static size_t pages(size_t size) { return (size + 4095) & ~(size_t)4095; }
+
+static void *take(size_t size)
+{
+    void *memory = mmap(nullptr, pages(size), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    blocks.push_back({ memory, size });
+    return memory;
+}
+
+static void give(void *memory, size_t i)
+{
+    munmap(memory, pages(blocks[i].size));
+    blocks.erase(blocks.begin() + (ptrdiff_t)i);
+}
+
+static void open_memory(bool open)
+{
+    for (const block &b : blocks) mprotect(b.memory, pages(b.size), open ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+#endif
+
 static clv_status emu_alloc(clvi_device *, size_t size, void **out)
 {
-    *out = calloc(1, size ? size : 1);
+    *out = take(size ? size : 1);
     return *out ? CLV_OK : CLV_ERR_NOMEM;
 }
 
-static void emu_free(clvi_device *, void *memory) { free(memory); }
+static void emu_free(clvi_device *, void *memory)
+{
+    size_t i = 0;
+#if !defined(__SANITIZE_ADDRESS__)
+    while (i < blocks.size() && blocks[i].memory != memory) i++;
+    if (i == blocks.size()) abort();
+#endif
+    give(memory, i);
+}
 
 static clv_status emu_copy(clvi_device *, void *to, const void *from, size_t size, clvi_copy)
 {
+    open_memory(true);
     if (size) memcpy(to, from, size);
+    open_memory(false);
     return CLV_OK;
 }
 
 static clv_status emu_fill(clvi_device *, void *memory, int byte, size_t size)
 {
+    open_memory(true);
     if (size) memset(memory, byte, size);
+    open_memory(false);
     return CLV_OK;
 }
 
