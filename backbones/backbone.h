@@ -20,7 +20,7 @@ typedef struct clvi_backbone_class {
 } clvi_backbone_class;
 
 typedef struct clvi_head_params {
-    int64_t dim, hidden;
+    int64_t dim, hidden, layers, bn_splits;
 } clvi_head_params;
 
 typedef struct clvi_head_class {
