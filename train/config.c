@@ -22,6 +22,7 @@ const clvi_option clvi_settings_table[] = {
     TEXT(val_data, "val-data", "", "data set the kNN monitor classifies; empty: the training data set"),
     TEXT(val_split, "val-split", "", "split of it; empty: 'test' or 'val' where there is one, else leave-one-out"),
     TEXT(aug, "aug", "", "augmentation: a preset or a chain; empty: moco-v1, or moco-v2 with aug-plus"),
+    TEXT(aug2, "aug2", "", "augmentation of the second view; empty: as the first"),
     FLAG(aug_plus, "aug-plus", "false", "MoCo v2's augmentation"),
     TEXT(eval_aug, "eval-aug", "", "preparation for evaluation; empty: the one that goes with the preset"),
     I64(size, "size", "0", 0, 4096, "side of the training images in pixels; 0: as the augmentation says", NULL),
@@ -36,9 +37,12 @@ const clvi_option clvi_settings_table[] = {
     FLAG(zero_init_residual, "zero-init-residual", "false", "start each block's last batch-norm scale at zero"),
     FLAG(mlp, "mlp", "false", "MoCo v2's two-layer head"),
     I64(moco_dim, "moco-dim", "128", 1, 65536, "size of the embedding", "D"),
-    I64(moco_mlp_dim, "moco-mlp-dim", "0", 0, 65536, "hidden size of the mlp head; 0: the features'", NULL),
+    I64(moco_mlp_dim, "moco-mlp-dim", "0", 0, 65536, "hidden size of the head; 0: the features'", NULL),
+    I64(proj_layers, "proj-layers", "0", 0, 16, "linear layers of the head; 0: as the method has it", NULL),
+    I64(pred_dim, "pred-dim", "0", 0, 65536, "hidden size of the predictor; 0: the embedding's", NULL),
 
     TEXT(method, "method", "moco", "training method"),
+    TEXT(loss, "loss", "", "losses with options, written as a chain of augmentations is; empty: the method's own"),
     I64(moco_k, "moco-k", "65536", 1, BIG, "rows of the memory bank", "K"),
     F64(moco_m, "moco-m", "0.999", 0, 1, "momentum of the key encoder", "m"),
     FLAG(moco_m_cos, "moco-m-cos", "false", "raise it to 1 along a half cosine"),
@@ -49,8 +53,12 @@ const clvi_option clvi_settings_table[] = {
     FLAG(shuffle_bn, "shuffle-bn", "true", "shuffle the key batch over the groups (acts with bn-splits > 1)"),
     CHOICE(bn_buffers, "bn-buffers", "own", "own|copy|average",
            "running statistics of the key encoder: its own (as published), the query's, or averaged like weights"),
+    CHOICE(bank, "bank", "fifo", "fifo|labelled",
+           "memory bank; from a labelled one the losses see the classes of queries and keys"),
     CHOICE(queue_init, "queue-init", "random", "random|empty",
            "bank before the first keys: random unit rows (as published), or rows left out until filled"),
+    CHOICE(queue_mask, "queue-mask", "none", "none|sample|class",
+           "bank rows left out for a query: none (as published), of its own image, of its own class (an oracle)"),
     CHOICE(moco_queue_dtype, "moco-queue-dtype", "float32", "float32|bfloat16",
            "how the bank stores keys; bfloat16 halves its memory and the time of the loss"),
 
@@ -61,6 +69,7 @@ const clvi_option clvi_settings_table[] = {
     FLAG(nesterov, "nesterov", "false", "Nesterov momentum"),
     FLAG(cos, "cos", "false", "cosine schedule to zero instead of steps"),
     TEXT(schedule, "schedule", "120,160", "epochs after which the learning rate drops tenfold (without cos)"),
+    FLAG(fix_pred_lr, "fix-pred-lr", "false", "the predictor's learning rate stays at lr"),
     CHOICE(schedule_by, "schedule-by", "epoch", "epoch|step", "when the learning rate changes"),
     I64(schedule_start, "schedule-start", "0", 0, 1, "number of the first epoch in the schedule's formula", NULL),
     F64(warmup_epochs, "warmup-epochs", "0", 0, 1e6, "linear warm-up from zero", NULL),
@@ -89,7 +98,8 @@ const clvi_option clvi_settings_table[] = {
 /* Names MoCo's, SupCon's and solo-learn's users type. */
 static const struct { const char *alias, *name; } aliases[] = {
     { "wd", "weight-decay" }, { "learning-rate", "lr" },    { "temp", "moco-t" }, { "temperature", "moco-t" },
-    { "num-workers", "workers" }, { "backbone", "arch" }, { "max-epochs", "epochs" },
+    { "base-tau", "moco-m" }, { "proj-output-dim", "moco-dim" }, { "proj-hidden-dim", "moco-mlp-dim" },
+    { "pred-hidden-dim", "pred-dim" }, { "num-workers", "workers" }, { "backbone", "arch" }, { "max-epochs", "epochs" },
 };
 
 _Static_assert(CLVI_COUNT(clvi_settings_table) <= CLVI_MAX_SETTINGS, "more options than a reader keeps track of");

@@ -11,7 +11,7 @@
 typedef struct clvi_settings {
     /* data */
     char    data[CLVI_PATH_SIZE], split[64], val_data[CLVI_PATH_SIZE], val_split[64];
-    char    aug[4096], eval_aug[4096];
+    char    aug[4096], aug2[4096], eval_aug[4096];
     bool    aug_plus;
     int64_t size;
     double  crop_min;
@@ -21,18 +21,18 @@ typedef struct clvi_settings {
     int     stem;
     int64_t width;
     bool    zero_init_residual, mlp;
-    int64_t moco_dim, moco_mlp_dim;
+    int64_t moco_dim, moco_mlp_dim, proj_layers, pred_dim;
     /* method */
-    char    method[64];
+    char    method[64], loss[1024];
     int64_t moco_k;
     double  moco_m, moco_t;
     bool    moco_m_cos, symmetric, shuffle_bn;
     int64_t bn_splits;
-    int     bn_buffers, queue_init, moco_queue_dtype;
+    int     bn_buffers, bank, queue_init, queue_mask, moco_queue_dtype;
     /* optimisation */
     char    optimizer[64];
     double  lr, momentum, weight_decay;
-    bool    nesterov, cos;
+    bool    nesterov, cos, fix_pred_lr;
     char    schedule[256];
     int     schedule_by;
     double  warmup_epochs;
@@ -49,6 +49,8 @@ typedef struct clvi_settings {
 
 enum { CLVI_STEM_DEFAULT };                                   /* then the backbone's own choices, in its order */
 enum { CLVI_BN_BUFFERS_OWN, CLVI_BN_BUFFERS_COPY, CLVI_BN_BUFFERS_AVERAGE };
+enum { CLVI_BANK_KIND_FIFO, CLVI_BANK_KIND_LABELLED };
+enum { CLVI_QUEUE_MASK_NONE, CLVI_QUEUE_MASK_SAMPLE, CLVI_QUEUE_MASK_CLASS };
 enum { CLVI_QUEUE_F32, CLVI_QUEUE_BF16 };
 enum { CLVI_SCHEDULE_BY_EPOCH, CLVI_SCHEDULE_BY_STEP };
 

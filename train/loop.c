@@ -33,7 +33,7 @@ static bool tell(clv_trainer *t, const clv_progress *p)
 
 clv_status clvi_trainer_not_finite(clv_trainer *t, clv_param_part part, const char **name)
 {
-    clv_params *params = t->method->cls->params(t->method, false);
+    clv_params *params = clvi_method_params(t->method, false);
     *name = NULL;
     for (int64_t i = 0; i < clv_params_count(params) && !*name; i++) {
         clv_param_info info;
@@ -61,10 +61,15 @@ static clv_status not_finite(clv_trainer *t, double loss)
                      name ? "'" : "", isnan(loss) ? NAN : loss); /* the sign of a NaN tells nothing */
 }
 
+static double epochs_done(const clv_trainer *t)
+{
+    return (double)t->at.epoch + (double)t->at.step / (double)t->steps_per_epoch;
+}
+
 static double key_momentum(const clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
-    const double epoch = (double)t->at.epoch + (double)t->at.step / (double)t->steps_per_epoch;
+    const double epoch = epochs_done(t);
     return s->moco_m_cos ? clvi_momentum_cosine(s->moco_m, epoch, (double)s->epochs) : s->moco_m;
 }
 
@@ -131,28 +136,34 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     const clvi_step step = {
         .seed = (uint64_t)t->settings->seed,
         .total = t->at.total,
+        .epoch = epochs_done(t),
         .lr = clvi_schedule_at(&t->schedule, t->at.epoch, t->at.step, t->steps_per_epoch),
         .key_momentum = key_momentum(t),
     };
     clvi_step_result result = { .bank = NULL };
-    CLV_TRY(t->method->cls->forward(t->method, &batch, &step, &result));
+    CLV_TRY(clvi_method_forward(t->method, &batch, &step, &result));
     if (!isfinite(result.loss) || !isfinite(result.grad_norm)) return not_finite(t, result.loss);
     const bool logged = is_logged(t);
     clv_progress measured = { .kind = CLV_PROGRESS_STEP };
+    if (logged) CLV_TRY(clvi_method_look(t->method, &batch, &t->metrics));
     if (logged) CLV_TRY(clvi_monitor_step(t, &result, &measured));
-    CLV_TRY(t->method->cls->update(t->method, &batch, &step));
+    CLV_TRY(clvi_method_update(t->method, &batch, &step));
 
     t->grad_norm = result.grad_norm;
     t->at.loss_sum += result.loss;
     t->at.step++;
     t->at.total++;
-    if (logged) add_scores(&t->at, &measured.scores);
+    if (logged && result.bank) add_scores(&t->at, &measured.scores);
     clock->steps++;
     clock->data += data;
     clv_progress p = progress_now(t, clock);
     p.loss = result.loss;
     p.lr = step.lr;
     p.momentum = step.key_momentum;
+    p.has_bank = result.bank != NULL;
+    p.has_teacher = t->method->cls->teacher;
+    p.metrics = t->metrics.at;
+    p.metric_count = t->metrics.count;
     p.seconds_step = now() - begin;
     p.seconds_data = data;
     p.pretext_top1 = measured.scores.pretext_top1;
@@ -198,6 +209,10 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     p.loss = p.loss_mean;
     p.lr = last->lr;
     p.momentum = last->momentum;
+    p.has_bank = last->has_bank;
+    p.has_teacher = last->has_teacher;
+    p.metrics = last->metrics;
+    p.metric_count = last->metric_count;
     p.health = last->health;
     p.scores = last->scores;
     p.queue_fill = last->queue_fill;

@@ -1,5 +1,7 @@
-/* method.h: what a training method is: networks, a step, and what must be kept to go on. One file each, listed in
- * registry.def. The trainer owns data, schedule, log and files; a method owns parameters, bank and loss. */
+/* method.h: what a training method is. One file each, listed in registry.def, which says what network it trains, what it
+ * computes from the views of a batch, and what losses can be computed from that; method.c does what all methods do: a
+ * graph of network and loss, an optimiser, perhaps a momentum encoder, a step, a checkpoint. The trainer owns data,
+ * schedule, log and files. */
 #ifndef CLVI_TRAIN_METHOD_H
 #define CLVI_TRAIN_METHOD_H
 
@@ -8,52 +10,135 @@
 #include <cleave/graph.h>
 #include "core/h5.h"
 #include "train/config.h"
+#include "train/objective.h"
+#include "train/optimizer.h"
+
+#define CLVI_MAX_VIEWS 2
 
 typedef struct clvi_method clvi_method;
+typedef struct clvi_method_class clvi_method_class;
+typedef struct clvi_teacher clvi_teacher;
 
 typedef struct clvi_method_setup {
     clv_context         *ctx;
     const clvi_settings *settings;
     int64_t              channels, height, width;   /* of a view */
+    int64_t              classes;                   /* 0: the data have no labels */
 } clvi_method_setup;
 
 /* Where in the run a step is. All counts from 0. */
 typedef struct clvi_step {
     uint64_t seed;
     int64_t  total;           /* optimiser steps before this one */
+    double   epoch;           /* with its fraction */
     double   lr, key_momentum;
 } clvi_step;
 
 typedef struct clvi_step_result {
     double          loss, grad_norm;
-    clv_view query, key; /* unit rows [B,D] of this step, in the order of the batch; borrowed until the next step */
+    clv_view        query, key;   /* unit rows [B,D] of this step, in the order of the batch; borrowed until the next
+                                   * step. key.data is NULL for methods of one view */
     const clv_bank *bank;         /* NULL for methods without */
 } clvi_step_result;
 
-typedef struct clvi_method_class {
+struct clvi_method_class {
     clv_class_info info;
-    int            views;         /* it wants per sample */
-    clv_status (*create)(const clvi_method_setup *setup, clvi_method **out);
-    /* One optimiser step. Two halves, so that the trainer can look at loss and features as the loss saw them (the bank
-     * as it was), and can refuse a step that is not finite: `forward` computes loss and gradients; `update` applies
-     * them and moves bank and schedule on. */
+    size_t             size;          /* of its struct, which begins with a clvi_method; 0: it is one */
+    int                views;         /* it wants of each image */
+    bool               teacher;       /* it has a momentum encoder */
+    bool               labels;        /* it cannot do without labels */
+    const clvi_takes  *takes;         /* losses; the first is its own. Ends with loss NULL */
+    const char *const *uses;          /* settings that act for some methods only, and do for this one; ends with NULL */
+    /* The head between features and embedding; NULL: the embedding is the features. */
+    const char *(*head)(const clvi_settings *settings);
+    const char        *predictor;     /* the head on top of the embedding; NULL: none */
+    /* Appends networks to the method's graph and gives what the losses read. */
+    clv_status (*build)(clvi_method *m);
+
+    /* What few methods have beside; each may be NULL. */
+    clv_status (*open)(clvi_method *m);      /* before build: other members of its struct */
+    clv_status (*ready)(clvi_method *m);     /* once everything is built */
+    /* Instead of clvi_method_forward's part for all: `out` is empty. */
     clv_status (*forward)(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out);
-    clv_status (*update)(clvi_method *m, const clv_batch *batch, const clvi_step *at);
-    clv_params *(*params)(clvi_method *m, bool key);     /* key: NULL for methods without a momentum encoder */
+    clv_status (*update)(clvi_method *m, const clv_batch *batch);    /* after the optimiser's step */
     clv_status (*write)(const clvi_method *m, clvi_h5 *h5);
     clv_status (*read)(clvi_method *m, clvi_h5 *h5);
     clv_status (*describe)(clvi_method *m, void (*line)(const char *text, void *user), void *user);
-    void (*destroy)(clvi_method *m);
-} clvi_method_class;
+    /* Figures of a step beside those of the losses. */
+    clv_status (*look)(clvi_method *m, const clv_batch *batch, clvi_metrics *out);
+    void (*close)(clvi_method *m);
+};
 
-/* Every method struct begins with this. */
+/* Every method's struct begins with this. */
 struct clvi_method {
     const clvi_method_class *cls;
     clv_context             *ctx;
+    const clvi_settings     *settings;
+    clvi_method_setup        setup;
+    int64_t                  batch, dim;              /* dim: of the embedding */
+    clvi_objective           objective;
+    clv_params              *params;
+    clv_graph               *graph;
+    clv_node                 images[CLVI_MAX_VIEWS], unit[CLVI_MAX_VIEWS], loss;   /* unit: embeddings, unit rows */
+    int                      n_given;
+    clvi_given               given[CLVI_MAX_GIVEN];   /* to the losses */
+    clvi_teacher            *teacher;
+    float                   *keys[CLVI_MAX_VIEWS];    /* [B,D] the teacher's unit rows of each view */
+    int64_t                 *labels;                  /* [B] of the batch at work */
+    int64_t                  number[1];               /* of the step at work, for draws inside a loss */
+    clvi_optimizer          *optimizer;
 };
+
+/* ---- for the trainer ---- */
 
 /* Errors: CLV_ERR_INVALID with the nearest known name. */
 clv_status clvi_method_find(const char *name, const clvi_method_class **out) CLV_NODISCARD;
 const clvi_method_class *clvi_method_at(int i);   /* NULL past the end */
+
+/* Whether one of the settings that act for some methods only acts for this one. */
+bool clvi_method_uses(const clvi_method_class *cls, const char *setting);
+
+/* The method that the settings name. */
+clv_status clvi_method_create(const clvi_method_setup *setup, clvi_method **out) CLV_NODISCARD;
+void clvi_method_destroy(clvi_method *m);
+/* One optimiser step. Two halves, so that the trainer can look at loss and features as the loss saw them (a bank as it
+ * was), and can refuse a step that is not finite: forward computes loss and gradients; update applies them. */
+clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at,
+                               clvi_step_result *out) CLV_NODISCARD;
+clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at) CLV_NODISCARD;
+/* Between the two: what else the step came to. */
+clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics *out) CLV_NODISCARD;
+clv_params *clvi_method_params(clvi_method *m, bool key);   /* key: the momentum encoder's; NULL without one */
+clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
+clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
+clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, void *user), void *user) CLV_NODISCARD;
+
+/* ---- for methods: networks ---- */
+
+/* Features and embedding of view `v` (features may be NULL): batch norm sees this view alone. */
+clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features);
+/* Embeddings of both views as one batch: batch norm sees them together. */
+void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS]);
+/* The method's predictor. */
+clv_node clvi_method_predict(clvi_method *m, clv_node embedding);
+
+/* ---- for methods: what the losses read ---- */
+
+void clvi_method_give(clvi_method *m, const char *name, clv_node node);
+/* An input of the graph, given to the losses under its name. `data` stays; clvi_method_move puts another in its
+ * place. */
+clv_node clvi_method_give_input(clvi_method *m, const char *name, const clv_view *data);
+clv_status clvi_method_move(clvi_method *m, const char *name, void *data) CLV_NODISCARD;
+/* The labels of the batch, int64 [B]; what the momentum encoder says of view v, unit rows [B,D]; the number of the step,
+ * int64 [1]. */
+clv_node clvi_method_give_labels(clvi_method *m, const char *name);
+clv_node clvi_method_give_target(clvi_method *m, const char *name, int v);
+clv_node clvi_method_give_step(clvi_method *m, const char *name);
+
+/* ---- for methods: a step ---- */
+
+/* Binds the views, runs the graph and reads the loss. */
+clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss) CLV_NODISCARD;
+double clvi_method_grad_norm(clvi_method *m);
 
 #endif

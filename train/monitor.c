@@ -32,7 +32,7 @@ clv_status clvi_monitor_step(clv_trainer *t, const clvi_step_result *step, clv_p
     const int64_t batch = step->query.shape[0], dim = step->query.shape[1];
     if (batch < 2) return CLV_OK;
     if (!t->health.ctx) CLV_TRY(clvi_health_meter_create(t->ctx, batch, dim, &t->health));
-    CLV_TRY(clvi_health_meter_look(&t->health, &step->query, &step->key, &p->health));
+    CLV_TRY(clvi_health_meter_look(&t->health, &step->query, step->key.data ? &step->key : NULL, &p->health));
     if (step->bank) {
         clv_view query = step->query, key = step->key;
         query.shape[0] = key.shape[0] = CLVI_MIN(batch, SCORE_QUERIES);
@@ -75,7 +75,7 @@ static clv_status prepare(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
     const clv_layer layer = s->knn_layer ? CLV_LAYER_EMBEDDING : CLV_LAYER_BACKBONE;
-    CLV_TRY(clvi_encoder_over(t->config, t->method->cls->params(t->method, false), t->info.channels, t->eval_aug, layer,
+    CLV_TRY(clvi_encoder_over(t->config, clvi_method_params(t->method, false), t->info.channels, t->eval_aug, layer,
                               s->batch_size, &t->encoder));
     CLV_TRY(choose(t->ctx, t->train, s->knn_bank, &t->bank_count, &t->bank_ids, &t->bank_labels));
     const size_t dim = (size_t)clv_encoder_dim(t->encoder);

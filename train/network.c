@@ -1,5 +1,6 @@
 /* network.c: settings to backbone and head. */
 #include "train/network.h"
+#include "train/method.h"
 #include "core/checked.h"
 
 #include <cleave/backbone.h>
@@ -23,14 +24,42 @@ static clv_status pass_on(const char *arch, bool made, const char *name, const c
     return clvi_fail(CLV_ERR_INVALID, "%s cannot act: the backbone %s has no such option", name, arch);
 }
 
+static bool has_option(const char *head, const char *name)
+{
+    const clv_option_info *o;
+    for (int i = 0; (o = clv_head_option_at(head, i)); i++)
+        if (!strcmp(o->name, name)) return true;
+    return false;
+}
+
+/* A head with those of the given settings that it has an option for. */
+static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t hidden, int64_t layers,
+                            int64_t bn_splits, const char *prefix, clv_node x, clv_node *out)
+{
+    const struct {
+        const char *name;
+        int64_t     value;
+    } given[] = { { "dim", dim }, { "hidden", hidden }, { "layers", layers }, { "bn-splits", bn_splits } };
+    char text[CLVI_COUNT(given)][24];
+    clv_option options[CLVI_COUNT(given)];
+    int n = 0;
+    for (size_t i = 0; i < CLVI_COUNT(given); i++) {
+        if (!given[i].value || !has_option(head, given[i].name)) continue;
+        snprintf(text[n], sizeof text[n], "%" PRId64, given[i].value);
+        options[n] = (clv_option){ given[i].name, text[n] };
+        n++;
+    }
+    return clv_head_node(g, head, options, n, prefix, x, out);
+}
+
 clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node images, clv_node *features,
                               clv_node *embedding)
 {
-    char width[24], splits[24], dim[24], hidden[24];
+    const clvi_method_class *method = NULL;
+    CLV_TRY(clvi_method_find(s->method, &method));
+    char width[24], splits[24];
     snprintf(width, sizeof width, "%" PRId64, s->width);
     snprintf(splits, sizeof splits, "%" PRId64, s->bn_splits);
-    snprintf(dim, sizeof dim, "%" PRId64, s->moco_dim);
-    snprintf(hidden, sizeof hidden, "%" PRId64, s->moco_mlp_dim);
     clv_option options[4];
     int n = 0;
     CLV_TRY(pass_on(s->arch, s->bn_splits > 1, "bn-splits", splits, options, &n));
@@ -38,6 +67,14 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node ima
     CLV_TRY(pass_on(s->arch, s->stem, "stem", stems[s->stem], options, &n));
     CLV_TRY(pass_on(s->arch, s->width, "width", width, options, &n));
     CLV_TRY(clv_backbone_node(g, s->arch, options, n, "", images, features));
-    const clv_option head[2] = { { "dim", dim }, { "hidden", hidden } };
-    return clv_head_node(g, s->mlp ? "mlp" : "linear", head, s->mlp ? 2 : 1, "", *features, embedding);
+    const char *head = method->head ? method->head(s) : NULL;
+    if (head)
+        return head_node(g, head, s->moco_dim, s->moco_mlp_dim, s->proj_layers, s->bn_splits, "", *features, embedding);
+    *embedding = *features;
+    return CLV_OK;
+}
+
+clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *s, const char *head, clv_node embedding, clv_node *out)
+{
+    return head_node(g, head, s->moco_dim, s->pred_dim, 0, s->bn_splits, "predictor.", embedding, out);
 }

@@ -2,6 +2,8 @@
 #include "train/optimizer.h"
 #include "train/weights.h"
 
+#include <string.h>
+
 clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clvi_settings *settings,
                                  clvi_optimizer **out)
 {
@@ -12,7 +14,7 @@ clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clv
     *o = (clvi_optimizer){
         .cls = cls, .ctx = ctx, .params = params, .momentum = settings->momentum,
         .weight_decay = settings->weight_decay, .nesterov = settings->nesterov,
-        .state_size = clvi_params_arena_size(params),
+        .held_from = INT64_MAX, .state_size = clvi_params_arena_size(params),
     };
     for (int i = 0; i < cls->states; i++) {
         o->state[i] = clvi_arena_alloc(ctx, o->state_size);
@@ -31,6 +33,21 @@ void clvi_optimizer_destroy(clvi_optimizer *o)
     for (int i = 0; i < o->cls->states; i++)
         if (o->state[i]) clvi_arena_free(o->ctx, o->state[i], o->state_size);
     clvi_free(o->ctx, o);
+}
+
+clv_status clvi_optimizer_hold(clvi_optimizer *o, const char *prefix, double lr)
+{
+    for (int64_t i = 0; i < clv_params_count(o->params); i++) {
+        const clvi_param *p = clvi_params_at(o->params, i);
+        if (p->kind != CLV_PARAM_TRAINABLE) continue;
+        const bool held = !strncmp(p->name, prefix, strlen(prefix));
+        CLV_CHECK(held || o->held_from == INT64_MAX, CLV_ERR_INTERNAL, "optimiser: '%s' comes after '%s'", p->name,
+                  prefix);
+        if (held && o->held_from == INT64_MAX)
+            o->held_from = (int64_t)(p->offset / clv_dtype_size(clvi_params_dtype(o->params)));
+    }
+    o->held_lr = lr;
+    return CLV_OK;
 }
 
 clv_status clvi_optimizer_write(const clvi_optimizer *o, clvi_h5 *h5, const char *group)

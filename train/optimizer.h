@@ -12,7 +12,7 @@ typedef struct clvi_optimizer_class {
     clv_class_info info;
     int            states;                  /* arenas of state */
     const char    *state_name[2];           /* as in a checkpoint: "momentum" */
-    void (*step)(clvi_optimizer *o, double lr);
+    void (*step)(clvi_optimizer *o, double lr);  /* takes `lr` up to `held_from`, held_lr from there on */
 } clvi_optimizer_class;
 
 struct clvi_optimizer {
@@ -21,6 +21,8 @@ struct clvi_optimizer {
     clv_params                 *params;     /* borrowed */
     double                      momentum, weight_decay;
     bool                        nesterov;
+    int64_t                     held_from;  /* element of the arena; its end unless something is held */
+    double                      held_lr;
     int64_t                     steps;      /* taken so far: the first one starts the momentum */
     void                       *state[2];
     size_t                      state_size; /* bytes of each */
@@ -30,6 +32,9 @@ struct clvi_optimizer {
 clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clvi_settings *settings,
                                  clvi_optimizer **out) CLV_NODISCARD;
 void clvi_optimizer_destroy(clvi_optimizer *o);
+/* From the first parameter whose name begins with `prefix` on, the learning rate stays at `lr`: those must be the last
+ * ones of the set. */
+clv_status clvi_optimizer_hold(clvi_optimizer *o, const char *prefix, double lr) CLV_NODISCARD;
 
 /* State under `group` by parameter name, in plain order. */
 clv_status clvi_optimizer_write(const clvi_optimizer *o, clvi_h5 *h5, const char *group) CLV_NODISCARD;

@@ -1,8 +1,10 @@
 /* rules.c: settings that could not act are refused rather than ignored. A setting that something stronger switches off
  * (a recipe's knn-k under the flag --knn-freq 0) is left alone: whoever switched it off knew. */
-#include "train/config.h"
+#include "train/method.h"
 #include "core/checked.h"
 
+#include <cleave/backbone.h>
+#include <stdio.h>
 #include <string.h>
 
 /* `name` acts only while `acts`; `by` is the option that decides it, `why` completes "X cannot act ...". */
@@ -26,6 +28,48 @@ static clv_status check(const clv_config *config, const rule *r)
     return CLV_OK;
 }
 
+static bool head_has(const char *head, const char *name)
+{
+    const clv_option_info *o;
+    for (int i = 0; head && (o = clv_head_option_at(head, i)); i++)
+        if (!strcmp(o->name, name)) return true;
+    return false;
+}
+
+/* Settings that act for some methods only. */
+static clv_status check_method(const clv_config *config)
+{
+    static const char *const some[] = {
+        "mlp",  "moco-k",     "moco-m",     "moco-m-cos",       "symmetric",   "shuffle-bn", "bn-buffers",
+        "bank", "queue-init", "queue-mask", "moco-queue-dtype", "fix-pred-lr", NULL,
+    };
+    const clvi_settings *s = &config->settings;
+    const clvi_method_class *m = NULL;
+    clvi_objective loss;
+    char with_method[96], with_loss[160];
+    CLV_TRY(clvi_method_find(s->method, &m));
+    CLV_TRY(clvi_objective_parse(s->loss, m->info.name, m->takes, &loss));
+    snprintf(with_method, sizeof with_method, "with method '%s'", m->info.name);
+    snprintf(with_loss, sizeof with_loss, "with the loss '%s'", loss.term[0].name);
+    for (int i = 0; some[i]; i++) {
+        const rule r = { clvi_method_uses(m, some[i]), some[i], "method", with_method };
+        CLV_TRY(check(config, &r));
+    }
+    const char *head = m->head ? m->head(s) : NULL;
+    const bool by_mlp = clvi_method_uses(m, "mlp");
+    const rule rules[] = {
+        { head_has(head, "dim"), "moco-dim", "method", with_method },
+        { head_has(head, "hidden"), "moco-mlp-dim", by_mlp ? "mlp" : "method", by_mlp ? "without mlp" : with_method },
+        { head_has(head, "layers"), "proj-layers", "method", with_method },
+        { m->predictor, "pred-dim", "method", with_method },
+        { m->views > 1, "aug2", "method", with_method },
+        { clvi_objective_has(&loss, "temperature"), "moco-t", "loss", with_loss },
+        { clvi_objective_reads(&loss, "mask"), "queue-mask", "loss", with_loss },
+    };
+    for (size_t i = 0; i < CLVI_COUNT(rules); i++) CLV_TRY(check(config, &rules[i]));
+    return CLV_OK;
+}
+
 clv_status clvi_config_check(const clv_config *config)
 {
     const clvi_settings *s = &config->settings;
@@ -34,7 +78,6 @@ clv_status clvi_config_check(const clv_config *config)
     const rule rules[] = {
         { !s->aug[0], "aug-plus", "aug", "with an augmentation given by aug" },
         { s->workers > 0, "prefetch", "workers", "with workers 0" },
-        { s->mlp, "moco-mlp-dim", "mlp", "without mlp" },
         { s->bn_splits > 1, "shuffle-bn", "bn-splits", "with bn-splits 1" },
         { s->momentum > 0, "nesterov", "momentum", "with momentum 0" },
         { !s->cos, "schedule", "cos", "with cos" },
@@ -45,5 +88,5 @@ clv_status clvi_config_check(const clv_config *config)
         { knn, "knn-queries", "knn-freq", no_knn },
     };
     for (size_t i = 0; i < CLVI_COUNT(rules); i++) CLV_TRY(check(config, &rules[i]));
-    return CLV_OK;
+    return check_method(config);
 }

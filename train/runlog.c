@@ -147,21 +147,22 @@ typedef struct metric {
 #define METRIC(NAME, FIELD) { NAME, offsetof(clv_progress, FIELD) }
 
 static const metric both_metrics[] = {
-    METRIC("train/lr", lr), METRIC("train/key_momentum", momentum), METRIC("train/queue_fill", queue_fill),
-    METRIC("train/queue_age", queue_age), METRIC("health/std", health.std),
-    METRIC("health/eff_rank", health.effective_rank), METRIC("health/uniformity", health.uniformity),
-    METRIC("health/alignment", health.alignment), METRIC("scores/positive_mean", scores.positive_mean),
-    METRIC("scores/positive_var", scores.positive_variance), METRIC("scores/negative_mean", scores.negative_mean),
-    METRIC("scores/negative_var", scores.negative_variance),
+    METRIC("train/lr", lr), METRIC("health/std", health.std), METRIC("health/eff_rank", health.effective_rank),
+    METRIC("health/uniformity", health.uniformity), METRIC("health/alignment", health.alignment),
+};
+static const metric teacher_metrics[] = { METRIC("train/key_momentum", momentum) };
+static const metric bank_metrics[] = {
+    METRIC("train/queue_fill", queue_fill), METRIC("train/queue_age", queue_age),
+    METRIC("scores/positive_mean", scores.positive_mean), METRIC("scores/positive_var", scores.positive_variance),
+    METRIC("scores/negative_mean", scores.negative_mean), METRIC("scores/negative_var", scores.negative_variance),
 };
 static const metric step_metrics[] = {
-    METRIC("train/loss", loss), METRIC("train/loss_mean", loss_mean), METRIC("train/pretext_top1", pretext_top1),
-    METRIC("train/time_step", seconds_step), METRIC("train/time_data", seconds_data),
+    METRIC("train/loss", loss), METRIC("train/loss_mean", loss_mean), METRIC("train/time_step", seconds_step),
+    METRIC("train/time_data", seconds_data),
 };
 static const metric epoch_metrics[] = {
-    METRIC("train/loss", loss_mean), METRIC("train/pretext_top1", pretext_top1_mean),
-    METRIC("train/time_step", mean_seconds_step), METRIC("train/time_data", mean_seconds_data),
-    METRIC("train/images_per_second", images_per_second),
+    METRIC("train/loss", loss_mean), METRIC("train/time_step", mean_seconds_step),
+    METRIC("train/time_data", mean_seconds_data), METRIC("train/images_per_second", images_per_second),
 };
 
 static void put_metrics(json_line *line, const clv_progress *p, const metric *metrics, size_t count)
@@ -178,10 +179,11 @@ static clv_status put_line(FILE *file, const char *text, const char *what)
 
 static clv_status write_csv(clvi_runlog *log, const clv_progress *p)
 {
-    char text[512], knn[32] = "";
+    char text[512], knn[32] = "", pretext[32] = "";
     if (p->knn_top1 >= 0) snprintf(knn, sizeof knn, "%.4f", p->knn_top1);
-    snprintf(text, sizeof text, "%" PRId64 ",%.6f,%s,%.8g,%.3f,%.2f,%.5f,%.3f\n", p->epoch, p->loss_mean, knn, p->lr,
-             p->pretext_top1_mean, p->images_per_second, p->health.std, p->health.effective_rank);
+    if (p->has_bank) snprintf(pretext, sizeof pretext, "%.3f", p->pretext_top1_mean);
+    snprintf(text, sizeof text, "%" PRId64 ",%.6f,%s,%.8g,%s,%.2f,%.5f,%.3f\n", p->epoch, p->loss_mean, knn, p->lr,
+             pretext, p->images_per_second, p->health.std, p->health.effective_rank);
     return put_line(log->csv, text, "log.csv");
 }
 
@@ -195,12 +197,16 @@ clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double gra
     else put_metrics(&line, p, step_metrics, CLVI_COUNT(step_metrics));
     put_number(&line, "train/grad_norm", grad_norm);
     put_metrics(&line, p, both_metrics, CLVI_COUNT(both_metrics));
+    if (p->has_teacher) put_metrics(&line, p, teacher_metrics, CLVI_COUNT(teacher_metrics));
+    if (p->has_bank) put_number(&line, "train/pretext_top1", epoch ? p->pretext_top1_mean : p->pretext_top1);
+    if (p->has_bank) put_metrics(&line, p, bank_metrics, CLVI_COUNT(bank_metrics));
+    for (int i = 0; i < p->metric_count; i++) put_number(&line, p->metrics[i].name, p->metrics[i].value);
     if (epoch && p->knn_top1 >= 0) {
         put_number(&line, "val/knn_top1", p->knn_top1);
         put_number(&line, "val/knn_best", p->knn_best);
         put(&line, ", \"val/knn_protocol\": \"%s\"", p->knn_protocol);
     }
-    if (epoch) {
+    if (epoch && p->has_bank) {
         put_counts(&line, "scores/positive_histogram", p->scores.positive_histogram);
         put_counts(&line, "scores/negative_histogram", p->scores.negative_histogram);
     }

@@ -23,7 +23,7 @@ static clv_status check_finite(clv_trainer *t)
 {
     clv_view values;
     const char *name = NULL;
-    CLV_TRY(clv_params_flat(t->method->cls->params(t->method, false), CLV_PARAM_VALUE, &values));
+    CLV_TRY(clv_params_flat(clvi_method_params(t->method, false), CLV_PARAM_VALUE, &values));
     if (clvi_flat_all_finite(t->ctx, values.dtype, clv_view_count(&values), values.data)) return CLV_OK;
     CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_VALUE, &name));
     return clvi_fail(CLV_ERR_NUMERIC, "after %" PRId64 " steps: parameter '%s' is not finite", t->at.total,
@@ -37,7 +37,7 @@ static clv_status save(clv_trainer *t, const char *name)
     clvi_h5 *h5 = NULL;
     CLV_TRY(check_finite(t));
     CLV_TRY(clvi_checkpoint_begin(t->config, path, &t->at, t->info.channels, t->eval_aug, &h5));
-    const clv_status st = t->method->cls->write(t->method, h5);
+    const clv_status st = clvi_method_write(t->method, h5);
     if (st != CLV_OK) {
         clvi_h5_close(h5);
         return st;
@@ -111,7 +111,7 @@ static clv_status load(clv_trainer *t, const char *path)
     CLV_CHECK_OR_DONE(at.step < t->steps_per_epoch, CLV_ERR_INVALID,
                       "'%s' stands at step %" PRId64 ", an epoch of this data set has %" PRId64, path, at.step,
                       t->steps_per_epoch);
-    CLV_TRY_OR_DONE(t->method->cls->read(t->method, file->h5));
+    CLV_TRY_OR_DONE(clvi_method_read(t->method, file->h5));
     t->at = at;
     clvi_trainer_note(t, "resumed from '%s': epoch %" PRId64 ", step %" PRId64, path, at.epoch + 1, at.step + 1);
 done:

@@ -48,10 +48,16 @@ static clv_status open_val(clv_trainer *t)
     return CLV_OK;
 }
 
-/* What the kNN monitor will not do, although the settings ask for it. */
-static void tell_limits(clv_trainer *t)
+/* What the kNN monitor will not do, although the settings ask for it, and a bank that is too long. */
+static void tell_limits(clv_trainer *t, const clvi_method_class *method)
 {
     const clvi_settings *s = t->settings;
+    if (clvi_method_uses(method, "moco-k") && s->moco_k > t->info.count / 2)
+        clvi_trainer_note(t,
+                          "moco-k %" PRId64 " is more than half of the %" PRId64
+                          " images: the bank holds each image's own "
+                          "recent keys as negatives; %" PRId64 " is a usual choice here",
+                          s->moco_k, t->info.count, CLVI_MAX(t->info.count / 10, INT64_C(1)));
     if (s->knn_freq > 0 && !t->info.has_labels)
         clvi_trainer_note(t, "'%s' has no labels: no kNN accuracy is measured", s->data);
     else if (s->knn_freq > 0 && !t->val && s->knn_queries > 0)
@@ -68,23 +74,16 @@ static clv_status open_data(clv_trainer *t)
     CLV_CHECK(t->info.count >= s->batch_size, CLV_ERR_INVALID,
               "'%s' has %" PRId64 " images, fewer than one batch of %" PRId64, s->data, t->info.count, s->batch_size);
     if (s->knn_freq > 0 && t->info.has_labels) CLV_TRY(open_val(t));
-    tell_limits(t);
-    if (s->moco_k > t->info.count / 2)
-        clvi_trainer_note(t,
-                          "moco-k %" PRId64 " is more than half of the %" PRId64
-                          " images: the bank holds each image's own "
-                          "recent keys as negatives; %" PRId64 " is a usual choice here",
-                          s->moco_k, t->info.count, CLVI_MAX(t->info.count / 10, INT64_C(1)));
     return CLV_OK;
 }
 
 static clv_status open_loader(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
-    clv_transform transforms[8];
+    clv_transform transforms[CLVI_MAX_VIEWS];
     const int views = t->method->cls->views;
-    CLV_CHECK(views <= 8, CLV_ERR_INTERNAL, "%d views", views);
-    for (int v = 0; v < views; v++) CLV_TRY(clv_augment_transform(t->augment, &transforms[v]));
+    for (int v = 0; v < views; v++)
+        CLV_TRY(clv_augment_transform(v == 1 && t->augment2 ? t->augment2 : t->augment, &transforms[v]));
     clv_loader_desc desc = CLV_LOADER_DESC_INIT;
     desc.batch_size = s->batch_size;
     desc.views = views;
@@ -109,26 +108,40 @@ static clv_status make_schedule(clv_trainer *t)
     return s->cos ? CLV_OK : clvi_schedule_milestones(&t->schedule, s->schedule);
 }
 
+static clv_status make_chains(clv_trainer *t, clv_transform *view)
+{
+    clv_augment *eval = NULL;
+    CLV_TRY(clvi_chain_create(t->ctx, clvi_train_chain(t->settings), t->settings, true, &t->augment));
+    CLV_TRY(clv_augment_transform(t->augment, view));
+    if (t->settings->aug2[0]) {
+        clv_transform second;
+        CLV_TRY(clvi_chain_create(t->ctx, t->settings->aug2, t->settings, true, &t->augment2));
+        CLV_TRY(clv_augment_transform(t->augment2, &second));
+        CLV_CHECK(second.height == view->height && second.width == view->width, CLV_ERR_INVALID,
+                  "aug2 makes pictures of %" PRId64 "x%" PRId64 ", aug of %" PRId64 "x%" PRId64, second.height,
+                  second.width, view->height, view->width);
+    }
+    CLV_TRY(clvi_chain_create(t->ctx, clvi_eval_chain(t->settings), t->settings, false, &eval));
+    t->eval_aug = clvi_strdup(t->ctx, clv_augment_describe(eval));
+    clv_augment_destroy(eval);
+    return t->eval_aug ? CLV_OK : CLV_ERR_NOMEM;
+}
+
 static clv_status make_method(clv_trainer *t)
 {
-    const clvi_method_class *cls = NULL;
     clv_transform view;
-    CLV_TRY(clvi_method_find(t->settings->method, &cls));
-    CLV_TRY(clvi_chain_create(t->ctx, clvi_train_chain(t->settings), t->settings, true, &t->augment));
-    CLV_TRY(clv_augment_transform(t->augment, &view));
+    CLV_TRY(make_chains(t, &view));
     const clvi_method_setup setup = {
         .ctx = t->ctx,
         .settings = t->settings,
         .channels = t->info.channels,
         .height = view.height,
         .width = view.width,
+        .classes = t->info.has_labels ? t->info.classes : 0,
     };
-    CLV_TRY(cls->create(&setup, &t->method));
-    clv_augment *eval = NULL;
-    CLV_TRY(clvi_chain_create(t->ctx, clvi_eval_chain(t->settings), t->settings, false, &eval));
-    t->eval_aug = clvi_strdup(t->ctx, clv_augment_describe(eval));
-    clv_augment_destroy(eval);
-    return t->eval_aug ? CLV_OK : CLV_ERR_NOMEM;
+    CLV_TRY(clvi_method_create(&setup, &t->method));
+    tell_limits(t, t->method->cls);
+    return CLV_OK;
 }
 
 static clv_status build(clv_trainer *t, const clv_config *config)
@@ -173,7 +186,8 @@ void clv_trainer_destroy(clv_trainer *t)
     clvi_runlog_close(t->log);
     clvi_rundir_release(t);
     clv_loader_destroy(t->loader);
-    if (t->method) t->method->cls->destroy(t->method);
+    clvi_method_destroy(t->method);
+    clv_augment_destroy(t->augment2);
     clv_augment_destroy(t->augment);
     clvi_free(t->ctx, t->eval_aug);
     clv_dataset_destroy(t->val);
@@ -196,9 +210,9 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
              s->epochs, t->steps_per_epoch, s->batch_size, s->lr,
              clvi_schedule_at(&t->schedule, 0, 0, t->steps_per_epoch));
     line(text, user);
-    CLV_TRY(t->method->cls->describe(t->method, line, user));
+    CLV_TRY(clvi_method_describe(t->method, line, user));
     int64_t trainable = 0;
-    const clv_params *params = t->method->cls->params(t->method, false);
+    const clv_params *params = clvi_method_params(t->method, false);
     for (int64_t i = 0; i < clv_params_count(params); i++) {
         clv_param_info info;
         CLV_TRY(clv_params_info(params, i, &info));
@@ -210,6 +224,10 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
     line(text, user);
     snprintf(text, sizeof text, "augmentation: %s", clv_augment_describe(t->augment));
     line(text, user);
+    if (t->augment2) {
+        snprintf(text, sizeof text, "augmentation of the second view: %s", clv_augment_describe(t->augment2));
+        line(text, user);
+    }
     snprintf(text, sizeof text, "evaluation: %s", t->eval_aug);
     line(text, user);
     if (t->at.total > 0) {

@@ -21,11 +21,12 @@ struct clv_trainer {
 
     clv_dataset      *train, *val;   /* val NULL: leave-one-out on train */
     clv_dataset_info  info;          /* of train */
-    clv_augment      *augment;
+    clv_augment      *augment, *augment2;   /* augment2: of the second view, NULL when it is as the first */
     clv_loader       *loader;
     char             *eval_aug;      /* resolved evaluation chain */
     clvi_schedule     schedule;
     clvi_method      *method;
+    clvi_metrics      metrics;       /* of the last step that was logged */
     clv_encoder      *encoder;       /* of the monitor, over the method's query parameters */
     clvi_runlog      *log;
     int               directory;     /* the run directory, locked; -1: not yet */

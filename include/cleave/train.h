@@ -40,6 +40,12 @@ CLV_API clv_status clv_config_save(const clv_config *config, const char *path) C
 
 typedef struct clv_trainer clv_trainer;
 
+/* A figure by name: "mochi/topn_false_negative_rate". */
+typedef struct clv_metric {
+    const char *name;
+    double      value;
+} clv_metric;
+
 /* What one step or one epoch came to. */
 typedef struct clv_progress {
     enum { CLV_PROGRESS_STEP, CLV_PROGRESS_EPOCH, CLV_PROGRESS_NOTE } kind;
@@ -51,6 +57,7 @@ typedef struct clv_progress {
     double  seconds_step, seconds_data; /* this step: wall time, and the part spent waiting for data */
     double  mean_seconds_step, mean_seconds_data;
     double  images_per_second;          /* over the epoch so far */
+    bool    has_bank, has_teacher;      /* of the method: else what follows of a bank, or the momentum, is 0 */
     double  pretext_top1, pretext_top1_mean;   /* percent */
     double  queue_fill, queue_age;      /* 0..1; mean age of the rows in steps */
     clv_health health;                  /* of the query features of this step (EPOCH: the last step's) */
@@ -58,6 +65,8 @@ typedef struct clv_progress {
     double  knn_top1;                   /* EPOCH: percent, or -1 when not measured */
     double  knn_best;
     const char *knn_protocol;           /* EPOCH: "kNN k=200 T=0.1 embedding cosine, bank 2912, queries 858" */
+    const clv_metric *metrics;          /* what the method and its losses have to say of the last step that was logged */
+    int     metric_count;
     const char *note; /* NOTE: a line for the user: a checkpoint written, a damaged one skipped, a warning */
 } clv_progress;
 

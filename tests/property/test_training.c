@@ -123,6 +123,27 @@ static void a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits(void **state)
     assert_true(test_same_file(t, "whole/last.h5", "cut/last.h5"));
 }
 
+/* Draws and warm-up go on where they were: 7 lies in the warm-up of an epoch, 13 after it. */
+static void a_run_whose_loss_draws_goes_on_to_the_same_bits(void **state)
+{
+    test_env *t = *state;
+    static const char *const losses[] = { "mochi N=16 s=8 s-prime=4 warmup-epochs=1", "feature_transform" };
+    static const int64_t steps[] = { 7, 13 };
+    for (int i = 0; i < 2; i++) {
+        char whole[16], cut[16], files[2][32];
+        snprintf(whole, sizeof whole, "whole%d", i);
+        snprintf(cut, sizeof cut, "cut%d", i);
+        snprintf(files[0], sizeof files[0], "%s/last.h5", whole);
+        snprintf(files[1], sizeof files[1], "%s/last.h5", cut);
+        stop_at never = { .step = -1 }, stop = { .step = steps[i] };
+        assert_ok(test_run(t, test_run_config(t, whole, "loss", losses[i], NULL), stops, &never));
+        assert_int_equal(test_run(t, test_run_config(t, cut, "loss", losses[i], NULL), stops, &stop), CLV_STOPPED);
+        stop.step = -1;
+        assert_ok(test_run(t, test_run_config(t, cut, "loss", losses[i], "resume", "auto", NULL), stops, &stop));
+        assert_true(test_same_file(t, files[0], files[1]));
+    }
+}
+
 static void a_finished_run_that_is_resumed_does_nothing(void **state)
 {
     test_env *t = *state;
@@ -231,6 +252,7 @@ static void a_step_allocates_nothing(void **state)
         { "workers", "0", "bn-splits", "1" },      { "workers", "2", "bn-splits", "4" },
         { "symmetric", "true", "mlp", "true" },    { "bn-buffers", "average", "queue-init", "empty" },
         { "bn-buffers", "copy", "nesterov", "true" }, { "moco-queue-dtype", "bfloat16", "workers", "1" },
+        { "loss", "mochi N=16 s=8 s-prime=4", "bank", "labelled" }, { "loss", "feature_transform", "workers", "1" },
     };
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
         const char *const *v = variants[i];
@@ -248,5 +270,5 @@ static void a_step_allocates_nothing(void **state)
 TEST_MAIN(TEST(the_number_of_workers_changes_no_bit), TEST(batches_made_ahead_change_no_bit),
           TEST(two_runs_with_the_same_seed_and_threads_are_equal_to_the_bit), TEST(another_seed_gives_another_network),
           TEST(a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits),
-          TEST(a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits), TEST(a_finished_run_that_is_resumed_does_nothing),
+          TEST(a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits), TEST(a_run_whose_loss_draws_goes_on_to_the_same_bits), TEST(a_finished_run_that_is_resumed_does_nothing),
           TEST(stop_epoch_keeps_the_horizon_of_the_schedule), TEST(a_step_allocates_nothing))

@@ -30,7 +30,6 @@ static rig *make(test_env *t, ...)
         { "moco-m", "0.9" },   { "moco-t", "0.2" }, { "seed", "5" },
     };
     rig *r = calloc(1, sizeof *r);
-    const clvi_method_class *cls = NULL;
     assert_non_null(r);
     r->ctx = test_context(t, 1);
     assert_ok(clv_config_create(r->ctx, &r->config));
@@ -41,9 +40,8 @@ static rig *make(test_env *t, ...)
     for (const char *name; (name = va_arg(args, const char *));)
         assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
     va_end(args);
-    assert_ok(clvi_method_find("moco", &cls));
-    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE };
-    assert_ok(cls->create(&setup, &r->method));
+    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE, 3 };
+    assert_ok(clvi_method_create(&setup, &r->method));
     for (int v = 0; v < 2; v++) {
         clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
         for (int i = 0; i < PIXELS; i++) {                  /* each image has waves of its own, and noise */
@@ -65,25 +63,31 @@ static rig *make(test_env *t, ...)
 
 static void destroy(rig *r)
 {
-    r->method->cls->destroy(r->method);
+    clvi_method_destroy(r->method);
     clv_config_destroy(r->config);
     clv_context_destroy(r->ctx);
     free(r);
 }
 
+/* Epochs of four steps. */
+static double epoch_of(int64_t total)
+{
+    return (double)total / 4;
+}
+
 static clvi_step_result forward(rig *r, int64_t total, double key_momentum)
 {
-    const clvi_step at = { 5, total, 0.1, key_momentum };
+    const clvi_step at = { 5, total, epoch_of(total), 0.1, key_momentum };
     clvi_step_result result = { .bank = NULL };
-    assert_ok(r->method->cls->forward(r->method, &r->batch, &at, &result));
+    assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
     assert_true(isfinite(result.loss) && result.grad_norm > 0);
     return result;
 }
 
 static void update(rig *r, int64_t total, double lr)
 {
-    const clvi_step at = { 5, total, lr, 0.9 };
-    assert_ok(r->method->cls->update(r->method, &r->batch, &at));
+    const clvi_step at = { 5, total, epoch_of(total), lr, 0.9 };
+    assert_ok(clvi_method_update(r->method, &r->batch, &at));
 }
 
 static void swap_views(rig *r)
@@ -97,7 +101,7 @@ static void swap_views(rig *r)
 static int64_t add_gradient(rig *r, double *sum)
 {
     clv_view g;
-    assert_ok(clv_params_flat(r->method->cls->params(r->method, false), CLV_PARAM_GRADIENT, &g));
+    assert_ok(clv_params_flat(clvi_method_params(r->method, false), CLV_PARAM_GRADIENT, &g));
     assert_true(clv_view_count(&g) <= PARAMETERS);
     for (int64_t i = 0; i < clv_view_count(&g); i++) sum[i] += ((const float *)g.data)[i];
     return clv_view_count(&g);
@@ -117,7 +121,7 @@ static void assert_rows_near(const float *a, const float *b, double tolerance)
 /* Buffer `name`, at most 64 entries. */
 static int64_t read_buffer(rig *r, bool key, const char *name, float *out)
 {
-    clv_params *params = r->method->cls->params(r->method, key);
+    clv_params *params = clvi_method_params(r->method, key);
     const int64_t i = clv_params_find(params, name);
     clv_param_info info;
     assert_true(i >= 0);
@@ -299,9 +303,202 @@ static void running_statistics_follow_the_policy(void **state)
     }
 }
 
+/* ---- losses ---- */
+
+/* Loss and gradient of three steps (the bank fills in between) must be those of `other`, or must not. */
+static void compare_losses(test_env *t, const char *loss, const char *other, int64_t from, bool equal)
+{
+    static double a[PARAMETERS], b[PARAMETERS];
+    rig *one = make(t, "loss", loss, NULL), *two = make(t, "loss", other, NULL);
+    double apart = 0, largest = 0;
+    for (int64_t step = from; step < from + 3; step++) {
+        memset(a, 0, sizeof a);
+        memset(b, 0, sizeof b);
+        const double x = forward(one, step, 0.9).loss, y = forward(two, step, 0.9).loss;
+        const int64_t n = add_gradient(one, a);
+        add_gradient(two, b);
+        for (int64_t i = 0; i < n; i++) {
+            apart = fmax(apart, fabs(a[i] - b[i]));
+            largest = fmax(largest, fabs(b[i]));
+        }
+        if (equal) assert_near(x, y, 1e-6 * fabs(y));
+        update(one, step, 0.05);
+        update(two, step, 0.05);
+    }
+    assert_true(largest > 1e-3);
+    assert_true(equal ? apart <= 1e-5 * largest : apart > 1e-2 * largest);
+    destroy(one);
+    destroy(two);
+}
+
+static void a_loss_that_adds_nothing_is_moco_queue(void **state)
+{
+    test_env *t = *state;
+    compare_losses(t, "moco_queue", "", 0, true);
+    compare_losses(t, "mochi N=16 s=0 s-prime=0", "", 0, true);
+    compare_losses(t, "feature_transform target=none", "", 0, true);
+    compare_losses(t, "moco_queue weight=0.25; moco_queue weight=0.75", "", 0, true);
+    compare_losses(t, "mochi N=16 s=32 s-prime=16", "", 0, false);
+    compare_losses(t, "feature_transform", "", 0, false);
+    compare_losses(t, "moco_queue weight=2", "", 0, false);
+}
+
+static void mochi_mixes_from_the_end_of_its_warm_up_on(void **state)
+{
+    test_env *t = *state;
+    static const char warm[] = "mochi N=16 s=32 s-prime=16 warmup-epochs=2", at_once[] = "mochi N=16 s=32 s-prime=16";
+    compare_losses(t, warm, "moco_queue", 5, true);            /* steps 5 to 7 of epochs of four */
+    compare_losses(t, warm, at_once, 8, true);
+    compare_losses(t, warm, "moco_queue", 8, false);
+}
+
+static void draws_depend_on_seed_and_step_alone(void **state)
+{
+    test_env *t = *state;
+    static const char *const losses[] = { "mochi N=16 s=32 s-prime=16", "feature_transform" };
+    for (int i = 0; i < 2; i++) {
+        rig *a = make(t, "loss", losses[i], NULL), *b = make(t, "loss", losses[i], NULL);
+        const double first = forward(a, 3, 1.0).loss, second = forward(a, 4, 1.0).loss;
+        assert_true(first != second);                          /* m = 1 and no update: only the draws differ */
+        assert_true(forward(b, 4, 1.0).loss == second);
+        assert_true(forward(b, 3, 1.0).loss == first);
+        destroy(a);
+        destroy(b);
+    }
+}
+
+/* The directions of a symmetric step do not share their draws. */
+static void both_directions_draw_apart(void **state)
+{
+    test_env *t = *state;
+    rig *s = make(t, "symmetric", "true", "loss", "feature_transform", NULL), *one = make(t, "loss", "feature_transform",
+                                                                                          NULL);
+    s->view[1] = s->view[0];
+    one->view[1] = one->view[0];
+    const double both = forward(s, 3, 0.0).loss, single = forward(one, 6, 0.0).loss;     /* number 6 and 7 */
+    assert_true(fabs(both - 2 * single) > 1e-6);
+    assert_near(both, single + forward(one, 7, 0.0).loss, 1e-5);
+    destroy(s);
+    destroy(one);
+}
+
+static double metric(rig *r, const char *name)
+{
+    clvi_metrics m;
+    assert_ok(clvi_method_look(r->method, &r->batch, &m));
+    for (int i = 0; i < m.count; i++)
+        if (!strcmp(m.at[i].name, name)) return m.at[i].value;
+    fail_msg("no metric '%s'", name);
+    return 0;
+}
+
+static void labels_reach_the_loss_from_a_labelled_bank_only(void **state)
+{
+    test_env *t = *state;
+    static const char mochi[] = "mochi N=8 s=8 s-prime=8", oracle[] = "mochi N=8 s=8 s-prime=8 oracle=true";
+    rig *plain = make(t, "loss", mochi, "moco-k", "16", NULL);
+    rig *seen = make(t, "loss", mochi, "moco-k", "16", "bank", "labelled", NULL);
+    rig *told = make(t, "loss", oracle, "moco-k", "16", "bank", "labelled", NULL);
+    for (int step = 0; step < 2; step++) {
+        const double a = forward(plain, step, 0.9).loss, b = forward(seen, step, 0.9).loss, c = forward(told, step, 0.9).loss;
+        assert_true(a == b);
+        assert_true(step == 0 ? a == c : a > c);
+        if (step == 0) {
+            update(plain, step, 0.1);
+            update(seen, step, 0.1);
+            update(told, step, 0.1);
+        }
+    }
+    clvi_metrics m;
+    assert_ok(clvi_method_look(plain->method, &plain->batch, &m));
+    for (int i = 0; i < m.count; i++) assert_null(strstr(m.at[i].name, "false_negative"));
+    assert_in_range(1000 * metric(seen, "mochi/topn_false_negative_rate"), 100, 900);      /* three classes */
+    destroy(plain);
+    destroy(seen);
+    destroy(told);
+}
+
+/* With all of the bank of the query's class, nothing is left to tell the key from. */
+static void rows_of_a_querys_own_image_or_class_can_be_left_out(void **state)
+{
+    test_env *t = *state;
+    static const char *const cases[][4] = { { "queue-mask", "sample", "bank", "fifo" },
+                                            { "queue-mask", "class", "bank", "labelled" } };
+    for (int i = 0; i < 2; i++) {
+        rig *r = make(t, "queue-init", "empty", cases[i][0], cases[i][1], cases[i][2], cases[i][3], NULL);
+        for (int k = 0; k < BATCH; k++) r->ids[k] = r->labels[k] = 7;
+        clvi_step at = { 5, 0, 0, 0.1, 0.9 };
+        clvi_step_result result;
+        for (at.total = 0; at.total < 2; at.total++) {
+            assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
+            assert_near(result.loss, 0, 0);
+            update(r, at.total, 0.0);
+        }
+        for (int k = 0; k < BATCH; k++) r->ids[k] = r->labels[k] = 8;
+        assert_true(forward(r, 2, 0.9).loss > 1);
+        destroy(r);
+    }
+}
+
+static void what_a_loss_measures_of_a_step_can_be_looked_at(void **state)
+{
+    test_env *t = *state;
+    rig *r = make(t, "loss", "feature_transform target=none; mochi N=8 s=8 s-prime=8 weight=0.5", "bank", "labelled", NULL);
+    const double loss = forward(r, 0, 0.9).loss;
+    const double positive = metric(r, "feature_transform/score_pos");
+    assert_near(metric(r, "feature_transform/loss") + 0.5 * metric(r, "mochi/loss"), loss, 1e-5);
+    assert_true(positive > -1 && positive < 1 && fabs(metric(r, "feature_transform/score_neg_mean")) < 1);
+    assert_near(metric(r, "mochi/topn_false_negative_rate"), 0, 0);        /* random rows are of no class */
+    destroy(r);
+}
+
+/* A rig that cannot be made. */
+static void assert_refused(test_env *t, const char *loss, const char *bank, const char *what)
+{
+    clv_context *ctx = test_context(t, 1);
+    clv_config *config = NULL;
+    clvi_method *method = NULL;
+    assert_ok(clv_config_create(ctx, &config));
+    assert_ok(clv_config_set(config, "arch", "resnet8"));
+    assert_ok(clv_config_set(config, "batch-size", "16"));
+    assert_ok(clv_config_set(config, "moco-k", "64"));
+    assert_ok(clv_config_set(config, "loss", loss));
+    assert_ok(clv_config_set(config, "bank", bank));
+    const clvi_method_setup setup = { ctx, &config->settings, 3, SIDE, SIDE, 3 };
+    assert_fails(clvi_method_create(&setup, &method), CLV_ERR_INVALID, what);
+    assert_null(method);
+    clv_config_destroy(config);
+    clv_context_destroy(ctx);
+}
+
+static void a_loss_that_makes_no_sense_is_refused_with_what_would(void **state)
+{
+    test_env *t = *state;
+    assert_refused(t, "mocchi", "fifo", "did you mean 'mochi'");
+    assert_refused(t, "nt_xent", "fifo", "method 'moco' cannot take the loss nt_xent; it takes moco_queue, mochi, "
+                                         "feature_transform");
+    assert_refused(t, "mochi n=5", "fifo", "loss 'mochi': no option 'n'");
+    assert_refused(t, "mochi s-prim=5", "fifo", "did you mean 's-prime'");
+    assert_refused(t, "mochi s=-5", "fifo", "s");
+    assert_refused(t, "mochi s", "fifo", "'s' is not option=value");
+    assert_refused(t, "mochi s=5 s=6", "fifo", "s is set twice");
+    assert_refused(t, "mochi weight=x", "fifo", "weight must be a number, is 'x'");
+    assert_refused(t, "mochi temperature=0.1", "fifo", "temperature is the setting moco-t");
+    assert_refused(t, "mochi seed=1", "fifo", "seed is the setting of the run");
+    assert_refused(t, "mochi epoch=1", "fifo", "epoch is the run's");
+    assert_refused(t, "mochi oracle=true", "fifo", "needs labels, and so bank 'labelled'");
+    assert_refused(t, "moco_queue; moco_queue; moco_queue; moco_queue; mochi", "fifo", "more than 4 losses");
+}
+
 TEST_MAIN(TEST(a_symmetric_step_is_the_sum_of_its_two_directions),
           TEST(a_symmetric_step_enqueues_the_first_views_keys_and_then_the_seconds),
           TEST(what_the_trainer_looks_at_belongs_to_the_first_direction),
           TEST(keys_come_back_in_the_order_of_the_batch),
           TEST(shuffling_acts_with_several_groups_and_differs_from_step_to_step),
-          TEST(with_one_group_keys_are_those_without_shuffling_to_the_bit), TEST(running_statistics_follow_the_policy))
+          TEST(with_one_group_keys_are_those_without_shuffling_to_the_bit), TEST(running_statistics_follow_the_policy),
+          TEST(a_loss_that_adds_nothing_is_moco_queue), TEST(mochi_mixes_from_the_end_of_its_warm_up_on),
+          TEST(draws_depend_on_seed_and_step_alone), TEST(both_directions_draw_apart),
+          TEST(labels_reach_the_loss_from_a_labelled_bank_only),
+          TEST(rows_of_a_querys_own_image_or_class_can_be_left_out),
+          TEST(what_a_loss_measures_of_a_step_can_be_looked_at),
+          TEST(a_loss_that_makes_no_sense_is_refused_with_what_would))

@@ -1,0 +1,330 @@
+/* method.c: what all methods do: one graph of network and loss, its optimiser, perhaps a momentum encoder; a step; what a
+ * checkpoint keeps of it. */
+#include "train/method.h"
+#include "train/network.h"
+#include "train/teacher.h"
+#include "train/weights.h"
+#include "core/checked.h"
+#include "device/cpu/flat.h"
+#include "tensor/op.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- networks ---- */
+
+static clv_node image_input(clvi_method *m, int v)
+{
+    const clvi_method_setup *s = &m->setup;
+    char name[16];
+    snprintf(name, sizeof name, m->cls->views > 1 ? "images%d" : "images", v + 1);
+    m->images[v] = clv_input_image(m->graph, name, m->batch, s->channels, s->height, s->width);
+    return m->images[v];
+}
+
+/* A failure of a builder that has no place for it goes to the graph's, which clv_graph_finish reports. */
+static clv_node network(clvi_method *m, clv_node images, clv_node *features)
+{
+    clv_node embedding = CLV_NONE, unused;
+    int64_t shape[CLV_MAX_DIMS] = { 0 };
+    const clv_status st = clvi_network_nodes(m->graph, m->settings, images, features ? features : &unused, &embedding);
+    if (st != CLV_OK) clvi_graph_fail(m->graph, st, "%s", clv_error_message());
+    (void)clv_node_shape(m->graph, embedding, shape);
+    m->dim = shape[1];
+    return embedding;
+}
+
+static clv_node look_at(clvi_method *m, int v, clv_node embedding)
+{
+    m->unit[v] = clv_l2norm_rows(m->graph, embedding, 1e-12);
+    clv_graph_output(m->graph, m->unit[v]);
+    return embedding;
+}
+
+clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features)
+{
+    return look_at(m, v, network(m, image_input(m, v), features));
+}
+
+void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS])
+{
+    const clv_node images[2] = { image_input(m, 0), image_input(m, 1) };
+    const clv_node both = network(m, clv_concat(m->graph, images, 2, 0), NULL);
+    for (int v = 0; v < 2; v++)
+        embedding[v] = look_at(m, v, clv_slice(m->graph, both, 0, v * m->batch, m->batch));
+}
+
+clv_node clvi_method_predict(clvi_method *m, clv_node embedding)
+{
+    clv_node out = CLV_NONE;
+    const clv_status st = clvi_predictor_node(m->graph, m->settings, m->cls->predictor, embedding, &out);
+    if (st != CLV_OK) clvi_graph_fail(m->graph, st, "%s", clv_error_message());
+    return out;
+}
+
+/* ---- what the losses read ---- */
+
+static void give(clvi_method *m, const char *name, clv_node node, const clv_view *view)
+{
+    if (m->n_given == CLVI_MAX_GIVEN) clvi_graph_fail(m->graph, CLV_ERR_INTERNAL, "more values than a method may give");
+    else m->given[m->n_given++] = (clvi_given) { name, node, view ? *view : (clv_view) { .data = NULL } };
+}
+
+void clvi_method_give(clvi_method *m, const char *name, clv_node node)
+{
+    give(m, name, node, NULL);
+}
+
+clv_node clvi_method_give_input(clvi_method *m, const char *name, const clv_view *data)
+{
+    const clv_node node = clv_input(m->graph, name, data->dtype, data->ndim, data->shape);
+    give(m, name, node, data);
+    return node;
+}
+
+clv_node clvi_method_give_labels(clvi_method *m, const char *name)
+{
+    const clv_view view = clv_view_1d(m->labels, CLV_I64, m->batch);
+    return clvi_method_give_input(m, name, &view);
+}
+
+clv_node clvi_method_give_target(clvi_method *m, const char *name, int v)
+{
+    if (!m->keys[v]) m->keys[v] = clvi_calloc(m->ctx, (size_t)CLVI_MAX(m->batch * m->dim, 1), sizeof(float));
+    if (!m->keys[v]) {
+        clvi_graph_fail(m->graph, CLV_ERR_NOMEM, "no memory for what the momentum encoder says");
+        return CLV_NONE;
+    }
+    const clv_view view = clv_view_2d(m->keys[v], CLV_F32, m->batch, m->dim);
+    return clvi_method_give_input(m, name, &view);
+}
+
+clv_node clvi_method_give_step(clvi_method *m, const char *name)
+{
+    const clv_view view = clv_view_1d(m->number, CLV_I64, 1);
+    return clvi_method_give_input(m, name, &view);
+}
+
+clv_status clvi_method_move(clvi_method *m, const char *name, void *data)
+{
+    for (int i = 0; i < m->n_given; i++) {
+        if (strcmp(m->given[i].name, name) != 0) continue;
+        m->given[i].view.data = data;
+        return clv_graph_bind(m->graph, m->given[i].node, &m->given[i].view);
+    }
+    return clvi_fail(CLV_ERR_INTERNAL, "no value '%s'", name);
+}
+
+/* ---- making ---- */
+
+bool clvi_method_uses(const clvi_method_class *cls, const char *setting)
+{
+    for (const char *const *name = cls->uses; name && *name; name++)
+        if (!strcmp(*name, setting)) return true;
+    return false;
+}
+
+static clv_status parse_loss(clvi_method *m)
+{
+    const clvi_settings *s = m->settings;
+    char number[40];
+    CLV_TRY(clvi_objective_parse(s->loss, m->cls->info.name, m->cls->takes, &m->objective));
+    snprintf(number, sizeof number, "%.17g", s->moco_t);
+    CLV_TRY(clvi_objective_set(&m->objective, "temperature", number, "is the setting moco-t"));
+    snprintf(number, sizeof number, "%" PRId64, s->seed);
+    return clvi_objective_set(&m->objective, "seed", number, "is the setting of the run");
+}
+
+static clv_status build_graph(clvi_method *m)
+{
+    CLV_TRY(clv_params_create(m->ctx, CLV_F32, &m->params));
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    desc.params = m->params;
+    desc.training = true;
+    CLV_TRY(clv_graph_create(m->ctx, &desc, &m->graph));
+    CLV_TRY(m->cls->build(m));
+    m->loss = clvi_objective_node(&m->objective, m->graph, m->given, m->n_given);
+    CLV_TRY(clv_graph_backward(m->graph, m->loss));
+    clv_graph_output(m->graph, m->loss);
+    CLV_TRY(clv_graph_finish(m->graph));
+    for (int i = 0; i < m->n_given; i++)
+        if (m->given[i].view.data) CLV_TRY(clv_graph_bind(m->graph, m->given[i].node, &m->given[i].view));
+    return clvi_objective_prepare(&m->objective, m->ctx, m->graph, m->given, m->n_given);
+}
+
+static clv_status init(clvi_method *m)
+{
+    const clvi_settings *s = m->settings;
+    m->batch = s->batch_size;
+    CLV_CHECK(s->batch_size % s->bn_splits == 0, CLV_ERR_INVALID,
+              "batch-size %" PRId64 " is no multiple of bn-splits %" PRId64, s->batch_size, s->bn_splits);
+    CLV_CHECK(!m->cls->labels || m->setup.classes > 0, CLV_ERR_INVALID, "method '%s' needs data with labels",
+              m->cls->info.name);
+    m->labels = clvi_calloc(m->ctx, (size_t)m->batch, sizeof *m->labels);
+    if (!m->labels) return CLV_ERR_NOMEM;
+    CLV_TRY(parse_loss(m));
+    if (m->cls->open) CLV_TRY(m->cls->open(m));
+    CLV_TRY(build_graph(m));
+    CLV_TRY(clv_params_init(m->params, (uint64_t)s->seed));
+    if (m->cls->teacher) CLV_TRY(clvi_teacher_create(&m->setup, m->params, &m->teacher));
+    CLV_TRY(clvi_optimizer_create(m->params, m->ctx, s, &m->optimizer));
+    return m->cls->ready ? m->cls->ready(m) : CLV_OK;
+}
+
+clv_status clvi_method_create(const clvi_method_setup *setup, clvi_method **out)
+{
+    const clvi_method_class *cls = NULL;
+    *out = NULL;
+    CLV_TRY(clvi_method_find(setup->settings->method, &cls));
+    clvi_method *m = clvi_calloc(setup->ctx, 1, cls->size ? cls->size : sizeof *m);
+    if (!m) return CLV_ERR_NOMEM;
+    m->cls = cls;
+    m->ctx = setup->ctx;
+    m->settings = setup->settings;
+    m->setup = *setup;
+    for (int v = 0; v < CLVI_MAX_VIEWS; v++) m->images[v] = m->unit[v] = CLV_NONE;
+    const clv_status st = init(m);
+    if (st != CLV_OK) {
+        clvi_method_destroy(m);
+        return st;
+    }
+    *out = m;
+    return CLV_OK;
+}
+
+void clvi_method_destroy(clvi_method *m)
+{
+    if (!m) return;
+    if (m->cls->close) m->cls->close(m);
+    clvi_objective_release(&m->objective);
+    clv_graph_destroy(m->graph);
+    clvi_teacher_destroy(m->teacher);
+    clvi_optimizer_destroy(m->optimizer);
+    clv_params_destroy(m->params);
+    for (int v = 0; v < CLVI_MAX_VIEWS; v++) clvi_free(m->ctx, m->keys[v]);
+    clvi_free(m->ctx, m->labels);
+    clvi_free(m->ctx, m);
+}
+
+/* ---- a step ---- */
+
+clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss)
+{
+    clv_view value;
+    for (int v = 0; v < m->cls->views; v++)
+        if (!clvi_node_none(m->images[v])) CLV_TRY(clv_graph_bind(m->graph, m->images[v], &view[v]));
+    CLV_TRY(clv_graph_run(m->graph));
+    CLV_TRY(clv_graph_read(m->graph, m->loss, &value));
+    *loss = *(const float *)value.data;
+    return CLV_OK;
+}
+
+double clvi_method_grad_norm(clvi_method *m)
+{
+    clv_view g;
+    if (clv_params_flat(m->params, CLV_PARAM_GRADIENT, &g) != CLV_OK) return NAN;
+    return sqrt(clvi_flat_norm2(m->ctx, g.dtype, clv_view_count(&g), g.data));
+}
+
+/* Two views as two inputs of one graph, each with a target of the momentum encoder where there is one. */
+static clv_status forward(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
+{
+    if (m->teacher) {
+        CLV_TRY(clvi_teacher_follow(m->teacher, m->params, at->key_momentum));
+        for (int v = 0; v < m->cls->views; v++)
+            CLV_TRY(clvi_teacher_embed(m->teacher, &batch->view[v], at, (uint64_t)v, m->keys[v]));
+    }
+    m->number[0] = at->total;
+    CLV_TRY(clvi_method_run(m, batch->view, &out->loss));
+    CLV_TRY(clv_graph_read(m->graph, m->unit[0], &out->query));
+    return m->cls->views > 1 ? clv_graph_read(m->graph, m->unit[1], &out->key) : CLV_OK;
+}
+
+clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
+{
+    *out = (clvi_step_result) { .loss = 0 };
+    memcpy(m->labels, batch->labels, (size_t)m->batch * sizeof *m->labels);
+    CLV_TRY((m->cls->forward ? m->cls->forward : forward)(m, batch, at, out));
+    out->grad_norm = clvi_method_grad_norm(m);
+    return CLV_OK;
+}
+
+clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at)
+{
+    m->optimizer->cls->step(m->optimizer, at->lr);
+    return m->cls->update ? m->cls->update(m, batch) : CLV_OK;
+}
+
+clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics *out)
+{
+    out->count = 0;
+    CLV_TRY(clvi_objective_look(&m->objective, m->graph, out));
+    return m->cls->look ? m->cls->look(m, batch, out) : CLV_OK;
+}
+
+/* ---- keeping and telling ---- */
+
+clv_params *clvi_method_params(clvi_method *m, bool key)
+{
+    return !key ? m->params : m->teacher ? m->teacher->params : NULL;
+}
+
+clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5)
+{
+    CLV_TRY(clvi_weights_write(m->ctx, m->params, h5, "model"));
+    if (m->teacher) CLV_TRY(clvi_weights_write(m->ctx, m->teacher->params, h5, "key_model"));
+    CLV_TRY(clvi_optimizer_write(m->optimizer, h5, "optimizer"));
+    return m->cls->write ? m->cls->write(m, h5) : CLV_OK;
+}
+
+clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5)
+{
+    CLV_TRY(clvi_weights_read(m->ctx, m->params, h5, "model"));
+    if (m->teacher) CLV_TRY(clvi_weights_read(m->ctx, m->teacher->params, h5, "key_model"));
+    CLV_TRY(clvi_optimizer_read(m->optimizer, h5, "optimizer"));
+    return m->cls->read ? m->cls->read(m, h5) : CLV_OK;
+}
+
+static clv_status describe_graph(clv_graph *g, const char *name, void (*line)(const char *text, void *user), void *user)
+{
+    clv_graph_memory_t memory;
+    CLV_TRY(clv_graph_memory(g, &memory));
+    char text[256];
+    snprintf(text, sizeof text,
+             "%s: parameters %.1f MiB, gradients %.1f MiB, activations %.1f MiB (%.1f unshared), scratch %.1f MiB",
+             name, (double)memory.parameters / 1048576.0, (double)memory.gradients / 1048576.0,
+             (double)memory.activations / 1048576.0, (double)memory.unplanned / 1048576.0,
+             (double)memory.scratch / 1048576.0);
+    line(text, user);
+    return CLV_OK;
+}
+
+static void describe_term(const clvi_term *term, void (*line)(const char *text, void *user), void *user)
+{
+    char text[1024];
+    int used = snprintf(text, sizeof text, "loss: %s", term->takes->loss);
+    if (term->weight != 1) used += snprintf(text + used, sizeof text - (size_t)used, " weight=%g", term->weight);
+    for (int i = 0; i < term->n_options && used < (int)sizeof text - 1; i++) {
+        char value[64];
+        char *end = NULL;
+        const double number = strtod(term->options[i].value, &end);       /* 0.07, not 0.070000000000000007 */
+        snprintf(value, sizeof value, "%.10g", number);
+        used += snprintf(text + used, sizeof text - (size_t)used, " %s=%s", term->options[i].name,
+                         *end ? term->options[i].value : value);
+    }
+    line(text, user);
+}
+
+clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, void *user), void *user)
+{
+    char text[160];
+    snprintf(text, sizeof text, "method: %s; %d view%s of an image", m->cls->info.name, m->cls->views,
+             m->cls->views > 1 ? "s" : "");
+    line(text, user);
+    for (int i = 0; i < m->objective.n_terms; i++) describe_term(&m->objective.term[i], line, user);
+    CLV_TRY(describe_graph(m->graph, m->teacher ? "query encoder" : "network", line, user));
+    if (m->teacher) CLV_TRY(describe_graph(m->teacher->graph, "key encoder", line, user));
+    return m->cls->describe ? m->cls->describe(m, line, user) : CLV_OK;
+}

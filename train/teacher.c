@@ -1,0 +1,108 @@
+/* teacher.c: the momentum encoder. */
+#include "train/teacher.h"
+#include "train/network.h"
+#include "train/weights.h"
+#include "core/rng.h"
+
+#include <string.h>
+
+static bool shuffles(const clvi_settings *s)
+{
+    return s->bn_splits > 1 && s->shuffle_bn;
+}
+
+static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    desc.params = t->params;
+    desc.training = true;                                            /* batch statistics, as published */
+    CLV_TRY(clv_graph_create(t->ctx, &desc, &t->graph));
+    t->images = clv_input_image(t->graph, "images", t->batch, setup->channels, setup->height, setup->width);
+    clv_node features, embedding;
+    CLV_TRY(clvi_network_nodes(t->graph, t->settings, t->images, &features, &embedding));
+    t->unit = clv_l2norm_rows(t->graph, embedding, 1e-12);
+    clv_graph_output(t->graph, t->unit);
+    CLV_TRY(clv_graph_finish(t->graph));
+    int64_t shape[CLV_MAX_DIMS] = { 0 };
+    (void)clv_node_shape(t->graph, t->unit, shape);
+    t->dim = shape[1];
+    return CLV_OK;
+}
+
+static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const clv_params *student)
+{
+    t->settings = setup->settings;
+    t->batch = setup->settings->batch_size;
+    t->image_size = setup->channels * setup->height * setup->width;
+    CLV_TRY(clv_params_clone(student, &t->params));
+    CLV_TRY(build(t, setup));
+    t->mix = clvi_calloc(t->ctx, (size_t)clvi_weights_mix_scratch(t->params), sizeof(float));
+    t->order = clvi_calloc(t->ctx, (size_t)t->batch, sizeof *t->order);
+    t->shuffled = clvi_calloc(t->ctx, shuffles(t->settings) ? (size_t)(t->batch * t->image_size) : 1, sizeof(float));
+    return t->mix && t->order && t->shuffled ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params *student, clvi_teacher **out)
+{
+    *out = NULL;
+    clvi_teacher *t = clvi_calloc(setup->ctx, 1, sizeof *t);
+    if (!t) return CLV_ERR_NOMEM;
+    t->ctx = setup->ctx;
+    const clv_status st = init(t, setup, student);
+    if (st != CLV_OK) {
+        clvi_teacher_destroy(t);
+        return st;
+    }
+    *out = t;
+    return CLV_OK;
+}
+
+void clvi_teacher_destroy(clvi_teacher *t)
+{
+    if (!t) return;
+    clv_graph_destroy(t->graph);
+    clv_params_destroy(t->params);
+    clvi_free(t->ctx, t->shuffled);
+    clvi_free(t->ctx, t->order);
+    clvi_free(t->ctx, t->mix);
+    clvi_free(t->ctx, t);
+}
+
+clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double momentum)
+{
+    CLV_TRY(clv_params_follow(t->params, student, momentum));
+    switch (t->settings->bn_buffers) {
+    case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(t->params, student, 1.0, t->mix);
+    case CLVI_BN_BUFFERS_AVERAGE: return clvi_weights_mix_buffers(t->params, student, 1.0 - momentum, t->mix);
+    default: return CLV_OK;
+    }
+}
+
+static void draw_order(clvi_teacher *t, const clvi_step *at, uint64_t draw)
+{
+    const uint64_t seed = (at->seed + draw) ^ (uint64_t)at->total << 20;
+    for (int64_t i = 0; i < t->batch; i++)
+        t->order[i] = (int64_t)clvi_rng_permute(seed, CLVI_RNG_SHUFFLE, (uint32_t)at->total, (uint64_t)t->batch,
+                                                (uint64_t)i);
+}
+
+clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw, float *rows)
+{
+    clv_view view = *images, unit;
+    const bool shuffle = shuffles(t->settings);
+    if (shuffle) {
+        draw_order(t, at, draw);
+        const float *pixels = images->data;
+        for (int64_t i = 0; i < t->batch; i++)
+            memcpy(t->shuffled + i * t->image_size, pixels + t->order[i] * t->image_size,
+                   (size_t)t->image_size * sizeof(float));
+        view.data = t->shuffled;
+    }
+    CLV_TRY(clv_graph_bind(t->graph, t->images, &view));
+    CLV_TRY(clv_graph_run(t->graph));
+    CLV_TRY(clv_graph_read(t->graph, t->unit, &unit));
+    for (int64_t i = 0; i < t->batch; i++)
+        memcpy(rows + (shuffle ? t->order[i] : i) * t->dim, (const float *)unit.data + i * t->dim,
+               (size_t)t->dim * sizeof(float));
+    return CLV_OK;
+}

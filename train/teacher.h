@@ -1,0 +1,33 @@
+/* teacher.h: the momentum encoder: a copy of the trained network that follows it slowly and whose features are constants.
+ * He et al. 2020, arXiv:1911.05722, eq. 2 and section 3.3. */
+#ifndef CLVI_TRAIN_TEACHER_H
+#define CLVI_TRAIN_TEACHER_H
+
+#include "train/method.h"
+
+struct clvi_teacher {
+    clv_context         *ctx;
+    const clvi_settings *settings;
+    int64_t              batch, image_size, dim;
+    clv_params          *params;
+    clv_graph           *graph;
+    clv_node             images, unit;
+    float               *shuffled;          /* [B, image] a batch in the order the groups see it */
+    int64_t             *order;             /* [B] */
+    float               *mix;               /* scratch of running statistics that follow the student's */
+};
+
+/* Starts as a copy of `student`, which must have been initialised. */
+clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params *student, clvi_teacher **out) CLV_NODISCARD;
+/* NULL is accepted. */
+void clvi_teacher_destroy(clvi_teacher *t);
+
+/* theta_t = m theta_t + (1-m) theta_s, and the running statistics as the setting bn-buffers says. */
+clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double momentum) CLV_NODISCARD;
+
+/* Unit rows [B,D] of a batch of images, in its order. With several groups of batch norm and shuffle-bn, the batch is
+ * spread over the groups in an order drawn for this step and `draw`. */
+clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
+                              float *rows) CLV_NODISCARD;
+
+#endif
