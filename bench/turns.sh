@@ -15,7 +15,8 @@ start() {       # start NAME COMMAND...: a program that does its work once for e
     "$@" <"$work/$name.in" >"$work/$name.out" &
 }
 
-turn() {        # turn NAME IN OUT: once, its seconds
+turn() {        # turn NAME IN OUT: once, its seconds; not before the threads of the one before have stopped spinning
+    sleep 0.1
     echo >&"$2"
     read -r seconds <&"$3" || { echo "$1 stopped without an answer" >&2; return 1; }
     echo "$seconds"

@@ -3,7 +3,7 @@
 torch_losses.py [--threads N] (--check | --serve) LOSS FILE
 
 FILE holds the inputs, and what Cleave makes of them, as `bench_losses --export LOSS` wrote it. --check compares value
-and gradients; --serve makes one evaluation for each line read and answers with its seconds.
+and gradients; --serve makes two evaluations for each line read and answers with the seconds of the second.
 """
 import argparse
 import sys
@@ -181,6 +181,7 @@ def main():
         check(args.loss, evaluation, records)
         return
     for _ in sys.stdin:
+        evaluation.run()    # wakes the threads; not timed
         print(f"{evaluation.seconds():.7f}", flush=True)
 
 

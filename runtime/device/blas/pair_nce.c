@@ -3,7 +3,8 @@
  *
  * Scores are symmetric, so only tiles on and above the diagonal are made, and each serves its rows and its columns:
  *   forward    every tile adds to the maximum, the sum of exponentials and the sum of the positives' scores of its rows
- *              and its columns
+ *              and its columns; where no score can be far from 0 (Cauchy and Schwarz), a bound stands for the maximum and
+ *              one exponential serves both
  *   backward   W_ij = w_i p_ij + w_j p_ji - [same label](b_i + b_j), w = g/t, b = w/n_pos, and dx_I += W x_J,
  *              dx_J += W^T x_I. Tiles that share neither P nor Q run together, in rounds like those of a tournament
  * Tiles and rounds depend on the shapes alone: the same bits with any number of threads. */
@@ -18,6 +19,9 @@
 #define MAX_TILE  256     /* a tile of scores stays in the second-level cache */
 #define MIN_TILE  64
 #define TILES     8       /* wanted along each side, so that there is work for several threads */
+#define GROUP     4       /* rows of a tile that go through it together */
+#define STRIDE    64      /* rows after which float sums of columns are added to doubles */
+#define BOUND     40      /* of scores whose exponentials relative to it all are normal floats */
 #define SPREAD    60      /* so far apart may the anchors' lse be for one exponential to serve both ends of a pair */
 
 /* ---- how the work is cut, and where it lives ---- */
@@ -72,6 +76,7 @@ typedef struct walk {
     int32_t            *label, *count;    /* of each row: a number of its label; at that number: rows with it */
     bool                backward;
     part               *parts;            /* forward: of each row */
+    float               bound;            /* forward: no score is above it or below minus it; infinity: none is known */
     float              *w, *b, *lse;      /* backward; with `shared` w is times e^{top - lse} */
     bool                shared;
     float               top;
@@ -101,7 +106,7 @@ static void number_labels(walk *k, const int64_t *labels, int64_t period)
             break;
         }
     }
-    for (int64_t i = 0; i < CLVI_LANES; i++) k->label[k->l.rows + i] = -1;
+    for (int64_t i = 0; i < CLVI_LANES; i++) k->label[k->l.rows + i] = INT32_MAX;   /* no row's */
 }
 
 static walk start(const clvi_op_call *call, int x, bool backward)
@@ -143,13 +148,23 @@ static tile make_tile(const walk *k, int64_t P, int64_t Q)
     return t;
 }
 
+/* Where the labels are equal and v is a score. (One step a comparison: GCC takes compounds of them apart, lane by
+ * lane.) */
+CLVI_INLINE void is_positive(clvi_v16i *keep, const clvi_v16f *v, const int32_t *labels, int32_t label)
+{
+    const clvi_v16i some = *v > -INFINITY;
+    clvi_v16i at;
+    memcpy(&at, labels, sizeof at);
+    at = ((at ^ label) - 1) >> 31;       /* labels are not negative */
+    *keep = at & some;
+}
+
 /* The entries of v where the labels are equal and that are a score; 0 elsewhere. */
 CLVI_INLINE void positives_of(clvi_v16f *v, const int32_t *labels, int32_t label)
 {
     const clvi_v16f zero = { 0 };
-    clvi_v16i at;
-    memcpy(&at, labels, sizeof at);
-    const clvi_v16i keep = (at == label) & ~(*v == -INFINITY);
+    clvi_v16i keep;
+    is_positive(&keep, v, labels, label);
     clvi_select16(v, &keep, v, &zero);
 }
 
@@ -191,6 +206,61 @@ CLVI_INLINE void rows_body(void *arg, int64_t begin, int64_t end)
     }
 }
 CLVI_ISA_VARIANTS(rows_body)
+
+/* One exponential for both ends of a pair: rows and, off the diagonal, columns, relative to the bound. */
+CLVI_INLINE void add_rows(const tile *t, int64_t i, int64_t n, float *sums, float *positives)
+{
+    const walk *k = t->k;
+    const clvi_v16f zero = { 0 };
+    clvi_v16f sum[GROUP] = { { 0 } }, positive[GROUP] = { { 0 } };
+    for (int64_t j = 0; j < t->width; j += CLVI_LANES) {
+        clvi_v16f column, column_positive;
+        memcpy(&column, sums + j, sizeof column);
+        memcpy(&column_positive, positives + j, sizeof column_positive);
+        for (int64_t r = 0; r < GROUP; r++) {
+            clvi_v16f v, e;
+            clvi_v16i keep;
+            if (r >= n) break;
+            clvi_load16(&v, t->score + (i + r) * k->l.tile, j, t->width, -INFINITY);
+            is_positive(&keep, &v, k->label + t->col + j, k->label[t->row + i + r]);
+            e = v - k->bound;
+            clvi_exp16(&e);
+            clvi_select16(&v, &keep, &v, &zero);
+            sum[r] += e;
+            positive[r] += v;
+            column += e;
+            column_positive += v;
+        }
+        memcpy(sums + j, &column, sizeof column);
+        memcpy(positives + j, &column_positive, sizeof column_positive);
+    }
+    for (int64_t r = 0; r < n; r++) {
+        part *p = &k->parts[t->row + i + r];
+        clvi_v8d a = { 0 }, b = { 0 };
+        clvi_add16(&a, &sum[r]);
+        clvi_add16(&b, &positive[r]);
+        p->sum += clvi_total8(&a);
+        p->positive += clvi_total8(&b);
+    }
+}
+
+CLVI_INLINE void both_body(void *arg, int64_t begin, int64_t end)
+{
+    const tile *t = arg;
+    for (int64_t from = begin; from < end; from += STRIDE) {
+        const int64_t to = CLVI_MIN(from + STRIDE, end);
+        float sums[MAX_TILE] = { 0 }, positives[MAX_TILE] = { 0 };
+        int64_t i = from;
+        for (; i + GROUP <= to; i += GROUP) add_rows(t, i, GROUP, sums, positives);
+        if (i < to) add_rows(t, i, to - i, sums, positives);
+        part *p = t->k->parts + t->col;
+        for (int64_t j = 0; j < t->width && !t->diagonal; j++) {
+            p[j].sum += (double)sums[j];
+            p[j].positive += (double)positives[j];
+        }
+    }
+}
+CLVI_ISA_VARIANTS(both_body)
 
 /* The columns begin .. end-1 as rows of the tile's mirror image. */
 CLVI_INLINE void columns_body(void *arg, int64_t begin, int64_t end)
@@ -238,13 +308,12 @@ CLVI_INLINE void weigh_body(void *arg, int64_t begin, int64_t end)
         float *score = t->score + i * k->l.tile;
         for (int64_t j = 0; j < t->width; j += CLVI_LANES) {
             clvi_v16f v, other, w, b, lse;
-            clvi_v16i label;
+            clvi_v16i pair;
             clvi_load16(&v, score, j, t->width, -INFINITY);
-            memcpy(&label, k->label + t->col + j, sizeof label);
             memcpy(&w, k->w + t->col + j, sizeof w);
             memcpy(&b, k->b + t->col + j, sizeof b);
             memcpy(&lse, k->lse + t->col + j, sizeof lse);
-            const clvi_v16i pair = (label == k->label[r]) & ~(v == -INFINITY);
+            is_positive(&pair, &v, k->label + t->col + j, k->label[r]);
             b += k->b[r];
             clvi_select16(&b, &pair, &b, &zero);
             /* No score is above the lse of an anchor it belongs to; rows that weigh nothing must not overflow. */
@@ -273,6 +342,10 @@ CLVI_ISA_VARIANTS(weigh_body)
 static void look_at(tile *t)
 {
     const int64_t anchors = t->k->l.anchors;
+    if (t->k->bound <= BOUND) {
+        clvi_isa_pick(both_body_table)(t, 0, t->height);
+        return;
+    }
     clvi_isa_pick(rows_body_table)(t, 0, CLVI_MIN(t->height, anchors - t->row));
     if (!t->diagonal && t->col < anchors)
         clvi_isa_pick(columns_body_table)(t, 0, CLVI_MIN(t->width, anchors - t->col));
@@ -342,11 +415,33 @@ static void play(walk *k)
 
 /* ---- forward ---- */
 
+/* The square of the longest row; NaN counts as infinite. */
+CLVI_INLINE void longest_body(void *arg, int64_t begin, int64_t end)
+{
+    walk *k = arg;
+    const int64_t dim = k->l.dim;
+    for (int64_t i = begin; i < end; i++) {
+        clvi_v16f v, sum = { 0 };
+        clvi_v8d total = { 0 };
+        for (int64_t d = 0; d < dim; d += CLVI_LANES) {
+            clvi_load16(&v, k->x + i * dim, d, dim, 0);
+            sum += v * v;
+        }
+        clvi_add16(&total, &sum);
+        const float square = (float)clvi_total8(&total);
+        if (!(square <= k->bound)) k->bound = square >= 0 ? square : INFINITY;
+    }
+}
+CLVI_ISA_VARIANTS(longest_body)
+
 static clv_status forward(const clvi_op_call *call)
 {
     walk k = start(call, 0, false);
     float *per_anchor = call->out_data[0], *positives = clvi_ref_output(call, 1), *lse_out = clvi_ref_output(call, 2);
-    for (int64_t i = 0; i < k.l.rows; i++) k.parts[i] = (part){ .max = -INFINITY };
+    clvi_isa_pick(longest_body_table)(&k, 0, k.l.rows);
+    k.bound *= k.inverse_t;
+    const float shift = k.bound <= BOUND ? k.bound : -INFINITY;
+    for (int64_t i = 0; i < k.l.rows; i++) k.parts[i] = (part){ .max = shift };
     play(&k);
     for (int64_t a = 0; a < k.l.anchors; a++) {
         const part *p = &k.parts[a];
