@@ -20,29 +20,47 @@ typedef struct input {
 } input;
 
 typedef struct bench_case {
+    const char *name;         /* of the case; the loss's, where there is one of it */
     const char *loss;
     int         n_options;
     clv_option  options[3];
-    input       inputs[3];
+    input       inputs[4];
 } bench_case;
 
 /* Options not named here have the published defaults; bench/peers/torch_losses.py has the same. */
 static const bench_case cases[] = {
-    { .loss = "moco_queue",
+    { .name = "moco_queue", .loss = "moco_queue",
       .inputs = { { FLOATS, "query", 2, { 256, 128 }, 0 }, { CONSTANT, "key", 2, { 256, 128 }, 0 },
                   { UNIT_ROWS, "queue", 2, { 65536, 128 }, 0 } } },
-    { .loss = "supcon",
+    { .name = "supcon", .loss = "supcon",
       .inputs = { { FLOATS, "features", 3, { 1024, 2, 128 }, 0 }, { LABELS, "labels", 1, { 1024 }, 100 } } },
-    { .loss = "unpg",
+    { .name = "unpg", .loss = "unpg",
       .inputs = { { FLOATS, "features", 2, { 512, 512 }, 0 }, { FLOATS, "weight", 2, { 10000, 512 }, 0 },
                   { LABELS, "labels", 1, { 512 }, 10000 } } },
-    { .loss = "barlow_twins",
+    { .name = "barlow_twins", .loss = "barlow_twins",
       .inputs = { { FLOATS, "z1", 2, { 256, 2048 }, 0 }, { FLOATS, "z2", 2, { 256, 2048 }, 0 } } },
-    { .loss = "opl",
+    { .name = "opl", .loss = "opl",
       .inputs = { { FLOATS, "features", 2, { 512, 512 }, 0 }, { LABELS, "labels", 1, { 512 }, 100 } } },
-    { .loss = "dice", .n_options = 3,
+    { .name = "dice", .loss = "dice", .n_options = 3,
       .options = { { "variant", "multiclass_official" }, { "square", "true" }, { "alpha", "0.5" } },
       .inputs = { { FLOATS, "logits", 2, { 4096, 10 }, 0 }, { LABELS, "targets", 1, { 4096 }, 10 } } },
+    { .name = "nt_xent", .loss = "nt_xent",
+      .inputs = { { FLOATS, "z1", 2, { 1024, 128 }, 0 }, { FLOATS, "z2", 2, { 1024, 128 }, 0 } } },
+    { .name = "vicreg", .loss = "vicreg",
+      .inputs = { { FLOATS, "x", 2, { 256, 2048 }, 0 }, { FLOATS, "y", 2, { 256, 2048 }, 0 } } },
+    { .name = "cross_entropy", .loss = "cross_entropy",
+      .inputs = { { FLOATS, "logits", 2, { 4096, 1000 }, 0 }, { LABELS, "targets", 1, { 4096 }, 1000 } } },
+    { .name = "focal_softmax", .loss = "focal", .n_options = 1, .options = { { "variant", "softmax" } },
+      .inputs = { { FLOATS, "logits", 2, { 4096, 100 }, 0 }, { LABELS, "targets", 1, { 4096 }, 100 } } },
+    { .name = "focal_sigmoid", .loss = "focal", .n_options = 1, .options = { { "variant", "sigmoid" } },
+      .inputs = { { FLOATS, "logits", 2, { 4096, 80 }, 0 }, { LABELS, "targets", 2, { 4096, 80 }, 2 } } },
+    { .name = "triplet_hard", .loss = "triplet", .n_options = 1, .options = { { "variant", "batch_hard" } },
+      .inputs = { { FLOATS, "features", 2, { 512, 128 }, 0 }, { LABELS, "labels", 1, { 512 }, 64 } } },
+    { .name = "triplet_all", .loss = "triplet", .n_options = 1, .options = { { "variant", "batch_all" } },
+      .inputs = { { FLOATS, "features", 2, { 256, 128 }, 0 }, { LABELS, "labels", 1, { 256 }, 32 } } },
+    { .name = "byol", .loss = "cosine_regression",
+      .inputs = { { FLOATS, "p1", 2, { 256, 256 }, 0 }, { FLOATS, "p2", 2, { 256, 256 }, 0 },
+                  { CONSTANT, "z1", 2, { 256, 256 }, 0 }, { CONSTANT, "z2", 2, { 256, 256 }, 0 } } },
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -58,12 +76,11 @@ static void make_unit_rows(float *x, int64_t rows, int64_t cols)
 static clv_status make(loss_bench *b, const bench_case *c)
 {
     *b = (loss_bench) { .name = c->loss, .options = c->options, .n_options = c->n_options };
-    for (const input *in = c->inputs; in < c->inputs + 3 && in->kind; in++) {
-        const bool good = in->kind == LABELS ? loss_bench_labels(b, in->shape[0], in->classes)
+    for (const input *in = c->inputs; in < c->inputs + 4 && in->kind; in++) {
+        const bool good = in->kind == LABELS ? loss_bench_labels(b, in->name, in->ndim, in->shape, in->classes)
                                              : loss_bench_tensor(b, in->name, in->ndim, in->shape, in->kind == FLOATS);
         if (!good) return CLV_ERR_NOMEM;
         clv_loss_tensor *made = &b->in[b->n_inputs - 1];
-        made->name = in->name;
         if (in->kind == UNIT_ROWS) make_unit_rows(made->view.data, in->shape[0], in->shape[1]);
     }
     return CLV_OK;
@@ -73,10 +90,10 @@ static clv_status make(loss_bench *b, const bench_case *c)
 
 static bool write_labels(const clv_loss_tensor *t)
 {
-    const int64_t n = t->view.shape[0], *labels = t->view.data;
+    const int64_t n = clv_view_count(&t->view), *labels = t->view.data;
     float *x = malloc((size_t)n * sizeof *x);
     for (int64_t i = 0; x && i < n; i++) x[i] = (float)labels[i];
-    const bool written = x && write_record(stdout, "", t->name, 1, &n, x);
+    const bool written = x && write_record(stdout, "", t->name, t->view.ndim, t->view.shape, x);
     free(x);
     return written;
 }
@@ -122,7 +139,7 @@ static clv_status run(clv_context *ctx, const bench_case *c, const char *mode)
     loss_bench b;
     clv_loss *loss = NULL;
     clv_status st = make(&b, c);
-    if (st == CLV_OK && !mode) st = loss_bench_time(ctx, &b, c->loss);
+    if (st == CLV_OK && !mode) st = loss_bench_time(ctx, &b, c->name);
     if (st == CLV_OK && mode) st = clv_loss_create(ctx, c->loss, c->options, c->n_options, &loss);
     if (st == CLV_OK && mode) st = strcmp(mode, "--serve") == 0 ? serve(&b, loss) : export_case(&b, loss);
     clv_loss_destroy(loss);
@@ -133,7 +150,7 @@ static clv_status run(clv_context *ctx, const bench_case *c, const char *mode)
 static int usage(void)
 {
     fprintf(stderr, "usage: bench_losses [--threads N] [--list | --export LOSS | --serve LOSS]\nlosses:");
-    for (int i = 0; i < CASES; i++) fprintf(stderr, " %s", cases[i].loss);
+    for (int i = 0; i < CASES; i++) fprintf(stderr, " %s", cases[i].name);
     fputc('\n', stderr);
     return 2;
 }
@@ -145,7 +162,7 @@ int main(int argc, char **argv)
     const char *mode = NULL, *name = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--list") == 0) {
-            for (int k = 0; k < CASES; k++) puts(cases[k].loss);
+            for (int k = 0; k < CASES; k++) puts(cases[k].name);
             return 0;
         }
         if (i + 1 == argc) return usage();
@@ -157,7 +174,7 @@ int main(int argc, char **argv)
     clv_status st = clv_context_create(&desc, &ctx);
     if (st == CLV_OK && !mode) printf(LOSS_BENCH_HEADER);
     for (int i = 0; i < CASES && st == CLV_OK; i++) {
-        if (name && strcmp(name, cases[i].loss) != 0) continue;
+        if (name && strcmp(name, cases[i].name) != 0) continue;
         found++;
         st = run(ctx, &cases[i], mode);
     }

@@ -10,7 +10,7 @@ static clv_status bench(clv_context *ctx, int64_t batch, int64_t dim, int64_t cl
     for (int i = 0; i < 3 && st == CLV_OK; i++) {
         const clv_option options[] = { { "neg-mode", modes[i] } };
         loss_bench b = { .name = "opl", .options = options, .n_options = 1 };
-        if (!loss_bench_input(&b, "features", batch, dim) || !loss_bench_labels(&b, batch, classes)) st = CLV_ERR_NOMEM;
+        if (!loss_bench_input(&b, "features", batch, dim) || !loss_bench_labels(&b, "labels", 1, &batch, classes)) st = CLV_ERR_NOMEM;
         if (st == CLV_OK) st = loss_bench_check(ctx, &b);
         if (st == CLV_OK) st = loss_bench_time(ctx, &b, modes[i]);
         loss_bench_free(&b);

@@ -7,7 +7,7 @@ static clv_status make(loss_bench *b, const char *name, int64_t batch, int64_t c
 {
     *b = (loss_bench) { .name = name };
     const bool good = loss_bench_input(b, "features", batch, dim) && loss_bench_input(b, "weight", classes, dim) &&
-                      loss_bench_labels(b, batch, classes);
+                      loss_bench_labels(b, "labels", 1, &batch, classes);
     return good ? CLV_OK : CLV_ERR_NOMEM;
 }
 

@@ -66,13 +66,15 @@ static inline bool loss_bench_input(loss_bench *b, const char *name, int64_t row
 }
 
 /* The last input: labels below `classes`. */
-static inline bool loss_bench_labels(loss_bench *b, int64_t rows, int64_t classes)
+static inline bool loss_bench_labels(loss_bench *b, const char *name, int ndim, const int64_t *shape, int64_t classes)
 {
     uint32_t seed = 77;
-    b->labels = calloc((size_t)rows + 1, sizeof *b->labels);
+    int64_t count = 1;
+    for (int d = 0; d < ndim; d++) count *= shape[d];
+    b->labels = calloc((size_t)count + 1, sizeof *b->labels);
     if (!b->labels) return false;
-    for (int64_t i = 0; i < rows; i++) b->labels[i] = (int64_t)loss_bench_random(&seed) % classes;
-    b->in[b->n_inputs++] = (clv_loss_tensor) { "labels", clv_view_dense(b->labels, CLV_I64, 1, &rows) };
+    for (int64_t i = 0; i < count; i++) b->labels[i] = (int64_t)loss_bench_random(&seed) % classes;
+    b->in[b->n_inputs++] = (clv_loss_tensor) { name, clv_view_dense(b->labels, CLV_I64, ndim, shape) };
     return true;
 }
 

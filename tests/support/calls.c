@@ -238,6 +238,21 @@ static void make_overlap(test_call *t, clv_dtype f, sizes s, int variant)
     t->low = is(c, "overlap_bwd") ? 0.1 : 0;
 }
 
+/* Cross entropies (not below 0) of every size, roots, and what has no input. */
+static void make_pointwise(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    static const double gammas[] = { 2, 0, 1, 0.7 }, largest[] = { 0.6, 3, 30, 120 };
+    clvi_op_call *c = &t->call;
+    const bool backward = strstr(c->op, "_bwd") != NULL, sigmoid = strncmp(c->op, "sigmoid", 7) == 0;
+    const int inputs = is(c, "fill") ? 0 : 1 + sigmoid + backward;
+    for (int i = 0; i < inputs; i++) IN(f, 2, s.a, s.b, 0);
+    OUT(f, 2, s.a, s.b, 0);
+    if (strncmp(c->op, "focal", 5) == 0) t->attr.focal = (clvi_focal_attr){ .gamma = gammas[variant] };
+    if (is(c, "fill")) t->attr.shape = (clvi_shape_attr){ .ndim = 2, .shape = { s.a, s.b }, .value = 0.7 };
+    t->low = sigmoid ? -largest[variant] : is(c, "sqrt_bwd") ? 0.05 : 0;
+    t->high = largest[variant];
+}
+
 static void make_self_adjust(test_call *t, clv_dtype f, sizes s, int variant)
 {
     static const double alphas[VARIANTS] = { 0, 0.5, 2, 0.02 };
@@ -361,6 +376,9 @@ bool test_call_make(test_call *t, clv_context *ctx, const char *op, clv_dtype f,
     else if (strncmp(op, "pair_dist", 9) == 0) make_pair_dist(t, f, s);
     else if (strcmp(op, "bank_lse") == 0) make_bank_lse(t, f, s, variant);
     else if (strncmp(op, "pair_nce", 8) == 0) make_pair_nce(t, f, s, variant);
+    else if (strncmp(op, "sigmoid_xent", 12) == 0 || strncmp(op, "focal", 5) == 0 || strncmp(op, "sqrt", 4) == 0 ||
+             strcmp(op, "fill") == 0)
+        make_pointwise(t, f, s, variant);
     else found = false;
     return found;
 }

@@ -34,6 +34,8 @@ typedef struct test_call {
         clvi_one_hot_attr     one_hot;
         clvi_overlap_attr     overlap;
         clvi_self_adjust_attr self_adjust;
+        clvi_focal_attr       focal;
+        clvi_shape_attr       shape;
         clvi_layer_norm_attr  layer_norm;
         clvi_attention_attr   attention;
         clvi_conv2d_attr      conv2d;

@@ -10,6 +10,7 @@
  * Tiles and rounds depend on the shapes alone: the same bits with any number of threads. */
 #include "core/checked.h"
 #include "device/cpu/isa.h"
+#include "device/cpu/label_numbers.h"
 #include "device/cpu/ref.h"
 #include <cblas.h>
 #include <limits.h>
@@ -31,7 +32,6 @@ typedef struct layout {
     int64_t tile, tiles, anchor_tiles;                       /* side; how many; those with an anchor */
     size_t  label, count, table, w, b, lse, part, score;     /* offsets into scratch, in bytes */
     size_t  score_size, size;
-    int64_t table_size;                                      /* a power of 2 */
 } layout;
 
 /* What a row has seen of its scores. */
@@ -55,10 +55,9 @@ static layout layout_of(const clvi_op_call *call, int x, bool backward)
     l.tile = CLVI_MAX(CLVI_MIN(wanted, MAX_TILE), MIN_TILE);
     l.tiles = (l.rows + l.tile - 1) / l.tile;
     l.anchor_tiles = (l.anchors + l.tile - 1) / l.tile;
-    for (l.table_size = 16; l.table_size < 2 * l.rows;) l.table_size *= 2;
     l.label = take(&l.size, l.rows + CLVI_LANES, sizeof(int32_t));
     l.count = take(&l.size, l.rows, sizeof(int32_t));
-    l.table = take(&l.size, l.table_size, sizeof(int32_t));
+    l.table = take(&l.size, clvi_label_slots(l.rows), sizeof(int32_t));
     l.w = take(&l.size, backward ? l.rows + CLVI_LANES : 0, sizeof(float));
     l.b = take(&l.size, backward ? l.rows + CLVI_LANES : 0, sizeof(float));
     l.lse = take(&l.size, backward ? l.rows + CLVI_LANES : 0, sizeof(float));
@@ -88,24 +87,12 @@ static void *scratch_at(const walk *k, size_t offset)
     return (char *)k->call->scratch + offset;
 }
 
-/* Numbers the labels in the order they come (open addressing), and counts them. */
+/* Numbers the labels and counts them. */
 static void number_labels(walk *k, const int64_t *labels, int64_t period)
 {
-    int32_t *table = scratch_at(k, k->l.table);
-    memset(table, 0xff, (size_t)k->l.table_size * sizeof *table);
+    clvi_label_numbers(labels, k->l.rows, period, scratch_at(k, k->l.table), k->label);
     memset(k->count, 0, (size_t)k->l.rows * sizeof *k->count);
-    for (int64_t i = 0; i < k->l.rows; i++) {
-        const int64_t label = labels[i % period];
-        uint64_t at = (uint64_t)label * UINT64_C(0x9e3779b97f4a7c15) >> 20;
-        for (;; at++) {
-            int32_t *slot = &table[at & (uint64_t)(k->l.table_size - 1)];
-            if (*slot < 0) *slot = (int32_t)i;
-            if (labels[*slot % period] != label) continue;
-            k->label[i] = *slot;
-            k->count[*slot]++;
-            break;
-        }
-    }
+    for (int64_t i = 0; i < k->l.rows; i++) k->count[k->label[i]]++;
     for (int64_t i = 0; i < CLVI_LANES; i++) k->label[k->l.rows + i] = INT32_MAX;   /* no row's */
 }
 

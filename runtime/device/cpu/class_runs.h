@@ -4,39 +4,35 @@
 #define CLVI_DEVICE_CPU_CLASS_RUNS_H
 
 #include "core/parallel.h"
+#include "device/cpu/label_numbers.h"
 #include "device/device.h"
 
-#define CLVI_CLASS_COLS 64   /* columns a thread takes at a time */
+/* Columns a thread takes at a time: enough that the pieces of rows a power of 2 apart do not share few places of the
+ * cache. */
+#define CLVI_CLASS_COLS 256
 
-static inline bool clvi_label_before(const int64_t *labels, int64_t a, int64_t b)
+/* int32 numbers beside the order: a table, the first row with each row's label, and counts. */
+static inline int64_t clvi_label_sort_numbers(int64_t n)
 {
-    return labels[a] != labels[b] ? labels[a] < labels[b] : a < b;
+    return clvi_label_slots(n) + 2 * n;
 }
 
-/* Moves order[at] down to its place in the heap order[0..n). */
-static inline void clvi_label_sift(const int64_t *labels, int64_t *order, int64_t at, int64_t n)
+/* order: 0..n-1 with the rows of a label next to each other, negative labels first, otherwise as they come.
+ * n is below 2^31. */
+static inline void clvi_label_sort(const int64_t *labels, int64_t n, int64_t *order, int32_t *numbers)
 {
-    const int64_t row = order[at];
-    for (int64_t child = 2 * at + 1; child < n; child = 2 * at + 1) {
-        if (child + 1 < n && clvi_label_before(labels, order[child], order[child + 1])) child++;
-        if (!clvi_label_before(labels, row, order[child])) break;
-        order[at] = order[child];
-        at = child;
-    }
-    order[at] = row;
-}
-
-/* order: 0..n-1 sorted by (label, row), by heap: no memory, and no bad case. */
-static inline void clvi_label_sort(const int64_t *labels, int64_t n, int64_t *order)
-{
-    for (int64_t i = 0; i < n; i++) order[i] = i;
-    for (int64_t i = n / 2 - 1; i >= 0; i--) clvi_label_sift(labels, order, i, n);
-    for (int64_t i = n - 1; i > 0; i--) {
-        const int64_t last = order[0];
-        order[0] = order[i];
-        order[i] = last;
-        clvi_label_sift(labels, order, 0, i);
-    }
+    int32_t *first = numbers + clvi_label_slots(n), *next = first + n, used = 0;
+    clvi_label_numbers(labels, n, n, numbers, first);
+    memset(next, 0, (size_t)n * sizeof *next);
+    for (int64_t i = 0; i < n; i++) next[first[i]]++;
+    for (int negative = 1; negative >= 0; negative--)
+        for (int64_t i = 0; i < n; i++)
+            if (first[i] == i && (labels[i] < 0) == negative) {
+                const int32_t rows = next[i];
+                next[i] = used;
+                used += rows;
+            }
+    for (int64_t i = 0; i < n; i++) order[next[first[i]]++] = i;
 }
 
 /* Where the rows with a label start in the order. */
@@ -55,7 +51,7 @@ static inline int64_t clvi_label_run(const int64_t *labels, const int64_t *order
     return end;
 }
 
-/* ---- class_pair_sums: scratch is the order of the rows, then two partial sums a group of columns ---- */
+/* ---- class_pair_sums: scratch is the order of the rows, two partial sums a group of columns, and numbers ---- */
 
 static inline clv_status clvi_class_pairs_prepare(clvi_op_call *call)
 {
@@ -64,13 +60,21 @@ static inline clv_status clvi_class_pairs_prepare(clvi_op_call *call)
         if (call->in[i].dtype != CLV_DTYPE_COUNT) clvi_desc_make_dense(&call->in[i]);
     for (int i = 0; i < call->n_out; i++) clvi_desc_make_dense(&call->out[i]);
     call->scratch_size = sizeof(int64_t) * (size_t)x->shape[0] +
-                         2 * sizeof(double) * (size_t)(x->shape[1] / CLVI_CLASS_COLS + 1);
+                         2 * sizeof(double) * (size_t)(x->shape[1] / CLVI_CLASS_COLS + 1) +
+                         sizeof(int32_t) * (size_t)clvi_label_sort_numbers(x->shape[0]);
     return CLV_OK;
 }
 
 static inline double *clvi_class_parts(const clvi_op_call *call)
 {
     return (double *)(void *)((int64_t *)call->scratch + call->in[call->n_in - 2].shape[0]);
+}
+
+static inline void clvi_class_sort(const clvi_op_call *call)
+{
+    const clvi_desc *x = &call->in[call->n_in - 2];
+    double *after = clvi_class_parts(call) + 2 * (x->shape[1] / CLVI_CLASS_COLS + 1);
+    clvi_label_sort(call->in_data[call->n_in - 1], x->shape[0], call->scratch, (int32_t *)(void *)after);
 }
 
 static inline void clvi_class_put(const clvi_op_call *call, int output, double value)
@@ -83,10 +87,10 @@ static inline void clvi_class_put(const clvi_op_call *call, int output, double v
 static inline clv_status clvi_class_pair_sums(const clvi_op_call *call, clvi_range_fn body)
 {
     const int64_t n = call->in[0].shape[0], cols = call->in[0].shape[1], *labels = call->in_data[1];
-    int64_t *order = call->scratch;
+    const int64_t *order = call->scratch;
     const double *part = clvi_class_parts(call);
     double same = 0, different = 0, n_same = 0;
-    clvi_label_sort(labels, n, order);
+    clvi_class_sort(call);
     clvi_parallel_for(call->ctx, cols, CLVI_CLASS_COLS, body, (void *)call);
     for (int64_t i = 0; i < cols; i += CLVI_CLASS_COLS, part += 2) same += part[0], different += part[1];
     const int64_t first = clvi_label_first(labels, order, n);
@@ -104,7 +108,7 @@ static inline clv_status clvi_class_pair_sums(const clvi_op_call *call, clvi_ran
 /* body: fills columns [begin, end) of the gradient. */
 static inline clv_status clvi_class_pair_sums_bwd(const clvi_op_call *call, clvi_range_fn body)
 {
-    clvi_label_sort(call->in_data[3], call->in[2].shape[0], call->scratch);
+    clvi_class_sort(call);
     clvi_parallel_for(call->ctx, call->in[2].shape[1], CLVI_CLASS_COLS, body, (void *)call);
     return CLV_OK;
 }

@@ -12,7 +12,7 @@
 #include "device/cpu/ref.h"
 
 #define MAX_COLS 64
-#define CHUNK    65536   /* elements of a thread's share: fewer are not worth waking another one */
+#define CHUNK    8192    /* elements of a thread's share: fewer are not worth waking another one */
 
 typedef clvi_v16f v16f;
 typedef clvi_v16i v16i;

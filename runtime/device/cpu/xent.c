@@ -1,0 +1,169 @@
+/* xent.c: sigmoid_xent, focal and their gradients in float32, 16 entries at a time. Formulas as in ref_overlap.c. */
+#include "device/attr.h"
+#include "device/cpu/isa.h"
+#include "device/cpu/ref.h"
+
+#define CHUNK 16384
+
+typedef clvi_v16f v16f;
+typedef clvi_v16i v16i;
+
+static const v16f zeros;
+
+/* u = e^-|x|, and where x > 0. */
+CLVI_INLINE void fold(v16f *u, v16i *positive, const v16f *x)
+{
+    const v16f minus = -*x;
+    *positive = *x > zeros;
+    clvi_select16(u, positive, &minus, x);
+    clvi_exp16(u);
+}
+
+/* log(1 + u) for u in [0, 1], to the last digits where u is small, too: 2 artanh(u / (2 + u)). */
+CLVI_INLINE void log_1_plus(v16f *u)
+{
+    const v16f s = *u / (*u + 2), z = s * s;
+    v16f p = z * (1.0f / 15) + 1.0f / 13;
+    p = p * z + 1.0f / 11;
+    p = p * z + 1.0f / 9;
+    p = p * z + 1.0f / 7;
+    p = p * z + 1.0f / 5;
+    p = p * z + 1.0f / 3;
+    *u = (p * z + 1) * (2 * s);
+}
+
+CLVI_INLINE void sigmoid_xent_body(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    for (int64_t i = begin; i < end; i += CLVI_LANES) {
+        v16f x, y, u, up, down;
+        v16i positive;
+        clvi_load16(&x, call->in_data[0], i, end, 0);
+        clvi_load16(&y, call->in_data[1], i, end, 0);
+        fold(&u, &positive, &x);
+        log_1_plus(&u);
+        clvi_select16(&up, &positive, &x, &zeros);      /* max(x, 0) and max(-x, 0) */
+        down = up - x;
+        x = y * (down + u) + (1 - y) * (up + u);
+        clvi_store16(&x, call->out_data[0], i, end);
+    }
+}
+CLVI_ISA_VARIANTS(sigmoid_xent_body)
+
+CLVI_INLINE void sigmoid_xent_bwd_body(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    for (int64_t i = begin; i < end; i += CLVI_LANES) {
+        v16f dy, x, y, u, yes, no;
+        v16i positive;
+        clvi_load16(&dy, call->in_data[0], i, end, 0);
+        clvi_load16(&x, call->in_data[1], i, end, 0);
+        clvi_load16(&y, call->in_data[2], i, end, 0);
+        fold(&u, &positive, &x);
+        const v16f large = 1 / (1 + u), small = u * large;
+        clvi_select16(&yes, &positive, &large, &small);
+        clvi_select16(&no, &positive, &small, &large);
+        x = dy * ((1 - y) * yes - y * no);
+        clvi_store16(&x, call->out_data[0], i, end);
+    }
+}
+CLVI_ISA_VARIANTS(sigmoid_xent_bwd_body)
+
+/* ---- focal: (1 - e^-c)^gamma c ---- */
+
+/* e = e^-c, q = 1 - e: by its series where c is small. */
+CLVI_INLINE void complement(v16f *e, v16f *q, const v16f *c)
+{
+    const v16f x = *c;
+    const v16i few = x < 0.5f;
+    *e = -x;
+    clvi_exp16(e);
+    v16f p = x * (1.0f / 40320) - 1.0f / 5040;
+    p = p * x + 1.0f / 720;
+    p = 1.0f / 120 - p * x;
+    p = p * x - 1.0f / 24;
+    p = p * x + 1.0f / 6;
+    p = p * x - 0.5f;
+    p = (p * x + 1) * x;
+    const v16f rest = 1 - *e;
+    clvi_select16(q, &few, &p, &rest);
+}
+
+/* q^gamma; 0 for q <= 0 unless gamma is 0. */
+CLVI_INLINE void raise(v16f *q, float gamma)
+{
+    const v16f one = zeros + 1.0f;
+    if (gamma == 0) {
+        *q = one;
+        return;
+    }
+    if (gamma == 1 || gamma == 2) {
+        if (gamma == 2) *q *= *q;
+        return;
+    }
+    const v16i some = *q >= __FLT_MIN__;
+    v16f power;
+    clvi_select16(&power, &some, q, &one);
+    clvi_log16(&power);
+    power *= gamma;
+    clvi_exp16(&power);
+    clvi_select16(q, &some, &power, &zeros);
+}
+
+CLVI_INLINE void focal_body(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const float gamma = (float)((const clvi_focal_attr *)call->attr)->gamma;
+    for (int64_t i = begin; i < end; i += CLVI_LANES) {
+        v16f c, e, q;
+        clvi_load16(&c, call->in_data[0], i, end, 0);
+        complement(&e, &q, &c);
+        raise(&q, gamma);
+        q *= c;
+        clvi_store16(&q, call->out_data[0], i, end);
+    }
+}
+CLVI_ISA_VARIANTS(focal_body)
+
+/* q^gamma + gamma q^(gamma-1) e^-c c = q^gamma (1 + gamma e^-c c/q); c/q is 1 where both vanish. */
+CLVI_INLINE void focal_bwd_body(void *arg, int64_t begin, int64_t end)
+{
+    const clvi_op_call *call = arg;
+    const float gamma = (float)((const clvi_focal_attr *)call->attr)->gamma;
+    for (int64_t i = begin; i < end; i += CLVI_LANES) {
+        v16f dy, c, e, q, ratio;
+        const v16f one = zeros + 1.0f;
+        clvi_load16(&dy, call->in_data[0], i, end, 0);
+        clvi_load16(&c, call->in_data[1], i, end, 0);
+        complement(&e, &q, &c);
+        const v16i some = q > 0;
+        clvi_select16(&ratio, &some, &q, &one);
+        ratio = c / ratio;
+        clvi_select16(&ratio, &some, &ratio, &one);
+        raise(&q, gamma);
+        q = dy * (q * (1 + gamma * e * ratio));
+        clvi_store16(&q, call->out_data[0], i, end);
+    }
+}
+CLVI_ISA_VARIANTS(focal_bwd_body)
+
+static bool accepts(const clvi_op_call *call)
+{
+    return call->out[0].dtype == CLV_F32;
+}
+
+#define KERNEL(op_name)                                                                                                \
+    static clv_status op_name(const clvi_op_call *call)                                                                \
+    {                                                                                                                  \
+        clvi_parallel_for(call->ctx, clvi_desc_count(&call->out[0]), CHUNK, clvi_isa_pick(op_name##_body_table),       \
+                          (void *)call);                                                                               \
+        return CLV_OK;                                                                                                 \
+    }                                                                                                                  \
+    const clvi_kernel clvi_kernel_cpu_##op_name = {                                                                    \
+        .op = #op_name, .name = "cpu", .accepts = accepts, .run = op_name, .in_place = { 1 },                          \
+    }
+
+KERNEL(sigmoid_xent);
+KERNEL(sigmoid_xent_bwd);
+KERNEL(focal);
+KERNEL(focal_bwd);
