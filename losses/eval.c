@@ -2,6 +2,7 @@
  * with staging memory for what is not dense or of another type; it is kept until a call with another signature. */
 #include "losses/loss.h"
 #include "core/checked.h"
+#include "tensor/graph.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -248,7 +249,36 @@ static clv_status bind_inputs(plan *p, const call *c)
     return CLV_OK;
 }
 
-/* Copies a kept value to the caller; a value the loss does not depend on is zero. */
+static bool meet(const clv_view *a, const clv_view *b)
+{
+    const char *x = a->data, *y = b->data;
+    return x < y + stage_bytes(b) && y < x + stage_bytes(a);
+}
+
+/* Can gradient i be computed in the caller's memory? Not if a kernel would then write what it still has to read. */
+static bool fits_caller(const plan *p, const call *c, int i)
+{
+    const clv_view *grad = c->grad[i];
+    if (grad->dtype != p->sig.dtype || !clv_view_is_dense(grad) || clv_view_count(grad) == 0 ||
+        (uintptr_t)grad->data % clv_dtype_size(grad->dtype) != 0)
+        return false;
+    for (int k = 0; k < CLVI_LOSS_MAX_IN; k++) {
+        if (p->sig.given[k] && !p->sig.staged[k] && meet(grad, c->in[k])) return false;
+        if (k != i && c->grad[k] && clv_view_is_dense(c->grad[k]) && meet(grad, c->grad[k])) return false;
+    }
+    return true;
+}
+
+static clv_status bind_gradients(plan *p, const call *c)
+{
+    CLV_TRY(clvi_graph_make_ready(p->graph));
+    for (int i = 0; i < CLVI_LOSS_MAX_IN; i++)
+        if (c->grad[i] && !clvi_node_none(p->grad[i]))
+            clvi_graph_divert(p->graph, p->grad[i], fits_caller(p, c, i) ? c->grad[i]->data : NULL);
+    return CLV_OK;
+}
+
+/* Copies a kept value to the caller, unless it was made there; a value the loss does not depend on is zero. */
 static clv_status fetch(plan *p, clv_node node, const clv_view *dst)
 {
     static double zero;
@@ -261,7 +291,7 @@ static clv_status fetch(plan *p, clv_node node, const clv_view *dst)
     } else {
         CLV_TRY(clv_graph_read(p->graph, node, &src));
     }
-    return clv_view_copy(dst, &src);
+    return src.data == dst->data ? CLV_OK : clv_view_copy(dst, &src);
 }
 
 static clv_status fetch_all(plan *p, const call *c, double *value)
@@ -304,6 +334,7 @@ clv_status clv_loss_eval(clv_loss *loss, const clv_loss_tensor *inputs, int n_in
     CLV_TRY(check_call(loss, &c, true));
     CLV_TRY(make_plan(loss, &c));
     CLV_TRY(bind_inputs(loss->plan, &c));
+    CLV_TRY(bind_gradients(loss->plan, &c));
     CLV_TRY(clv_graph_run(loss->plan->graph));
     return fetch_all(loss->plan, &c, value);
 }

@@ -104,6 +104,27 @@ static void two_orthogonal_pairs_give_the_value_worked_out_by_hand(void **state)
     clv_loss_destroy(loss);
 }
 
+/* Gradients are made in the caller's memory, also where that changes from call to call; but not over what is still read. */
+static void a_gradient_may_take_the_place_of_its_input(void **state)
+{
+    test_env *t = *state;
+    float z[2][12], apart[2][12], other[2][12], strided[24];
+    for (int i = 0; i < 24; i++) z[i / 12][i % 12] = (float)(i * 7 % 11) - 4;
+    clv_loss *loss = make(t, "nt_xent", NULL, 0);
+    const clv_loss_tensor in[] = { f32("z1", z[0], 4, 3), f32("z2", z[1], 4, 3) };
+    const clv_loss_tensor first[] = { f32("z1", apart[0], 4, 3), f32("z2", apart[1], 4, 3) };
+    clv_loss_tensor second[] = { f32("z1", other[0], 4, 3), f32("z2", strided, 4, 3) };
+    const clv_loss_tensor in_place[] = { f32("z1", z[0], 4, 3), f32("z2", z[1], 4, 3) };
+    second[1].view.stride[0] = 6, second[1].view.stride[1] = 2;
+    assert_ok(clv_loss_eval(loss, in, 2, first, 2, NULL, 0, NULL));
+    assert_ok(clv_loss_eval(loss, in, 2, second, 2, NULL, 0, NULL));
+    assert_memory_equal(other[0], apart[0], sizeof apart[0]);
+    for (int i = 0; i < 12; i++) assert_near(strided[2 * i], apart[1][i], 0);
+    assert_ok(clv_loss_eval(loss, in, 2, in_place, 2, NULL, 0, NULL));
+    assert_memory_equal(z, apart, sizeof apart);
+    clv_loss_destroy(loss);
+}
+
 static void a_queue_row_counts_when_valid_and_of_another_sample(void **state)
 {
     test_env *t = *state;
@@ -406,6 +427,7 @@ static void a_graph_keeps_the_loss_s_first_error(void **state)
 
 TEST_MAIN(TEST(every_loss_describes_itself), TEST(the_option_variant_lists_the_variant_table),
           TEST(two_orthogonal_pairs_give_the_value_worked_out_by_hand),
+          TEST(a_gradient_may_take_the_place_of_its_input),
           TEST(a_queue_row_counts_when_valid_and_of_another_sample),
           TEST(strides_and_types_do_not_change_the_result),
           TEST(a_bfloat16_queue_is_used_as_it_is), TEST(further_calls_allocate_nothing),
