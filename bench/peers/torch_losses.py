@@ -121,7 +121,102 @@ class Dice:
         return loss.mean()
 
 
-LOSSES = {"moco_queue": MocoQueue, "supcon": SupCon, "unpg": Unpg, "barlow_twins": BarlowTwins, "opl": Opl,
+class NtXent:
+    """Chen et al. 2020: the diagonal is filled with a low number."""
+    gradients = ("z1", "z2")
+
+    def __call__(self, z1, z2, temperature=0.1):
+        z = F.normalize(torch.cat([z1, z2]), dim=1)
+        n = z1.shape[0]
+        logits = torch.matmul(z, z.T) / temperature
+        logits = logits.masked_fill(torch.eye(2 * n, dtype=torch.bool), -1e9)
+        return F.cross_entropy(logits, torch.arange(2 * n).roll(n))
+
+
+class Vicreg:
+    """Bardes et al. 2022, algorithm 1."""
+    gradients = ("x", "y")
+
+    def __call__(self, x, y, invariance=25, variance=25, covariance=1):
+        n, d = x.shape
+        loss = invariance * F.mse_loss(x, y)
+        off_diagonal = ~torch.eye(d, dtype=torch.bool)
+        for z in (x, y):
+            z = z - z.mean(dim=0)
+            loss = loss + variance / 2 * F.relu(1 - torch.sqrt(z.var(dim=0) + 1e-4)).mean()
+            cov = (z.T @ z) / (n - 1)
+            loss = loss + covariance * cov[off_diagonal].pow(2).sum() / d
+        return loss
+
+
+class CrossEntropy:
+    gradients = ("logits",)
+
+    def __call__(self, logits, targets):
+        return F.cross_entropy(logits, targets)
+
+
+class FocalSoftmax:
+    """Lin et al. 2017 with a softmax, as it is commonly written."""
+    gradients = ("logits",)
+
+    def __call__(self, logits, targets, gamma=2):
+        cross_entropy = F.cross_entropy(logits, targets, reduction="none")
+        return ((1 - torch.exp(-cross_entropy)) ** gamma * cross_entropy).mean()
+
+
+class FocalSigmoid:
+    """Lin et al. 2017, as in torchvision.ops.sigmoid_focal_loss."""
+    gradients = ("logits",)
+
+    def __call__(self, logits, targets, alpha=0.25, gamma=2):
+        y = targets.float()
+        p = torch.sigmoid(logits)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+        p_t = p * y + (1 - p) * (1 - y)
+        loss = cross_entropy * (1 - p_t) ** gamma
+        return ((alpha * y + (1 - alpha) * (1 - y)) * loss).mean()
+
+
+class TripletHard:
+    """Hermans et al. 2017, eq. 5."""
+    gradients = ("features",)
+
+    def __call__(self, features, labels, margin=0.2):
+        d = torch.cdist(features, features)
+        same = labels.view(-1, 1) == labels.view(1, -1)
+        itself = torch.eye(len(labels), dtype=torch.bool)
+        positive = d.masked_fill(~same | itself, -1).max(dim=1).values
+        negative = d.masked_fill(same, float("inf")).min(dim=1).values
+        valid = positive >= 0
+        return F.relu(positive - negative + margin)[valid].mean()
+
+
+class TripletAll:
+    """Hermans et al. 2017, eq. 6, over the triplets above 0."""
+    gradients = ("features",)
+
+    def __call__(self, features, labels, margin=0.2):
+        d = torch.cdist(features, features)
+        same = labels.view(-1, 1) == labels.view(1, -1)
+        positive = same & ~torch.eye(len(labels), dtype=torch.bool)
+        loss = F.relu(d.unsqueeze(2) - d.unsqueeze(1) + margin)
+        loss = loss * (positive.unsqueeze(2) & ~same.unsqueeze(1))
+        return loss.sum() / ((loss > 1e-16).sum() + 1e-16)
+
+
+class Byol:
+    """Grill et al. 2020, eq. 2, both ways round."""
+    gradients = ("p1", "p2")
+
+    def __call__(self, p1, p2, z1, z2):
+        p1, p2, z1, z2 = (F.normalize(x, dim=1) for x in (p1, p2, z1, z2))
+        return (2 - 2 * (p1 * z2).sum(1)).mean() + (2 - 2 * (p2 * z1).sum(1)).mean()
+
+
+LOSSES = {"nt_xent": NtXent, "vicreg": Vicreg, "cross_entropy": CrossEntropy, "focal_softmax": FocalSoftmax,
+          "focal_sigmoid": FocalSigmoid, "triplet_hard": TripletHard, "triplet_all": TripletAll, "byol": Byol,
+          "moco_queue": MocoQueue, "supcon": SupCon, "unpg": Unpg, "barlow_twins": BarlowTwins, "opl": Opl,
           "dice": Dice}
 
 
