@@ -2,8 +2,9 @@
  *     bench_losses [--threads N] [--list | --export LOSS | --serve LOSS]
  *
  * Prints a line of CSV for each loss, --list their names. --export writes a loss's inputs, value and gradients to
- * standard output, for another program to check that it computes the same. --serve makes two evaluations for each line
- * read and answers with the seconds of the second, so that programs can take turns (bench/compare_losses.sh). */
+ * standard output, for another program to check that it computes the same. --serve makes six evaluations for each line
+ * read and answers with the median seconds of the last five, so that programs can take turns
+ * (bench/compare_losses.sh). */
 #include "loss_bench.h"
 #include "record.h"
 
@@ -118,16 +119,30 @@ static clv_status export_case(loss_bench *b, clv_loss *loss)
 
 /* ---- measuring ---- */
 
+/* The median of a few evaluations, after one that wakes the threads. */
+static clv_status answer(loss_bench *b, clv_loss *loss, double *seconds)
+{
+    enum { TIMED = 5 };
+    double each[TIMED], value;
+    clv_status st = loss_bench_run(loss, b, &value);
+    for (int i = 0; i < TIMED && st == CLV_OK; i++) {
+        const double begin = loss_bench_now();
+        st = loss_bench_run(loss, b, &value);
+        each[i] = loss_bench_now() - begin;
+    }
+    if (st == CLV_OK) qsort(each, TIMED, sizeof *each, loss_bench_by_value);
+    *seconds = each[TIMED / 2];
+    return st;
+}
+
 static clv_status serve(loss_bench *b, clv_loss *loss)
 {
     char line[64];
-    double value;
+    double seconds;
     while (fgets(line, sizeof line, stdin)) {
-        clv_status st = loss_bench_run(loss, b, &value);    /* wakes the threads; not timed */
-        const double begin = loss_bench_now();
-        if (st == CLV_OK) st = loss_bench_run(loss, b, &value);
+        const clv_status st = answer(b, loss, &seconds);
         if (st != CLV_OK) return st;
-        printf("%.7f\n", loss_bench_now() - begin);
+        printf("%.7f\n", seconds);
         fflush(stdout);
     }
     return CLV_OK;
