@@ -11,18 +11,17 @@ static clv_status make(loss_bench *b, const char *name, int64_t batch, int64_t c
     return good ? CLV_OK : CLV_ERR_NOMEM;
 }
 
-static clv_status bench(clv_context *ctx, int64_t batch, int64_t classes, int64_t dim)
+static clv_status bench(clv_context *ctx, const int64_t *size)
 {
     static const char *const names[] = { "unpg", "cosface" };
     clv_status st = CLV_OK;
-    printf(LOSS_BENCH_HEADER);
     for (int i = 0; i < 2 && st == CLV_OK; i++) {
         loss_bench small, b;
         st = make(&small, names[i], 64, 500, 128);    /* the plain kernels take their time */
         if (st == CLV_OK) st = loss_bench_check(ctx, &small);
         loss_bench_free(&small);
         if (st != CLV_OK) break;
-        st = make(&b, names[i], batch, classes, dim);
+        st = make(&b, names[i], size[0], size[1], size[2]);
         if (st == CLV_OK) st = loss_bench_time(ctx, &b, names[i]);
         loss_bench_free(&b);
     }
@@ -31,14 +30,5 @@ static clv_status bench(clv_context *ctx, int64_t batch, int64_t classes, int64_
 
 int main(int argc, char **argv)
 {
-    int64_t size[] = { 512, 10000, 512 };
-    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
-    for (int i = 0; i < 3 && argc > 3; i++) size[i] = strtoll(argv[i + 1], NULL, 10);
-    if (argc > 4) desc.threads = (int)strtol(argv[4], NULL, 10);
-    clv_context *ctx = NULL;
-    clv_status st = clv_context_create(&desc, &ctx);
-    if (st == CLV_OK) st = bench(ctx, size[0], size[1], size[2]);
-    if (st != CLV_OK) fprintf(stderr, "bench_unpg: %s: %s\n", clv_status_name(st), clv_error_message());
-    clv_context_destroy(ctx);
-    return st != CLV_OK;
+    return loss_bench_main(argc, argv, (int64_t[]) { 512, 10000, 512 }, 3, bench);
 }

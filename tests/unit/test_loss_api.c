@@ -104,7 +104,8 @@ static void two_orthogonal_pairs_give_the_value_worked_out_by_hand(void **state)
     clv_loss_destroy(loss);
 }
 
-/* Gradients are made in the caller's memory, also where that changes from call to call; but not over what is still read. */
+/* Gradients are made in the caller's memory, also where that changes from call to call; but not over what is still
+ * read. */
 static void a_gradient_may_take_the_place_of_its_input(void **state)
 {
     test_env *t = *state;

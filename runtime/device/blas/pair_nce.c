@@ -3,8 +3,8 @@
  *
  * Scores are symmetric, so only tiles on and above the diagonal are made, and each serves its rows and its columns:
  *   forward    every tile adds to the maximum, the sum of exponentials and the sum of the positives' scores of its rows
- *              and its columns; where no score can be far from 0 (Cauchy and Schwarz), a bound stands for the maximum and
- *              one exponential serves both
+ *              and its columns; where no score can be far from 0 (Cauchy and Schwarz), a bound stands for the maximum
+ *              and one exponential serves both
  *   backward   W_ij = w_i p_ij + w_j p_ji - [same label](b_i + b_j), w = g/t, b = w/n_pos, and dx_I += W x_J,
  *              dx_J += W^T x_I. Tiles that share neither P nor Q run together, in rounds like those of a tournament
  * Tiles and rounds depend on the shapes alone: the same bits with any number of threads. */
