@@ -5,12 +5,17 @@
 #include <cleave/backbone.h>
 #include "core/option.h"
 
-/* Options every backbone has; a family puts this first in its params. */
+/* The options of all families; each has some of them. */
 typedef struct clvi_backbone_params {
     int     stem;           /* index into the family's choices */
     bool    zero_init_residual;
     int64_t bn_splits;
-    int64_t width;          /* channels of the first stage */
+    int64_t width;          /* channels of the first stage, or of a token */
+    int64_t depth, heads, patch;
+    bool    stop_grad_conv1;
+    double  layer_scale;
+    double  drop_path;      /* of the last block; 0 for the first, rising linearly */
+    int64_t seed;           /* of what is dropped */
 } clvi_backbone_params;
 
 typedef struct clvi_backbone_class {
@@ -35,6 +40,31 @@ clv_node clvi_layer_conv(clv_graph *g, const char *prefix, const char *name, clv
 clv_node clvi_layer_batch_norm(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t splits,
                                double gamma);
 clv_node clvi_layer_linear(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t out_features);
+
+
+/* What networks of tokens are made of. Rows are tokens or pixels, columns channels; biases start at 0. */
+#define CLVI_LAYER_NORM_EPS 1e-6
+clv_node clvi_layer_parameter(clv_graph *g, const char *prefix, const char *name, clv_param_kind kind, int ndim,
+                              const int64_t *shape, clv_init init);
+clv_node clvi_layer_norm_rows(clv_graph *g, const char *prefix, const char *name, clv_node x);
+clv_node clvi_layer_rows(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t out_features,
+                         clv_init weight);
+/* Convolution with bias of a picture [N,C,H,W], pixels of the result as rows [N H' W',out]. */
+typedef struct clvi_conv_rows {
+    int64_t        channels, kernel, stride, pad, groups;
+    clv_param_kind kind;    /* a buffer: not trained */
+    clv_init       weight;
+} clvi_conv_rows;
+clv_node clvi_layer_conv_rows(clv_graph *g, const char *prefix, const char *name, clv_node x,
+                              const clvi_conv_rows *conv);
+/* x, or while training at a rate above 0, x with whole samples dropped; x has the rows of `samples` samples. `block` of
+ * `blocks` says which share of the rate; `path` numbers the network's paths. */
+clv_node clvi_layer_drop_path(clv_graph *g, const clvi_backbone_params *p, const char *prefix, const char *name,
+                              clv_node x, int64_t samples, int64_t block, int64_t blocks, int64_t path);
+#define CLVI_OPTIONS_DROP_PATH                                                                                         \
+    CLVI_OPTION_F64(clvi_backbone_params, drop_path, "drop-path", "0", 0, 0.99,                                        \
+                    "stochastic depth: how often the last block drops a sample; rises linearly from 0", NULL),         \
+    CLVI_OPTION_I64(clvi_backbone_params, seed, "seed", "0", 0, 9e15, "of the random numbers of drop-path", NULL)
 
 #define CLVI_NAME_SIZE 128
 

@@ -19,7 +19,9 @@ typedef struct clvi_settings {
     /* network */
     char    arch[64];
     int     stem;
-    int64_t width;
+    int64_t width, patch;
+    bool    stop_grad_conv1;
+    double  drop_path;
     bool    zero_init_residual, mlp;
     int64_t moco_dim, moco_mlp_dim, proj_layers, pred_dim;
     /* method */

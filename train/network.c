@@ -57,15 +57,22 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node ima
 {
     const clvi_method_class *method = NULL;
     CLV_TRY(clvi_method_find(s->method, &method));
-    char width[24], splits[24];
+    char width[24], patch[24], seed[24], drop_path[32], splits[24];
     snprintf(width, sizeof width, "%" PRId64, s->width);
+    snprintf(patch, sizeof patch, "%" PRId64, s->patch);
+    snprintf(seed, sizeof seed, "%" PRId64, s->seed);
+    snprintf(drop_path, sizeof drop_path, "%.17g", s->drop_path);
     snprintf(splits, sizeof splits, "%" PRId64, s->bn_splits);
-    clv_option options[4];
+    clv_option options[8];
     int n = 0;
     CLV_TRY(pass_on(s->arch, s->bn_splits > 1, "bn-splits", splits, options, &n));
     CLV_TRY(pass_on(s->arch, s->zero_init_residual, "zero-init-residual", "true", options, &n));
     CLV_TRY(pass_on(s->arch, s->stem, "stem", stems[s->stem], options, &n));
     CLV_TRY(pass_on(s->arch, s->width, "width", width, options, &n));
+    CLV_TRY(pass_on(s->arch, s->patch, "patch", patch, options, &n));
+    CLV_TRY(pass_on(s->arch, !s->stop_grad_conv1, "stop-grad-conv1", "false", options, &n));
+    CLV_TRY(pass_on(s->arch, s->drop_path > 0, "drop-path", drop_path, options, &n));
+    CLV_TRY(pass_on(s->arch, s->drop_path > 0, "seed", seed, options, &n));
     CLV_TRY(clv_backbone_node(g, s->arch, options, n, "", images, features));
     const char *head = method->head ? method->head(s) : NULL;
     if (head)

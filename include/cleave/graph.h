@@ -35,7 +35,13 @@ typedef enum clv_param_kind { CLV_PARAM_TRAINABLE, CLV_PARAM_BUFFER } clv_param_
 typedef enum clv_init_kind {
     CLV_INIT_CONSTANT,        /* value */
     CLV_INIT_KAIMING_NORMAL,  /* N(0, 2 / fan): He et al. 2015, arXiv:1502.01852, eq. 14 (fan out) */
-    CLV_INIT_UNIFORM_FAN      /* U(-1/sqrt(fan), 1/sqrt(fan)): what PyTorch gives linear layers, weight and bias */
+    CLV_INIT_UNIFORM_FAN,     /* U(-1/sqrt(fan), 1/sqrt(fan)): what PyTorch gives linear layers, weight and bias */
+    CLV_INIT_UNIFORM,         /* U(-value, value) */
+    CLV_INIT_NORMAL,          /* N(0, value^2) */
+    CLV_INIT_SINCOS_2D        /* position embedding [1,1+P,D] of P pieces of a picture, `fan` of them in a row; the
+                               * first token's is 0: Chen et al. 2021, arXiv:2104.02057; D a multiple of 4. With angles
+                               * r / 10000^(4k/D) of the row r, then of the column, k = 0 to D/4 - 1: sines, cosines,
+                               * sines, cosines */
 } clv_init_kind;
 
 typedef struct clv_init {

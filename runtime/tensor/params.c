@@ -187,8 +187,12 @@ clv_status clvi_params_add(clv_params *p, const char *name, clv_param_kind kind,
     }
     CLV_CHECK(!p->schema->laid_out, CLV_ERR_INVALID,
               "clv_parameter: '%s' is new, but the set was laid out when its first graph finished", name);
-    CLV_CHECK(init.kind == CLV_INIT_CONSTANT || init.fan >= 1, CLV_ERR_INVALID,
+    const bool by_value = init.kind == CLV_INIT_CONSTANT || init.kind == CLV_INIT_UNIFORM ||
+                          init.kind == CLV_INIT_NORMAL;
+    CLV_CHECK(by_value || init.fan >= 1, CLV_ERR_INVALID,
               "clv_parameter: '%s' has an initial fan of %" PRId64 ", want at least 1", name, init.fan);
+    CLV_CHECK(init.kind != CLV_INIT_SINCOS_2D || (ndim > 0 && shape[ndim - 1] % 4 == 0), CLV_ERR_SHAPE,
+              "clv_parameter: '%s' is a position embedding: its last extent must be a multiple of 4", name);
     *index = p->schema->count;
     return append(p, name, kind, ndim, shape, init);
 }
@@ -396,8 +400,17 @@ clv_status clvi_params_write_arena(const clv_params *p, int64_t index, void *are
 
 /* ---- first values ---- */
 
-/* In plain order, so that the layout does not matter. */
-static void draw(const clv_init *init, uint64_t seed, int64_t index, double *out, int64_t count)
+static double sincos_2d(const clv_init *init, int64_t width, int64_t i)
+{
+    const int64_t token = i / width, quarter = width / 4, part = i % width / quarter, k = i % width % quarter;
+    if (token == 0) return 0;
+    const int64_t at = part < 2 ? (token - 1) / init->fan : (token - 1) % init->fan;
+    const double angle = (double)at / pow(10000.0, (double)k / (double)quarter);
+    return part % 2 ? cos(angle) : sin(angle);
+}
+
+/* In plain order, so that the layout does not matter. `width`: extent of the last dimension. */
+static void draw(const clv_init *init, uint64_t seed, int64_t index, int64_t width, double *out, int64_t count)
 {
     clvi_rng rng = clvi_rng_make(seed, CLVI_RNG_INIT, 0, (uint64_t)index, 0);
     const double bound = init->fan > 0 ? 1.0 / sqrt((double)init->fan) : 0.0;
@@ -406,6 +419,9 @@ static void draw(const clv_init *init, uint64_t seed, int64_t index, double *out
         case CLV_INIT_CONSTANT: out[i] = init->value; break;
         case CLV_INIT_KAIMING_NORMAL: out[i] = sqrt(2.0) * bound * clvi_rng_normal(&rng); break;
         case CLV_INIT_UNIFORM_FAN: out[i] = clvi_rng_uniform(&rng, -bound, bound); break;
+        case CLV_INIT_UNIFORM: out[i] = clvi_rng_uniform(&rng, -init->value, init->value); break;
+        case CLV_INIT_NORMAL: out[i] = init->value * clvi_rng_normal(&rng); break;
+        case CLV_INIT_SINCOS_2D: out[i] = sincos_2d(init, width, i); break;
         }
     }
 }
@@ -420,7 +436,7 @@ clv_status clv_params_init(clv_params *p, uint64_t seed)
         const int64_t count = clvi_desc_count(&item->desc);
         double *drawn = clvi_calloc(p->ctx, (size_t)count, sizeof *drawn);
         if (!drawn) return CLV_ERR_NOMEM;
-        draw(&item->init, seed, i, drawn, count);
+        draw(&item->init, seed, i, item->desc.ndim > 0 ? item->desc.shape[item->desc.ndim - 1] : 1, drawn, count);
         const clv_view view = clv_view_dense(drawn, CLV_F64, item->desc.ndim, item->desc.shape);
         const clv_status st = write_to(p, item, p->values[item->kind] + item->offset, &view);
         clvi_free(p->ctx, drawn);

@@ -77,6 +77,8 @@ static const struct {
     { "resnet50", 2048, 1000, 25557032, 4.089 },        { "resnet101", 2048, 1000, 44549160, 7.801 },
     { "resnet152", 2048, 1000, 60192808, 11.514 },      { "wide_resnet50_2", 2048, 1000, 68883240, 11.398 },
     { "wide_resnet101_2", 2048, 1000, 126886696, 22.753 },
+    { "convnext_tiny", 768, 1000, 28589128, 4.456 },    { "vit_base", 768, 1000, 86567656, 17.564 },
+    { "vit_small", 384, 1000, 22050664, 0 },            /* timm's vit_small_patch16_224 */
     { "resnet8", 64, 0, 0, 0 },                         /* in no table */
     { "resnet20", 64, 10, 270000, 0 },                  { "resnet32", 64, 10, 460000, 0 },
     { "resnet56", 64, 10, 850000, 0 },                  { "resnet110", 64, 10, 1700000, 0 },
@@ -195,6 +197,81 @@ static void unknown_names_are_told_the_nearest(void **state)
     clv_graph_destroy(g);
 }
 
+/* ---- networks of tokens ---- */
+
+static clv_status finish_vit(test_env *t, int64_t height, int64_t width, const clv_option *options, int count)
+{
+    clv_graph *g = NULL;
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_node out;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    const clv_node x = clv_input_image(g, "x", 1, 3, height, width);
+    assert_ok(clv_backbone_node(g, "vit_small", options, count, "", x, &out));
+    const clv_status st = clv_graph_finish(g);
+    clv_graph_destroy(g);
+    return st;
+}
+
+static void pictures_that_are_no_whole_number_of_patches_are_refused(void **state)
+{
+    const clv_option odd[] = { { "width", "36" }, { "heads", "5" } }, few[] = { { "width", "6" }, { "heads", "1" } };
+    assert_fails(finish_vit(*state, 32, 40, NULL, 0), CLV_ERR_SHAPE,
+                 "vit: pictures of 32x40 pixels cannot be cut into patches of 16x16");
+    assert_fails(finish_vit(*state, 32, 32, odd, 2), CLV_ERR_INVALID,
+                 "vit: width 36 must be a multiple of 4 and of its 5 heads");
+    assert_fails(finish_vit(*state, 32, 32, few, 2), CLV_ERR_INVALID,
+                 "vit: width 6 must be a multiple of 4 and of its 1 heads");
+}
+
+static clv_param_kind kind_of(const network *n, const char *name)
+{
+    clv_param_info info;
+    const clv_params *p = clv_graph_params(n->graph);
+    const int64_t index = clv_params_find(p, name);
+    assert_true(index >= 0);
+    assert_ok(clv_params_info(p, index, &info));
+    return info.kind;
+}
+
+static void the_projection_of_patches_is_trained_only_when_asked_for(void **state)
+{
+    const clv_option options[] = { { "depth", "1" }, { "stop-grad-conv1", "false" } };
+    network n = build(*state, "vit_small", 32, options, 1);
+    assert_int_equal(kind_of(&n, "patch_embed.proj.weight"), CLV_PARAM_BUFFER);
+    assert_int_equal(kind_of(&n, "patch_embed.proj.bias"), CLV_PARAM_BUFFER);
+    clv_graph_destroy(n.graph);
+    n = build(*state, "vit_small", 32, options, 2);
+    assert_int_equal(kind_of(&n, "patch_embed.proj.weight"), CLV_PARAM_TRAINABLE);
+    assert_int_equal(kind_of(&n, "pos_embed"), CLV_PARAM_BUFFER);
+    clv_graph_destroy(n.graph);
+}
+
+static int drops(const network *n)
+{
+    int count = 0;
+    for (int32_t i = 0; i < n->graph->n_nodes; i++) count += strcmp(n->graph->nodes[i].cls->name, "drop_path") == 0;
+    return count;
+}
+
+/* Two paths a block of a transformer, one of ConvNeXt; the first block's rate is 0. */
+static void paths_are_dropped_in_every_block_but_the_first(void **state)
+{
+    const clv_option vit[] = { { "depth", "3" }, { "drop-path", "0.2" } }, convnext[] = { { "drop-path", "0.2" } };
+    network n = build(*state, "vit_small", 32, vit, 2);
+    assert_int_equal(drops(&n), 4);
+    assert_int_equal(kind_of(&n, "blocks.2.drop_path1.count"), CLV_PARAM_BUFFER);
+    clv_graph_destroy(n.graph);
+    n = build(*state, "convnext_tiny", 32, convnext, 1);
+    assert_int_equal(drops(&n), 17);
+    clv_graph_destroy(n.graph);
+    n = build(*state, "convnext_tiny", 32, NULL, 0);
+    assert_int_equal(drops(&n), 0);
+    clv_graph_destroy(n.graph);
+}
+
 TEST_MAIN(TEST(parameters_and_multiplications_are_as_published), TEST(width_multiplies_all_stages),
           TEST(stems_give_maps_of_their_size), TEST(zero_init_residual_makes_every_block_start_as_its_shortcut),
-          TEST(unknown_names_are_told_the_nearest))
+          TEST(unknown_names_are_told_the_nearest),
+          TEST(pictures_that_are_no_whole_number_of_patches_are_refused),
+          TEST(the_projection_of_patches_is_trained_only_when_asked_for),
+          TEST(paths_are_dropped_in_every_block_but_the_first))

@@ -105,6 +105,41 @@ static void first_values_follow_their_formula(void **state)
     clv_params_destroy(p);
 }
 
+/* Positions of a grid of two rows of three, two angles each, a hundredfold apart. */
+static void uniform_normal_and_position_values_follow_theirs(void **state)
+{
+    test_env *t = *state;
+    static double u[1000], n[1000], e[7 * 8];
+    clv_params *p = NULL;
+    int64_t index;
+    assert_ok(clv_params_create(t->ctx, CLV_F64, &p));
+    const int64_t many[] = { 1000 }, grid[] = { 1, 7, 8 };
+    const clv_init uniform = { CLV_INIT_UNIFORM, 0.25, 0 }, normal = { CLV_INIT_NORMAL, 0.02, 0 };
+    const clv_init sincos = { CLV_INIT_SINCOS_2D, 0, 3 };
+    assert_ok(clvi_params_add(p, "u", CLV_PARAM_TRAINABLE, 1, many, uniform, &index));
+    assert_ok(clvi_params_add(p, "n", CLV_PARAM_TRAINABLE, 1, many, normal, &index));
+    assert_ok(clvi_params_add(p, "e", CLV_PARAM_BUFFER, 3, grid, sincos, &index));
+    assert_ok(clvi_params_lay_out(p));
+    assert_ok(clv_params_init(p, 1));
+    read_all(p, "u", CLV_PARAM_VALUE, u);
+    read_all(p, "n", CLV_PARAM_VALUE, n);
+    read_all(p, "e", CLV_PARAM_VALUE, e);
+    double square[2] = { 0, 0 };
+    for (int i = 0; i < 1000; i++) {
+        assert_true(fabs(u[i]) <= 0.25);
+        square[0] += u[i] * u[i] / 1000, square[1] += n[i] * n[i] / 1000;
+    }
+    assert_near(square[0], 0.0625 / 3, 4 * 0.0625 * sqrt(4.0 / 45 / 1000));
+    assert_near(square[1] / 0.0004, 1, 4 * sqrt(2.0 / 1000));
+    for (int token = 0; token < 7; token++) {
+        const double row = (token - 1) / 3, column = (token - 1) % 3;
+        const double want[8] = { sin(row), sin(row / 100), cos(row), cos(row / 100),
+                                 sin(column), sin(column / 100), cos(column), cos(column / 100) };
+        for (int k = 0; k < 8; k++) assert_near(e[token * 8 + k], token == 0 ? 0 : want[k], 1e-15);
+    }
+    clv_params_destroy(p);
+}
+
 static void first_values_do_not_depend_on_the_layout(void **state)
 {
     test_env *t = *state;
@@ -222,6 +257,9 @@ static void misuse_is_refused_with_a_message(void **state)
     const clv_init no_fan = { .kind = CLV_INIT_UNIFORM_FAN };
     assert_fails(clvi_params_add(p, "a", CLV_PARAM_TRAINABLE, 2, shape, no_fan, &index), CLV_ERR_INVALID,
                  "'a' has an initial fan of 0");
+    const clv_init sincos = { CLV_INIT_SINCOS_2D, 0, 1 };
+    assert_fails(clvi_params_add(p, "a", CLV_PARAM_BUFFER, 2, shape, sincos, &index), CLV_ERR_SHAPE,
+                 "'a' is a position embedding: its last extent must be a multiple of 4");
     assert_ok(clvi_params_add(p, "a", CLV_PARAM_TRAINABLE, 2, shape, half, &index));
     assert_fails(clvi_params_add(p, "a", CLV_PARAM_BUFFER, 2, shape, half, &index), CLV_ERR_INVALID,
                  "'a' exists and is trainable");
@@ -281,6 +319,7 @@ static void one_step_updates_a_set_its_velocity_and_its_follower(void **state)
 TEST_MAIN(TEST(one_step_updates_a_set_its_velocity_and_its_follower), 
     TEST(parameters_are_found_by_name_in_the_order_they_came),
     TEST(first_values_follow_their_formula),
+    TEST(uniform_normal_and_position_values_follow_theirs),
     TEST(first_values_do_not_depend_on_the_layout),
     TEST(what_is_written_is_read_back_whatever_the_layout),
     TEST(the_flat_vector_holds_every_trainable_value_and_zeros),

@@ -24,7 +24,8 @@ static bool accepts(const clvi_op_call *call)
 {
     const clv_dtype type = call->in[0].dtype;
     return (type == CLV_F32 || type == CLV_BF16) && call->in[1].dtype == type && call->out[0].dtype == type &&
-           clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->out[0]) > 0;
+           clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->out[0]) > 0 &&
+           ((const clvi_conv2d_attr *)call->attr)->groups == 1;
 }
 
 /* x, w and y of a call: which of its operands they are. */

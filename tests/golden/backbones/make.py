@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Writes vit.h5 and convnext.h5 beside this file: features and gradients of small networks by timm and torchvision.
+
+    python3 make.py        (PyTorch 2.x, torchvision, timm 1.x, h5py)
+
+Parameters are not stored. Both sides fill them from the same counter-based numbers: parameter number r in the order of
+their names, element k, is centre + width u(r, k) with u in [-1, 1). Of each gradient the file keeps its length and its
+product with the numbers of another stream. All is computed in float64."""
+import functools, os
+import h5py, numpy, timm, torch, torchvision
+from torchvision.models.convnext import CNBlockConfig
+
+def numbers(stream, count):
+    """Uniform in [-1, 1): splitmix64 of stream * 2^32 + k."""
+    z = (numpy.uint64(stream) << numpy.uint64(32)) + numpy.arange(count, dtype=numpy.uint64)
+    z = (z + numpy.uint64(1)) * numpy.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> numpy.uint64(30))) * numpy.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> numpy.uint64(27))) * numpy.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> numpy.uint64(31))
+    return (z >> numpy.uint64(11)).astype(numpy.float64) / 2.0**52 - 1.0
+
+def fill(name, shape, stream):
+    """Weights by their number of inputs, scales around 1, biases and the class token around 0."""
+    u = numbers(stream, int(numpy.prod(shape))).reshape(shape)
+    if len(shape) in (2, 4):
+        return u * (3.0 / numpy.prod(shape[1:]))**0.5
+    if name.endswith("weight") or name.endswith("layer_scale"):
+        return 1.0 + 0.3 * u
+    return 0.2 * u
+
+def positions(rows, columns, width):
+    """MoCo v3's: sines and cosines of the row's angles, then of the column's; nothing for the class token."""
+    angle = 10000.0 ** (-numpy.arange(width // 4) / (width // 4))
+    r, c = [a.reshape(-1, 1) * angle for a in numpy.mgrid[0:rows, 0:columns].astype(numpy.float64)]
+    table = numpy.concatenate([numpy.sin(r), numpy.cos(r), numpy.sin(c), numpy.cos(c)], axis=1)
+    return numpy.concatenate([numpy.zeros((1, width)), table])[None]
+
+def write(path, network, skip, shape, options):
+    """skip: parameters that start as the library starts them, and get no gradient."""
+    network = network.double().train()
+    for rank, (name, p) in enumerate(sorted(network.named_parameters())):
+        if name not in skip:
+            p.data = torch.from_numpy(fill(name, tuple(p.shape), rank + 1))
+    images = numbers(1000, int(numpy.prod(shape))).reshape(shape)
+    features = network(torch.from_numpy(images))
+    weights = numbers(1001, features.numel()).reshape(features.shape)
+    (features * torch.from_numpy(weights)).sum().backward()
+    rows = []
+    for rank, (name, p) in enumerate(sorted(network.named_parameters())):
+        g = numpy.zeros(1) if name in skip else p.grad.numpy().ravel()
+        rows.append([numpy.sqrt((g * g).sum()), (g * numbers(rank + 2001, g.size)).sum()])
+    with h5py.File(path, "w") as f:
+        f["images"] = numpy.moveaxis(images, 1, 3)          # N,H,W,C
+        f["weights"] = weights
+        f["features"] = features.detach().numpy()
+        f["gradients"] = numpy.array(rows)
+        f.attrs["names"] = " ".join(sorted(name for name, _ in network.named_parameters()))
+        f.attrs["options"] = options
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    norm = functools.partial(torch.nn.LayerNorm, eps=1e-6)
+    width, depth, heads, patch, height, columns = 32, 2, 4, 8, 16, 24
+    vit = timm.models.vision_transformer.VisionTransformer(
+        img_size=(height, columns), patch_size=patch, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=4,
+        qkv_bias=True, norm_layer=norm, num_classes=0, global_pool="token")
+    vit.pos_embed.data = torch.from_numpy(positions(height // patch, columns // patch, width))
+    write(os.path.join(here, "vit.h5"), vit, {"pos_embed"}, (3, 3, height, columns),
+          f"width={width} depth={depth} heads={heads} patch={patch} stop-grad-conv1=false")
+
+    c = 8
+    stages = [CNBlockConfig(c, 2 * c, 3), CNBlockConfig(2 * c, 4 * c, 3), CNBlockConfig(4 * c, 8 * c, 9),
+              CNBlockConfig(8 * c, None, 3)]
+    convnext = torchvision.models.ConvNeXt(stages, stochastic_depth_prob=0.0)
+    convnext.classifier[2] = torch.nn.Identity()
+    write(os.path.join(here, "convnext.h5"), convnext, set(), (2, 3, 32, 64), f"width={c}")
+
+main()
