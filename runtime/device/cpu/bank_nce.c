@@ -25,14 +25,22 @@
 #endif
 
 #define TILE_KEYS     192     /* a multiple of every panel's width and of CLVI_LANES */
-#define MAX_QUERIES   256     /* of a block: P and the packed tile stay in the second-level cache */
+#define MAX_QUERIES   128     /* of a block: P and the tile stay in the second-level cache */
+#define LIST_QUERIES  64      /* of a block with lists, whose room is most of the memory */
+#define MAX_PANEL     48      /* keys of the widest panel */
 #define QUERY_STEP    24      /* a multiple of every score tile's height and of 3 */
-#define MAX_SEGMENTS  8
 #define SEGMENT_KEYS  2048    /* at least */
 #define MIN_WALKS     8       /* wanted, so that there is work for several threads */
 #define CONSTANT_FROM 0.03    /* temperature from which e^{-2/t} is far from the smallest float */
 
 /* ---- the products, for each instruction set ---- */
+
+/* Keeps a vector in a register, where the compiler would rather read it from memory for each of its uses. */
+#if defined(__x86_64__)
+#define LOAD_ONCE(x) __asm__("" : "+v"(x))
+#else
+#define LOAD_ONCE(x) (void)(x)
+#endif
 
 #define LANES 4
 #define TILE_Q 4
@@ -86,6 +94,11 @@ typedef struct running {
     double sum;      /* of e^{score - max} */
     float  max;      /* -inf before the first key that counts */
 } running;
+
+/* And of all segments so far. */
+typedef struct joined {
+    double sum, max;
+} joined;
 
 /* Scores of `count` keys become weights. keep: all ones for a key that counts, 0 for one that does not; NULL: all do.
  * acc is rescaled when the maximum rises; a constant maximum never does. */
@@ -222,9 +235,9 @@ typedef struct plan {
     int64_t block, blocks, step;           /* queries of a block, number of blocks, slots of a block */
     int64_t segment, segments;             /* keys of a segment; number of segments */
     int64_t candidates;                    /* room of a list while the bank is walked */
-    size_t  queries, acc, state, lists, list_rows;   /* where in scratch, in bytes */
+    size_t  queries, acc, state;           /* where in scratch, in bytes; with lists acc and state are in a thread's part */
     size_t  thread;                        /* where the first thread's part begins */
-    size_t  packed, rows, keep, select;    /* where in a thread's part; P is at 0 */
+    size_t  panel, rows, keep, total, gathered, lists, list_rows, select;   /* in a thread's part; P is at 0 */
     size_t  thread_size, size;
 } plan;
 
@@ -240,37 +253,50 @@ static size_t take(size_t *offset, int64_t count, size_t size)
     return at;
 }
 
-/* Without lists, blocks and segments are walked apart. With lists, a query's list wants to see the bank in order: a
- * walk is a block through all segments, and there is a block for each thread. */
-static void cut_work(plan *p, const problem *of, int threads)
+/* Depends on the shapes alone. Without lists, blocks and segments are walked apart. A list wants to see the bank in
+ * order: a walk is then a block through all segments. */
+static void cut_work(plan *p, const problem *of)
 {
-    p->segments = CLVI_MIN(CLVI_MAX(of->keys / SEGMENT_KEYS, 1), MAX_SEGMENTS);
-    p->segment = round_up((of->keys + p->segments - 1) / p->segments, TILE_KEYS);
-    int64_t walks = (MIN_WALKS + p->segments - 1) / p->segments;
-    if (of->top) walks = round_up((of->batch + MAX_QUERIES - 1) / MAX_QUERIES, threads);
-    p->block = (of->batch + walks - 1) / CLVI_MAX(walks, 1);
-    p->block = of->top ? CLVI_MAX(p->block, 1) : round_up(CLVI_MAX(p->block, 1), QUERY_STEP);
-    p->block = CLVI_MIN(p->block, round_up(MAX_QUERIES, QUERY_STEP));
-    p->step = round_up(p->block, QUERY_STEP);
+    const int64_t most = of->top ? LIST_QUERIES : MAX_QUERIES;
+    p->blocks = CLVI_MAX((of->batch + most - 1) / most, 1);
+    if (of->top && p->blocks > 1) p->blocks = round_up(p->blocks, 4);
+    p->block = CLVI_MAX((of->batch + p->blocks - 1) / p->blocks, 1);
     p->blocks = (of->batch + p->block - 1) / p->block;
+    p->step = round_up(p->block, QUERY_STEP);
+    const int64_t segments = CLVI_MAX(MIN_WALKS / CLVI_MAX(p->blocks, 1), 2);
+    p->segments = CLVI_MIN(CLVI_MAX(of->keys / SEGMENT_KEYS, 1), segments);
+    p->segment = round_up((of->keys + p->segments - 1) / p->segments, TILE_KEYS);
+}
+
+static void place_thread(plan *p, const problem *of)
+{
+    size_t *size = &p->thread_size;
+    (void)take(size, p->step * TILE_KEYS, sizeof(float));
+    p->panel = take(size, MAX_PANEL * of->dim, sizeof(float));
+    p->rows = take(size, TILE_KEYS * p->columns, sizeof(float));
+    p->keep = take(size, 2 * TILE_KEYS, sizeof(int32_t));
+    p->total = take(size, of->top ? p->step : 1, sizeof(joined));
+    p->gathered = take(size, (of->top ? p->step : 1) * p->columns, sizeof(double));
+    if (!of->top) return;
+    p->acc = take(size, of->nce ? p->step * p->columns : 0, sizeof(float));
+    p->state = take(size, of->nce ? p->step : 0, sizeof(running));
+    p->lists = take(size, p->step, sizeof(clvi_topk));
+    p->list_rows = take(size, p->block * p->candidates, sizeof(float) + sizeof(int32_t));
+    p->select = take(size, (int64_t)clvi_topk_scratch(p->candidates), 1);
 }
 
 static plan plan_of(const problem *of, int threads)
 {
     plan p = { .columns = round_up(of->dim, CLVI_LANES) };
-    cut_work(&p, of, threads);
-    const int64_t slots = p.blocks * p.step, sums = of->nce ? p.segments * slots : 0;
+    cut_work(&p, of);
+    const int64_t slots = p.blocks * p.step, sums = of->top ? 0 : p.segments * slots;
     if (of->top) p.candidates = CLVI_MIN(2 * of->top, of->keys) + TILE_KEYS;
+    place_thread(&p, of);
     p.queries = take(&p.size, slots * (of->dim + 1), sizeof(float));   /* or pairs, twice */
-    p.acc = take(&p.size, sums * p.columns, sizeof(float));
-    p.state = take(&p.size, sums, sizeof(running));
-    p.lists = take(&p.size, of->top ? slots : 0, sizeof(clvi_topk));
-    p.list_rows = take(&p.size, slots * p.candidates, sizeof(float) + sizeof(int32_t));
-    (void)take(&p.thread_size, p.step * TILE_KEYS, sizeof(float));
-    p.packed = take(&p.thread_size, TILE_KEYS * of->dim, sizeof(float));
-    p.rows = take(&p.thread_size, TILE_KEYS * p.columns, sizeof(float));
-    p.keep = take(&p.thread_size, 2 * TILE_KEYS, sizeof(int32_t));
-    p.select = take(&p.thread_size, of->top ? (int64_t)clvi_topk_scratch(p.candidates) : 0, 1);
+    if (!of->top) {
+        p.acc = take(&p.size, sums * p.columns, sizeof(float));
+        p.state = take(&p.size, sums, sizeof(running));
+    }
     p.thread = take(&p.size, threads, p.thread_size);
     return p;
 }
@@ -303,19 +329,18 @@ static int64_t slot_of(const walk *w, int64_t query)
     return query / w->p.block * w->p.step + query % w->p.block;
 }
 
-static float *acc_at(const walk *w, int64_t segment, int64_t slot)
-{
-    return (float *)scratch_at(w, w->p.acc) + (segment * w->p.blocks * w->p.step + slot) * w->p.columns;
-}
+/* What a block gathers in one segment. */
+typedef struct sums {
+    float   *acc;      /* [step][columns] */
+    running *state;    /* [step] */
+} sums;
 
-static running *state_at(const walk *w, int64_t segment, int64_t slot)
+static sums sums_at(const walk *w, int64_t segment, int64_t block)
 {
-    return (running *)scratch_at(w, w->p.state) + segment * w->p.blocks * w->p.step + slot;
-}
-
-static clvi_topk *list_at(const walk *w, int64_t slot)
-{
-    return (clvi_topk *)scratch_at(w, w->p.lists) + slot;
+    if (w->of.top) return (sums) { thread_at(w, w->p.acc), thread_at(w, w->p.state) };
+    const int64_t slot = (segment * w->p.blocks + block) * w->p.step;
+    return (sums) { (float *)scratch_at(w, w->p.acc) + slot * w->p.columns,
+                    (running *)scratch_at(w, w->p.state) + slot };
 }
 
 typedef uint32_t word __attribute__((may_alias));
@@ -366,29 +391,43 @@ typedef struct tile {
     const float   *rows;             /* what the gather adds up: words `stride` apart, one for each key or pair of keys;
                                       * keys that do not count may be zeros */
     int64_t        stride, steps;
+    const void    *source;           /* what the scores are products with: the words of a key, from key to key */
+    int64_t        source_stride;
     const int32_t *keep;             /* NULL: all count */
     float         *score;            /* [step][TILE_KEYS] */
-    float         *packed;           /* panels [words][panel width] */
+    float         *panel;            /* [words][panel width]: some keys, packed */
     int32_t       *keep_query;       /* room for one query's keys */
 } tile;
 
-static void pack_panel(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to)
+typedef word word4 __attribute__((vector_size(16)));
+typedef word word4_any __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* The first words / 4 * 4 words of four rows, transposed. */
+static void pack_four(const word *row, int64_t stride, int64_t words, int64_t width, word *to)
 {
-    for (int64_t k = 0; k < width; k++) {
-        const word *row = rows + k * stride;
-        if (k < count)
-            for (int64_t d = 0; d < words; d++) to[d * width + k] = row[d];
-        else
-            for (int64_t d = 0; d < words; d++) to[d * width + k] = 0;
+    const word4 low = { 0, 4, 1, 5 }, high = { 2, 6, 3, 7 };
+    for (int64_t d = 0; d + 4 <= words; d += 4, row += 4, to += 4 * width) {
+        const word4 a = *(const word4_any *)row, b = *(const word4_any *)(row + stride);
+        const word4 c = *(const word4_any *)(row + 2 * stride), e = *(const word4_any *)(row + 3 * stride);
+        const word4 ac = __builtin_shuffle(a, c, low), be = __builtin_shuffle(b, e, low);
+        const word4 ac2 = __builtin_shuffle(a, c, high), be2 = __builtin_shuffle(b, e, high);
+        *(word4_any *)to = __builtin_shuffle(ac, be, low);
+        *(word4_any *)(to + width) = __builtin_shuffle(ac, be, high);
+        *(word4_any *)(to + 2 * width) = __builtin_shuffle(ac2, be2, low);
+        *(word4_any *)(to + 3 * width) = __builtin_shuffle(ac2, be2, high);
     }
 }
 
-static void pack_panels(const walk *w, const tile *t, const void *rows, int64_t stride)
+/* Keys become columns; those beyond `count` are zeros. */
+static void pack_panel(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to)
 {
-    const int64_t width = w->isa->keys;
-    for (int64_t k = 0; k < t->count; k += width)
-        pack_panel((const word *)rows + k * stride, stride, t->count - k, w->words, width,
-                   (word *)t->packed + k * w->words);
+    for (int64_t k = 0; k < width; k += 4) {
+        const bool four = k + 4 <= count;
+        if (four) pack_four(rows + k * stride, stride, words, width, to + k);
+        for (int64_t i = k; i < k + 4; i++)
+            for (int64_t d = four ? words / 4 * 4 : 0; d < words; d++)
+                to[d * width + i] = i < count ? rows[i * stride + d] : 0;
+    }
 }
 
 static bool counts(const tile *t, int64_t key)
@@ -417,7 +456,8 @@ static void load_rows(const walk *w, tile *t, float *room)
     t->steps = t->count;
     if (w->bf16 || t->keep || w->p.columns != w->of.dim) copy_rows(w, t, room);
     else t->rows = (const float *)w->of.bank + t->first * w->of.dim;
-    pack_panels(w, t, t->rows, t->stride);
+    t->source = t->rows;
+    t->source_stride = t->stride;
 }
 
 /* bfloat16 rows of whole words, zeros where a key does not count. */
@@ -447,13 +487,14 @@ static void load_pairs(const walk *w, tile *t, float *room)
         else for (int64_t d = 0; d < stride; d++) pair[d] = a[d];
         memset(pair + stride, 0, (size_t)(columns - stride) * sizeof *pair);
     }
-    pack_panels(w, t, rows, w->words);
+    t->source = rows;
+    t->source_stride = w->words;
 }
 
 static tile load_tile(const walk *w, int64_t first, int64_t count)
 {
     int32_t *keep = thread_at(w, w->p.keep);
-    tile t = { .first = first, .count = count, .score = thread_at(w, 0), .packed = thread_at(w, w->p.packed),
+    tile t = { .first = first, .count = count, .score = thread_at(w, 0), .panel = thread_at(w, w->p.panel),
                .keep_query = keep + TILE_KEYS };
     bool whole = true;
     for (int64_t k = 0; w->of.valid && k < count; k++) {
@@ -479,43 +520,49 @@ static const int32_t *keys_of_query(const walk *w, const tile *t, int64_t query)
 /* Scores that may be among a query's largest join its list. */
 static void list_scores(const walk *w, const tile *t, const float *score, const int32_t *keep, clvi_topk *list)
 {
-    if (list->count + t->count > w->p.candidates) clvi_topk_trim(list, w->of.top, thread_at(w, w->p.select));
+    if (list->count + t->count > w->p.candidates) clvi_topk_thin(list, w->of.top, thread_at(w, w->p.select));
     w->isa->list(score, t->count, keep, t->first, list);
 }
 
-static void walk_tile(const walk *w, const tile *t, int64_t segment, int64_t first, int64_t count)
+static void walk_tile(const walk *w, const tile *t, const sums *to, int64_t first, int64_t count)
 {
     const tile_isa *isa = w->isa;
-    const int64_t slot = slot_of(w, first), columns = w->of.dq ? w->p.columns : 0;
-    const float *queries = (const float *)scratch_at(w, w->p.queries) + slot * w->terms * w->words;
-    for (int64_t q = 0; q < count; q += isa->queries)
-        for (int64_t k = 0; k < t->count; k += isa->keys)
-            isa->scores(queries + q * w->terms * w->words, t->packed + k * w->words, w->words,
-                        t->score + q * TILE_KEYS + k, TILE_KEYS);
+    const int64_t columns = w->of.dq ? w->p.columns : 0;
+    const float *queries = (const float *)scratch_at(w, w->p.queries) + slot_of(w, first) * w->terms * w->words;
+    for (int64_t k = 0; k < t->count; k += isa->keys) {
+        pack_panel((const word *)t->source + k * t->source_stride, t->source_stride, t->count - k, w->words, isa->keys,
+                   (word *)t->panel);
+        for (int64_t q = 0; q < count; q += isa->queries)
+            isa->scores(queries + q * w->terms * w->words, t->panel, w->words, t->score + q * TILE_KEYS + k,
+                        TILE_KEYS);
+    }
     for (int64_t q = 0; q < count; q++) {
         float *score = t->score + q * TILE_KEYS;
         const int32_t *keep = keys_of_query(w, t, first + q);
-        if (w->of.top) list_scores(w, t, score, keep, list_at(w, slot + q));
+        if (w->of.top) list_scores(w, t, score, keep, (clvi_topk *)thread_at(w, w->p.lists) + q);
         if (w->of.nce)
-            isa->weigh(score, t->count, keep, w->constant, state_at(w, segment, slot + q),
-                       acc_at(w, segment, slot + q), columns);
+            isa->weigh(score, t->count, keep, w->constant, &to->state[q], to->acc + q * w->p.columns, columns);
     }
     for (int64_t q = 0; columns && q < count; q += 3)
         isa->accumulate(t->score + q * TILE_KEYS, TILE_KEYS, t->rows, t->stride, t->steps,
-                        acc_at(w, segment, slot + q), w->p.columns, w->p.columns);
+                        to->acc + q * w->p.columns, w->p.columns, w->p.columns);
+}
+
+static int64_t queries_of(const walk *w, int64_t block)
+{
+    return CLVI_MIN(w->p.block, w->of.batch - block * w->p.block);
 }
 
 static void walk_segment(const walk *w, int64_t segment, int64_t block)
 {
-    const int64_t first = block * w->p.block, slot = block * w->p.step;
-    const int64_t count = CLVI_MIN(w->p.block, w->of.batch - first);
-    const int64_t stop = CLVI_MIN((segment + 1) * w->p.segment, w->of.keys);
-    if (w->of.nce) memset(acc_at(w, segment, slot), 0, (size_t)(w->p.step * w->p.columns) * sizeof(float));
+    const int64_t count = queries_of(w, block), stop = CLVI_MIN((segment + 1) * w->p.segment, w->of.keys);
+    const sums to = sums_at(w, segment, block);
+    if (w->of.nce) memset(to.acc, 0, (size_t)(w->p.step * w->p.columns) * sizeof(float));
     for (int64_t q = 0; w->of.nce && q < count; q++)
-        *state_at(w, segment, slot + q) = (running){ .max = w->constant ? w->inverse_t : -INFINITY };
+        to.state[q] = (running){ .max = w->constant ? w->inverse_t : -INFINITY };
     for (int64_t key = segment * w->p.segment; key < stop; key += TILE_KEYS) {
         const tile t = load_tile(w, key, CLVI_MIN(TILE_KEYS, stop - key));
-        walk_tile(w, &t, segment, first, count);
+        walk_tile(w, &t, &to, block * w->p.block, count);
     }
 }
 
@@ -524,6 +571,57 @@ static void walk_range(void *arg, int64_t begin, int64_t end)
 {
     const walk *w = arg;
     for (int64_t item = begin; item < end; item++) walk_segment(w, item / w->p.blocks, item % w->p.blocks);
+}
+
+/* ---- joining the segments ---- */
+
+/* Adds what query `at` of a block gathered in one segment. */
+static void join(const walk *w, const sums *from, int64_t at, joined *t, double *gathered)
+{
+    const running *r = &from->state[at];
+    const float *acc = from->acc + at * w->p.columns;
+    if (r->sum == 0) return;
+    const double max = fmax(t->max, r->max), old = exp(t->max - max), new = exp(r->max - max);
+    t->sum = t->sum * old + r->sum * new;
+    t->max = max;
+    for (int64_t d = 0; d < w->p.columns; d++) gathered[d] = gathered[d] * old + acc[d] * new;
+}
+
+static double positive_logit(const walk *w, int64_t query)
+{
+    const float *q = w->of.query + query * w->of.dim, *k = w->of.key + query * w->of.dim;
+    double sum = 0;
+    for (int64_t d = 0; d < w->of.dim; d++) sum += (double)q[d] * k[d];
+    return sum / w->temperature;
+}
+
+static void write_nce(const walk *w, int64_t q, const joined *t, const double *gathered)
+{
+    const problem *of = &w->of;
+    const double positive = positive_logit(w, q), max = fmax(positive, t->max), scale = exp(t->max - max);
+    const double negative = scale * t->sum, e_pos = exp(positive - max), all = e_pos + negative;
+    const double loss = negative <= e_pos ? log1p(negative / e_pos) : max - positive + log(all);
+    of->per_row[q] = (float)loss;
+    if (of->prob_pos) of->prob_pos[q] = (float)exp(-loss);
+    if (of->prob_neg) of->prob_neg[q] = (float)(negative / all);
+    for (int64_t d = 0; of->dq && d < of->dim; d++)
+        of->dq[q * of->dim + d] =
+            (float)((scale * gathered[d] - negative * of->key[q * of->dim + d]) / (all * w->temperature));
+}
+
+static void join_range(void *arg, int64_t begin, int64_t end)
+{
+    const walk *w = arg;
+    double *gathered = thread_at(w, w->p.gathered);
+    for (int64_t q = begin; q < end; q++) {
+        joined t = { .max = -INFINITY };
+        memset(gathered, 0, (size_t)w->p.columns * sizeof *gathered);
+        for (int64_t s = 0; s < w->p.segments; s++) {
+            const sums from = sums_at(w, s, q / w->p.block);
+            join(w, &from, q % w->p.block, &t, gathered);
+        }
+        write_nce(w, q, &t, gathered);
+    }
 }
 
 /* ---- lists ---- */
@@ -541,57 +639,34 @@ static void write_list(const walk *w, int64_t query, clvi_topk *list)
     }
 }
 
-/* A block through the whole bank. */
+static void start_block(const walk *w, int64_t count, clvi_topk *list, joined *t, double *gathered)
+{
+    float *room = thread_at(w, w->p.list_rows);
+    for (int64_t q = 0; q < count; q++, room += 2 * w->p.candidates) {
+        list[q] = (clvi_topk) { .score = room, .slot = (int32_t *)(room + w->p.candidates), .floor = -INFINITY };
+        t[q] = (joined) { .max = -INFINITY };
+    }
+    memset(gathered, 0, (size_t)(count * w->p.columns) * sizeof *gathered);
+}
+
+/* Blocks through the whole bank. */
 static void list_range(void *arg, int64_t begin, int64_t end)
 {
     const walk *w = arg;
+    clvi_topk *list = thread_at(w, w->p.lists);
+    joined *t = thread_at(w, w->p.total);
+    double *gathered = thread_at(w, w->p.gathered);
     for (int64_t block = begin; block < end; block++) {
-        const int64_t first = block * w->p.block, slot = block * w->p.step;
-        const int64_t count = CLVI_MIN(w->p.block, w->of.batch - first);
+        const int64_t count = queries_of(w, block), columns = w->p.columns;
+        start_block(w, count, list, t, gathered);
+        for (int64_t s = 0; s < w->p.segments; s++) {
+            walk_segment(w, s, block);
+            const sums from = sums_at(w, s, block);
+            for (int64_t q = 0; w->of.nce && q < count; q++) join(w, &from, q, &t[q], gathered + q * columns);
+        }
         for (int64_t q = 0; q < count; q++) {
-            float *room = (float *)scratch_at(w, w->p.list_rows) + (slot + q) * w->p.candidates * 2;
-            *list_at(w, slot + q) = (clvi_topk) { .score = room, .slot = (int32_t *)(room + w->p.candidates),
-                                                  .floor = -INFINITY };
-        }
-        for (int64_t s = 0; s < w->p.segments; s++) walk_segment(w, s, block);
-        for (int64_t q = 0; q < count; q++) write_list(w, first + q, list_at(w, slot + q));
-    }
-}
-
-/* ---- joining the segments ---- */
-
-static double positive_logit(const walk *w, int64_t query)
-{
-    const float *q = w->of.query + query * w->of.dim, *k = w->of.key + query * w->of.dim;
-    double sum = 0;
-    for (int64_t d = 0; d < w->of.dim; d++) sum += (double)q[d] * k[d];
-    return sum / w->temperature;
-}
-
-static void join_range(void *arg, int64_t begin, int64_t end)
-{
-    const walk *w = arg;
-    const problem *of = &w->of;
-    const int64_t segments = w->p.segments;
-    for (int64_t q = begin; q < end; q++) {
-        const double positive = positive_logit(w, q);
-        const int64_t slot = slot_of(w, q);
-        double max = positive, negative = 0, scale[MAX_SEGMENTS];
-        for (int64_t s = 0; s < segments; s++)
-            if (state_at(w, s, slot)->sum != 0) max = fmax(max, state_at(w, s, slot)->max);
-        for (int64_t s = 0; s < segments; s++) {
-            scale[s] = exp(state_at(w, s, slot)->max - max);
-            negative += scale[s] * state_at(w, s, slot)->sum;
-        }
-        const double e_pos = exp(positive - max), total = e_pos + negative;
-        const double loss = negative <= e_pos ? log1p(negative / e_pos) : max - positive + log(total);
-        of->per_row[q] = (float)loss;
-        if (of->prob_pos) of->prob_pos[q] = (float)exp(-loss);
-        if (of->prob_neg) of->prob_neg[q] = (float)(negative / total);
-        for (int64_t d = 0; of->dq && d < of->dim; d++) {
-            double sum = 0;
-            for (int64_t s = 0; s < segments; s++) sum += scale[s] * acc_at(w, s, slot)[d];
-            of->dq[q * of->dim + d] = (float)((sum - negative * of->key[q * of->dim + d]) / (total * w->temperature));
+            write_list(w, block * w->p.block + q, &list[q]);
+            if (w->of.nce) write_nce(w, block * w->p.block + q, &t[q], gathered + q * columns);
         }
     }
 }
@@ -631,7 +706,7 @@ static clv_status start(const clvi_op_call *call, double temperature, bool unit_
     clvi_parallel_for(call->ctx, w.p.blocks * w.p.step / w.isa->queries, 4, pack_queries, &w);
     if (of.top) clvi_parallel_for(call->ctx, w.p.blocks, 1, list_range, &w);
     else clvi_parallel_for(call->ctx, w.p.segments * w.p.blocks, 1, walk_range, &w);
-    if (of.nce) clvi_parallel_for(call->ctx, of.batch, 16, join_range, &w);
+    if (of.nce && !of.top) clvi_parallel_for(call->ctx, of.batch, 16, join_range, &w);
     return CLV_OK;
 }
 

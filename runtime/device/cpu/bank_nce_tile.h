@@ -49,7 +49,8 @@ CLVI_INLINE TARGET void TILE(accumulate)(const float *weight, int64_t weight_str
                         w2 = weight[2 * weight_stride + k] - (TILE(vec)){ 0 };
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++) {
-            const TILE(vec) x = *(const TILE(vec_any) *)(row + v * LANES);
+            TILE(vec) x = *(const TILE(vec_any) *)(row + v * LANES);
+            LOAD_ONCE(x);
             sum[0][v] = FMA(w0, x, sum[0][v]);
             sum[1][v] = FMA(w1, x, sum[1][v]);
             sum[2][v] = FMA(w2, x, sum[2][v]);

@@ -1,90 +1,164 @@
 /* mix_nce.c: what mixed negatives add to a log-sum-exp, in float32. Formula and edge cases as in ref_mix.c.
  *
- * A mix m = a x + (1-a) y is made in registers, twice: for |m| and <q,m>, and for the gradient. Both passes over the
- * mixes of a query find its rows in the second-level cache: a list of a thousand rows of 128 takes half a megabyte. */
+ * No mix m = a x + (1-a) y is made. Its score and length follow from products of the rows it is made of,
+ *   <q,m> = a <q,x> + (1-a) <q,y>,   |m|^2 = a^2 |x|^2 + (1-a)^2 |y|^2 + 2 a (1-a) <x,y>,
+ * and its part of the gradient is a weight for each of them, so that every row is read twice however many mixes it is
+ * in. Only where x and y nearly cancel, m itself is measured. */
 #include "device/attr.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
 #include <math.h>
 
+#define CANCELLED 1e-3     /* |m|^2 in shares of what adds up to it */
+#define AHEAD     8        /* rows that are asked for before they are read */
+
 enum { Q, LSE, BANK, SLOTS, I, J, A, J_Q, B };
 
-/* Where one mix comes from; x NULL: left out. */
+/* A bank row that some mix is made of, or the query itself: entry 0. */
+typedef struct source {
+    const float *row;
+    double       square, product;    /* |x|^2, <q,x> */
+    double       weight;             /* in the gradient */
+} source;
+
+/* Where one mix comes from: two sources; x < 0: left out. */
 typedef struct mix {
-    const float *x, *y;
-    float        a;
+    int32_t x, y;
+    float   a;
 } mix;
 
 typedef struct work {
     const clvi_op_call *call;
     int64_t             dim, top, pairs, queries, padded;   /* padded: number of mixes, up to whole vectors */
+    int64_t             most;                               /* sources */
+    size_t              logits, inverse, product, mixes, of_rank, size;   /* in a thread's part; sources are at 0 */
 } work;
 
-static const float *row_at(const work *w, int64_t b, const int64_t *rank)
+/* What a thread works with. */
+typedef struct room {
+    source  *source;
+    int64_t  count;         /* of sources */
+    float   *logit;         /* [padded] */
+    double  *inverse;       /* [padded], 1/max(|m|, eps), negative where eps is the larger */
+    double  *product;       /* [padded], <q,m> */
+    mix     *mix;
+    int32_t *of_rank;       /* [top]: source of a rank; 0: none yet */
+} room;
+
+/* ---- which rows are mixed ---- */
+
+static int32_t source_of(const work *w, room *r, int64_t b, int64_t rank)
 {
     const int64_t *list = (const int64_t *)w->call->in_data[SLOTS] + b * w->top;
-    const int64_t slot = *rank >= 0 && *rank < w->top ? list[*rank] : -1;
-    return slot < 0 ? NULL : (const float *)w->call->in_data[BANK] + slot * w->dim;
+    if (rank < 0 || rank >= w->top || list[rank] < 0) return -1;
+    if (!r->of_rank[rank]) {
+        r->of_rank[rank] = (int32_t)r->count;
+        r->source[r->count++] = (source) { .row = (const float *)w->call->in_data[BANK] + list[rank] * w->dim };
+    }
+    return r->of_rank[rank];
 }
 
-/* Mix c of query b: pairs first, then mixes with the query. */
-static mix mix_at(const work *w, int64_t b, int64_t c)
+/* Pairs first, then mixes with the query. */
+static void collect(const work *w, room *r, int64_t b)
 {
     const clvi_op_call *k = w->call;
-    mix m;
-    if (c < w->pairs) {
-        const int64_t at = b * w->pairs + c;
-        m = (mix) { row_at(w, b, (const int64_t *)k->in_data[I] + at),
-                    row_at(w, b, (const int64_t *)k->in_data[J] + at), ((const float *)k->in_data[A])[at] };
-    } else {
-        const int64_t at = b * w->queries + c - w->pairs;
-        m = (mix) { (const float *)k->in_data[Q] + b * w->dim, row_at(w, b, (const int64_t *)k->in_data[J_Q] + at),
-                    ((const float *)k->in_data[B])[at] };
+    const int64_t *i = (const int64_t *)k->in_data[I] + b * w->pairs, *j = (const int64_t *)k->in_data[J] + b * w->pairs;
+    const int64_t *j_q = (const int64_t *)k->in_data[J_Q] + b * w->queries;
+    memset(r->of_rank, 0, (size_t)w->top * sizeof *r->of_rank);
+    r->source[0] = (source) { .row = (const float *)k->in_data[Q] + b * w->dim };
+    r->count = 1;
+    for (int64_t c = 0; c < w->pairs; c++)
+        r->mix[c] = (mix) { source_of(w, r, b, i[c]), source_of(w, r, b, j[c]),
+                            ((const float *)k->in_data[A])[b * w->pairs + c] };
+    for (int64_t c = 0; c < w->queries; c++)
+        r->mix[w->pairs + c] = (mix) { 0, source_of(w, r, b, j_q[c]),
+                                       ((const float *)k->in_data[B])[b * w->queries + c] };
+    for (int64_t c = 0; c < w->pairs + w->queries; c++)
+        if (r->mix[c].y < 0) r->mix[c].x = -1;
+}
+
+/* ---- products ---- */
+
+CLVI_INLINE double total16(const clvi_v16f *v)
+{
+    clvi_v8d sum = { 0 };
+    clvi_add16(&sum, v);
+    return clvi_total8(&sum);
+}
+
+CLVI_INLINE double dot(const float *x, const float *y, int64_t dim)
+{
+    clvi_v16f sum = { 0 }, a, b;
+    for (int64_t d = 0; d < dim; d += CLVI_LANES) {
+        clvi_load16(&a, x, d, dim, 0);
+        clvi_load16(&b, y, d, dim, 0);
+        sum += a * b;
     }
-    if (!m.y) m.x = NULL;
-    return m;
+    return total16(&sum);
 }
 
-CLVI_INLINE void load_mix(clvi_v16f *v, const mix *m, int64_t i, int64_t dim)
+CLVI_INLINE void measure_source(source *s, const float *q, int64_t dim)
 {
-    clvi_v16f x, y;
-    clvi_load16(&x, m->x, i, dim, 0);
-    clvi_load16(&y, m->y, i, dim, 0);
-    *v = x * m->a + y * (1 - m->a);
+    clvi_v16f squares = { 0 }, products = { 0 }, a, b;
+    for (int64_t d = 0; d < dim; d += CLVI_LANES) {
+        clvi_load16(&a, s->row, d, dim, 0);
+        clvi_load16(&b, q, d, dim, 0);
+        squares += a * a;
+        products += a * b;
+    }
+    s->square = total16(&squares);
+    s->product = total16(&products);
 }
 
-/* |m|^2 and <q,m>. */
-CLVI_INLINE void measure(const mix *m, const float *q, int64_t dim, double *square, double *product)
+/* |m|^2 and <q,m> of the mix itself. */
+CLVI_INLINE void measure_mix(const source *x, const source *y, float a, const float *q, int64_t dim, double *square,
+                             double *product)
 {
-    clvi_v16f squares = { 0 }, products = { 0 }, v, p;
-    for (int64_t i = 0; i < dim; i += CLVI_LANES) {
-        load_mix(&v, m, i, dim);
-        clvi_load16(&p, q, i, dim, 0);
+    clvi_v16f squares = { 0 }, products = { 0 }, u, v, p;
+    for (int64_t d = 0; d < dim; d += CLVI_LANES) {
+        clvi_load16(&u, x->row, d, dim, 0);
+        clvi_load16(&v, y->row, d, dim, 0);
+        clvi_load16(&p, q, d, dim, 0);
+        v = u * a + v * (1 - a);
         squares += v * v;
         products += v * p;
     }
-    clvi_v8d sum = { 0 };
-    clvi_add16(&sum, &squares);
-    *square = clvi_total8(&sum);
-    sum = (clvi_v8d) { 0 };
-    clvi_add16(&sum, &products);
-    *product = clvi_total8(&sum);
+    *square = total16(&squares);
+    *product = total16(&products);
 }
 
-/* dq += by_mix m + by_query q */
-CLVI_INLINE void add_mix(const mix *m, const float *q, float by_mix, float by_query, float *dq, int64_t dim)
+/* Logit, length and product of one mix. */
+CLVI_INLINE void score_mix(const work *w, room *r, int64_t c)
 {
-    clvi_v16f v, p, sum;
-    for (int64_t i = 0; i < dim; i += CLVI_LANES) {
-        load_mix(&v, m, i, dim);
-        clvi_load16(&sum, dq, i, dim, 0);
-        sum += v * by_mix;
-        if (by_query != 0) {
-            clvi_load16(&p, q, i, dim, 0);
-            sum += p * by_query;
-        }
-        clvi_store16(&sum, dq, i, dim);
+    const clvi_mix_attr *attr = w->call->attr;
+    const mix m = r->mix[c];
+    r->logit[c] = -INFINITY;
+    if (m.x < 0) return;
+    const source *q = &r->source[0], *x = &r->source[m.x], *y = &r->source[m.y];
+    const double a = m.a, rest = 1 - a, both = a * a * x->square + rest * rest * y->square;
+    const double cross = m.x == 0 ? y->product : dot(x->row, y->row, w->dim);
+    double square = both + 2 * a * rest * cross, product = a * x->product + rest * y->product;
+    if (!(square > CANCELLED * both)) measure_mix(x, y, m.a, q->row, w->dim, &square, &product);
+    const double norm = sqrt(square);
+    r->inverse[c] = norm > attr->eps ? 1 / norm : -1 / attr->eps;
+    r->product[c] = product;
+    r->logit[c] = (float)(product * fabs(r->inverse[c]) / attr->temperature);
+}
+
+CLVI_INLINE float score_all(const work *w, room *r, float max)
+{
+    const source *q = &r->source[0];
+    for (int64_t s = 0; s < r->count; s++) {
+        const char *ahead = (const char *)r->source[CLVI_MIN(s + AHEAD, r->count - 1)].row;
+        for (int64_t i = 0; i < w->dim * (int64_t)sizeof(float); i += CLVI_ALIGN) __builtin_prefetch(ahead + i);
+        measure_source(&r->source[s], q->row, w->dim);
     }
+    for (int64_t c = 0; c < w->pairs + w->queries; c++) {
+        score_mix(w, r, c);
+        max = r->logit[c] > max ? r->logit[c] : max;
+    }
+    for (int64_t c = w->pairs + w->queries; c < w->padded; c++) r->logit[c] = -INFINITY;
+    return max;
 }
 
 /* Logits become e^{logit - max}; their sum. */
@@ -102,63 +176,90 @@ CLVI_INLINE double exponentials(float *logit, int64_t padded, float max)
     return clvi_total8(&sum);
 }
 
-CLVI_INLINE void query_gradient(const work *w, int64_t b, const float *weight, const float *inverse, double total)
+/* ---- the gradient ---- */
+
+/* What every source adds to it. A query mix that is no constant moves with the query, too. */
+static void weigh_sources(const work *w, room *r, double total)
 {
     const clvi_mix_attr *attr = w->call->attr;
-    const float *q = (const float *)w->call->in_data[Q] + b * w->dim;
-    float *dq = (float *)w->call->out_data[1] + b * w->dim;
-    memset(dq, 0, (size_t)w->dim * sizeof *dq);
     for (int64_t c = 0; c < w->pairs + w->queries; c++) {
-        if (weight[c] == 0) continue;
-        const mix m = mix_at(w, b, c);
-        const double p = weight[c] / (total * attr->temperature);
-        double by_mix = p * fabsf(inverse[c]), by_query = 0;
-        if (c >= w->pairs && !attr->constant && inverse[c] > 0) {
-            double square, product;
-            measure(&m, q, w->dim, &square, &product);
-            by_query = by_mix * m.a;
-            by_mix -= by_query * product * inverse[c] * inverse[c];
+        if (r->logit[c] == 0) continue;
+        const mix m = r->mix[c];
+        double by_mix = r->logit[c] / (total * attr->temperature) * fabs(r->inverse[c]);
+        if (c >= w->pairs && !attr->constant && r->inverse[c] > 0) {
+            const double by_query = by_mix * m.a;
+            r->source[0].weight += by_query;
+            by_mix -= by_query * r->product[c] * r->inverse[c] * r->inverse[c];
         }
-        add_mix(&m, q, (float)by_mix, (float)by_query, dq, w->dim);
+        r->source[m.x].weight += by_mix * m.a;
+        r->source[m.y].weight += by_mix * (1 - (double)m.a);
     }
 }
 
-/* inverse[c]: 1/max(|m|, eps), negative where eps is the larger. */
+CLVI_INLINE void add_sources(const source *s, int64_t count, float *dq, int64_t dim)
+{
+    memset(dq, 0, (size_t)dim * sizeof *dq);
+    for (int64_t i = 0; i < count; i += 2) {
+        const source *b = i + 1 < count ? &s[i + 1] : &s[i];
+        const float by_a = (float)s[i].weight, by_b = i + 1 < count ? (float)b->weight : 0;
+        clvi_v16f x, y, sum;
+        for (int64_t d = 0; d < dim; d += CLVI_LANES) {
+            clvi_load16(&x, s[i].row, d, dim, 0);
+            clvi_load16(&y, b->row, d, dim, 0);
+            clvi_load16(&sum, dq, d, dim, 0);
+            sum += x * by_a + y * by_b;
+            clvi_store16(&sum, dq, d, dim);
+        }
+    }
+}
+
+static room room_of(const work *w)
+{
+    char *at = (char *)w->call->scratch + (size_t)clvi_thread_index() * w->size;
+    return (room) { .source = (source *)at, .logit = (float *)(at + w->logits), .inverse = (double *)(at + w->inverse),
+                    .product = (double *)(at + w->product), .mix = (mix *)(at + w->mixes),
+                    .of_rank = (int32_t *)(at + w->of_rank) };
+}
+
 CLVI_INLINE void mix_range(void *arg, int64_t begin, int64_t end)
 {
     const work *w = arg;
-    const clvi_mix_attr *attr = w->call->attr;
-    float *logit = (float *)w->call->scratch + clvi_thread_index() * 2 * w->padded, *inverse = logit + w->padded;
-    float *share = clvi_ref_output(w->call, 2);
+    room r = room_of(w);
+    float *dq = clvi_ref_output(w->call, 1), *share = clvi_ref_output(w->call, 2);
     for (int64_t b = begin; b < end; b++) {
-        const float *q = (const float *)w->call->in_data[Q] + b * w->dim;
         const float lse = ((const float *)w->call->in_data[LSE])[b];
-        float max = lse;
-        for (int64_t c = 0; c < w->padded; c++) {
-            logit[c] = -INFINITY;
-            const mix m = c < w->pairs + w->queries ? mix_at(w, b, c) : (mix) { NULL, NULL, 0 };
-            if (!m.x) continue;
-            double square, product;
-            measure(&m, q, w->dim, &square, &product);
-            const double norm = sqrt(square);
-            inverse[c] = (float)(norm > attr->eps ? 1 / norm : -1 / attr->eps);
-            logit[c] = (float)(product * fabsf(inverse[c]) / attr->temperature);
-            max = logit[c] > max ? logit[c] : max;
-        }
-        const double sum = exponentials(logit, w->padded, max), rest = exp((double)lse - max);
+        collect(w, &r, b);
+        const float max = score_all(w, &r, lse);
+        const double sum = exponentials(r.logit, w->padded, max), rest = exp((double)lse - max);
         const double value = sum <= rest ? log1p(sum / rest) : max - (double)lse + log(sum + rest);
         ((float *)w->call->out_data[0])[b] = (float)value;
         if (share) share[b] = (float)(sum / (sum + rest));
-        if (clvi_ref_output(w->call, 1)) query_gradient(w, b, logit, inverse, sum + rest);
+        if (!dq) continue;
+        weigh_sources(w, &r, sum + rest);
+        add_sources(r.source, r.count, dq + b * w->dim, w->dim);
     }
 }
 CLVI_ISA_VARIANTS(mix_range)
+
+static size_t take(size_t *offset, int64_t count, size_t size)
+{
+    const size_t at = *offset;
+    *offset += ((size_t)count * size + CLVI_ALIGN - 1) / CLVI_ALIGN * CLVI_ALIGN;
+    return at;
+}
 
 static work work_of(const clvi_op_call *call)
 {
     work w = { .call = call, .dim = call->in[Q].shape[1], .top = call->in[SLOTS].shape[1],
                .pairs = call->in[A].shape[1], .queries = call->in[B].shape[1] };
     w.padded = (w.pairs + w.queries + CLVI_LANES - 1) / CLVI_LANES * CLVI_LANES;
+    w.most = CLVI_MIN(w.top, 2 * w.pairs + w.queries) + 1;
+    (void)take(&w.size, w.most, sizeof(source));
+    w.logits = take(&w.size, w.padded, sizeof(float));
+    w.inverse = take(&w.size, w.padded, sizeof(double));
+    w.product = take(&w.size, w.padded, sizeof(double));
+    w.mixes = take(&w.size, w.padded, sizeof(mix));
+    w.of_rank = take(&w.size, w.top, sizeof(int32_t));
     return w;
 }
 
@@ -173,7 +274,7 @@ static clv_status prepare(clvi_op_call *call)
 {
     clvi_ref_make_dense(call->in, call->n_in);
     clvi_ref_make_dense(call->out, call->n_out);
-    call->scratch_size = (size_t)clv_context_threads(call->ctx) * 2 * (size_t)work_of(call).padded * sizeof(float);
+    call->scratch_size = (size_t)clv_context_threads(call->ctx) * work_of(call).size;
     return CLV_OK;
 }
 

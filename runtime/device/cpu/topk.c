@@ -1,9 +1,12 @@
-/* topk.c: selecting and sorting scores by the digits of their bits: time depends on their number only. */
+/* topk.c: selecting and sorting scores by the digits of their bits: time depends on their number only. While scores
+ * still come, a bound found by halving is enough. */
 #include "device/cpu/topk.h"
-#include <string.h>
+#include "device/cpu/isa.h"
+#include <math.h>
 
-#define DIGITS 3
-#define BINS   2048    /* 11, 11 and 10 bits */
+#define DIGITS   3
+#define BINS     2048    /* 11, 11 and 10 bits */
+#define HALVINGS 16
 
 typedef struct scored {
     uint32_t key;
@@ -79,6 +82,75 @@ void clvi_topk_trim(clvi_topk *list, int64_t top, void *scratch)
     list->count = n;
     list->floor = score_of(last);
 }
+
+/* ---- thinning ---- */
+
+typedef struct census {
+    const float *score;
+    float        bound, smallest, largest;
+    int64_t      above;             /* how many are larger than the bound */
+} census;
+
+CLVI_INLINE void take_census(void *arg, int64_t begin, int64_t end)
+{
+    census *c = arg;
+    clvi_v16f v, min = { 0 }, max = { 0 };
+    clvi_v16i above = { 0 };
+    min += c->score[begin];
+    max += c->score[begin];
+    for (int64_t i = begin; i < end; i += CLVI_LANES) {
+        clvi_load16(&v, c->score, i, end, c->bound);
+        above -= v > c->bound;
+        const clvi_v16i smaller = v < min, larger = v > max;
+        clvi_select16(&min, &smaller, &v, &min);
+        clvi_select16(&max, &larger, &v, &max);
+    }
+    c->above = 0;
+    c->smallest = c->largest = c->score[begin];
+    for (int k = 0; k < CLVI_LANES; k++) {
+        c->above += above[k];
+        c->smallest = min[k] < c->smallest ? min[k] : c->smallest;
+        c->largest = max[k] > c->largest ? max[k] : c->largest;
+    }
+}
+CLVI_ISA_VARIANTS(take_census)
+
+/* A bound that `top` to `most` scores are above; false: none was found. */
+static bool find_bound(const clvi_topk *list, int64_t top, int64_t most, float *bound)
+{
+    const clvi_range_fn count = clvi_isa_pick(take_census_table);
+    census c = { .score = list->score, .bound = list->floor };
+    count(&c, 0, list->count);
+    float low = c.smallest, high = c.largest;
+    if (!(high - low < INFINITY)) return false;
+    for (int i = 0; i < HALVINGS; i++) {
+        *bound = c.bound = low + (high - low) / 2;
+        count(&c, 0, list->count);
+        if (c.above >= top && c.above <= most) return true;
+        *(c.above < top ? &high : &low) = c.bound;
+    }
+    return false;
+}
+
+void clvi_topk_thin(clvi_topk *list, int64_t top, void *scratch)
+{
+    float bound;
+    int64_t n = 0;
+    if (!find_bound(list, top, top + top / 8, &bound)) {
+        clvi_topk_trim(list, top, scratch);
+        return;
+    }
+    for (int64_t i = 0; i < list->count; i++) {
+        const float score = list->score[i];
+        list->score[n] = score;
+        list->slot[n] = list->slot[i];
+        n += score > bound;
+    }
+    list->count = n;
+    list->floor = bound;
+}
+
+/* ---- sorting ---- */
 
 /* One stable pass by digit i, largest first. */
 static void sort_pass(const scored *from, scored *to, int64_t n, uint32_t *bins, int i)

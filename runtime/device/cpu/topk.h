@@ -19,6 +19,10 @@ size_t clvi_topk_scratch(int64_t candidates);
 /* Keeps the `top` largest of more, in their order, and raises the floor. */
 void clvi_topk_trim(clvi_topk *list, int64_t top, void *scratch);
 
+/* Keeps the `top` largest of more and an eighth of that besides, at most: for a list that goes on growing, as it costs
+ * less. */
+void clvi_topk_thin(clvi_topk *list, int64_t top, void *scratch);
+
 /* Puts a list in order, largest first. */
 void clvi_topk_sort(clvi_topk *list, void *scratch);
 
