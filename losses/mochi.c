@@ -60,11 +60,16 @@ static void check_inputs(clv_graph *g, const mochi_params *p, const clv_node *in
                             "mochi: 'idx_i', 'idx_j', 'alpha', 'idx_q' and 'beta' come together, or none of them");
 }
 
+static clvi_draw draw_of(const mochi_params *p, const clv_node *in)
+{
+    return (clvi_draw) { .seed = (uint64_t)p->seed, .step = p->step, .step_input = in[STEP] };
+}
+
 /* Which rows to mix and how: as given, else drawn for this step. */
 static clvi_mixes choose_mixes(clv_graph *g, const mochi_params *p, const clv_node *in, clv_node slots)
 {
     if (!clvi_node_none(in[IDX_I])) return (clvi_mixes) { in[IDX_I], in[IDX_J], in[ALPHA], in[IDX_Q], in[BETA] };
-    const clvi_draw draw = { .seed = (uint64_t)p->seed, .step = p->step, .step_input = in[STEP] };
+    const clvi_draw draw = draw_of(p, in);
     return clvi_mochi_draw(g, slots, p->pairs, p->queries, clv_node_dtype(g, in[QUERY]), &draw);
 }
 
@@ -103,13 +108,17 @@ static clv_node mochi(clv_graph *g, const clv_node *in, const void *params, clv_
     if (p->oracle) nce.ids = in[LABELS], nce.bank_ids = in[QUEUE_LABELS];
     nce.temperature = p->temperature;
     const clvi_bank_nce_out plain = clvi_bank_nce(g, &nce, p->hardest);
-    const clvi_mixes mixes = choose_mixes(g, p, in, plain.slots);
+    const clvi_mixes mixes = choose_mixes(g, p, in, plain.slots);    /* drawn ones only for looking at */
     const bool mixing = p->epoch >= p->warmup_epochs;
 
     const clv_node lse = clv_add(g, plain.per_row, clv_scale(g, clv_row_dot(g, q, k), 1 / p->temperature, 0));
-    const clvi_mix_nce_desc mix = { q, lse, nce.bank, plain.slots, p->temperature, p->norm_eps,
-                                    p->stop_grad_synthetic };
-    out[PER_ROW] = mixing ? clv_add(g, plain.per_row, clvi_mix_nce(g, &mix, &mixes)) : plain.per_row;
+    const clvi_mix_nce_desc mix = {
+        .query = q, .lse = lse, .bank = nce.bank, .slots = plain.slots, .temperature = p->temperature,
+        .eps = p->norm_eps, .constant = p->stop_grad_synthetic, .pairs = p->pairs, .queries = p->queries,
+        .draw = draw_of(p, in),
+    };
+    const clv_node more = clvi_mix_nce(g, &mix, clvi_node_none(in[IDX_I]) ? NULL : &mixes);
+    out[PER_ROW] = mixing ? clv_add(g, plain.per_row, more) : plain.per_row;
 
     out[TOPK_IDX] = plain.slots;
     out[SYNTH] = clvi_mix_pairs(g, nce.bank, plain.slots, &mixes, p->norm_eps);

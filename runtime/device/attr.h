@@ -47,7 +47,8 @@
  *   topk_same               slots i64 [B,T], ids i64 [B], bank_ids i64 [K] -> [B]: share of the listed rows with b's id
  *   mix_rows                bank [K,D], slots i64 [B,T], j i64 [B,S], a [B,S], i? i64 [B,S], q? [B,D] (one of i, q)
  *                           -> [B,S,D]: n(a x + (1-a) y), y the row at rank j of the list, x the one at rank i, or q
- *   mix_nce                 q [B,D], lse [B], bank [K,D], slots i64 [B,T], i, j i64 [B,S], a [B,S], j' i64 [B,P], b [B,P]
+ *   mix_nce                 q [B,D], lse [B], bank [K,D], slots i64 [B,T], i?, j? i64 [B,S], a? [B,S], j'? i64 [B,P], b? [B,P]
+ *                           (together; without them drawn as by mochi_draw), step? i64 [1]
  *                           -> more [B], dq [B,D] (d more_b / d q_b), share [B]
  *   mochi_draw              slots i64 [B,T], step? i64 [1] -> i, j i64 [B,S], a [B,S], j' i64 [B,P], b [B,P]
  *   beta_draw               step? i64 [1] -> [rows,cols]    permutation            step? i64 [1] -> i64 [length]
@@ -315,13 +316,6 @@ typedef struct clvi_topk_same_attr {
     int dtype;                     /* clv_dtype of the result */
 } clvi_topk_same_attr;
 
-/* mix_rows, mix_nce: n(x) = x / max(|x|, eps). */
-typedef struct clvi_mix_attr {
-    double temperature;            /* mix_nce */
-    double eps;
-    bool   constant;               /* mix_nce: no gradient through the query inside a mix */
-} clvi_mix_attr;
-
 /* mochi_draw, beta_draw, permutation: which numbers of the generator. A step given as an input replaces `step`. */
 typedef struct clvi_draw_attr {
     uint64_t seed;
@@ -331,6 +325,14 @@ typedef struct clvi_draw_attr {
     int64_t  rows, cols;           /* mochi_draw: pairs and query mixes of a row; permutation: length in rows */
     double   alpha, beta, offset;  /* beta_draw: offset + Beta(alpha, beta) */
 } clvi_draw_attr;
+
+/* mix_rows, mix_nce: n(x) = x / max(|x|, eps). */
+typedef struct clvi_mix_attr {
+    double temperature;            /* mix_nce */
+    double eps;
+    bool   constant;               /* mix_nce: no gradient through the query inside a mix */
+    clvi_draw_attr draw;           /* mix_nce: when no mixes are given */
+} clvi_mix_attr;
 
 /* row_stats. */
 typedef struct clvi_row_stats_attr {

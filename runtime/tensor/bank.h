@@ -25,21 +25,6 @@ typedef struct clvi_mixes {
     clv_node j_q, b;       /* [B,P] */
 } clvi_mixes;
 
-/* By how much the log-sum-exp `lse` [B] of each query's logits grows when <q,h>/t of its mixes join: [B],
- * differentiable in query and lse. Mixes are constants; with `constant` false the gradient goes through the q inside a query mix. No
- * mixed row is ever held. */
-typedef struct clvi_mix_nce_desc {
-    clv_node query, lse, bank, slots;
-    double   temperature, eps;
-    bool     constant;
-} clvi_mix_nce_desc;
-clv_node clvi_mix_nce(clv_graph *g, const clvi_mix_nce_desc *desc, const clvi_mixes *mixes);
-
-/* The mixes themselves, [B,S,D] and [B,P,D]; zeros where left out. For looking at: not differentiable. */
-clv_node clvi_mix_pairs(clv_graph *g, clv_node bank, clv_node slots, const clvi_mixes *mixes, double eps);
-clv_node clvi_mix_queries(clv_graph *g, clv_node bank, clv_node slots, const clvi_mixes *mixes, clv_node query,
-                          double eps);
-
 /* Draws for one optimiser step: a pure function of (seed, step, row, stream). `step_input`: int64 [1], replaces `step`;
  * CLV_NONE: there is none. */
 typedef struct clvi_draw {
@@ -49,10 +34,28 @@ typedef struct clvi_draw {
     uint32_t stream;
 } clvi_draw;
 
+/* By how much the log-sum-exp `lse` [B] of each query's logits grows when <q,h>/t of its mixes join: [B],
+ * differentiable in query and lse. Mixes are constants; with `constant` false the gradient goes through the q inside a query mix. No
+ * mixed row is ever held. */
+typedef struct clvi_mix_nce_desc {
+    clv_node   query, lse, bank, slots;
+    double     temperature, eps;
+    bool       constant;
+    int64_t    pairs, queries;   /* what clvi_mochi_draw would draw, when `mixes` is NULL: nothing of it is held */
+    clvi_draw  draw;
+} clvi_mix_nce_desc;
+clv_node clvi_mix_nce(clv_graph *g, const clvi_mix_nce_desc *desc, const clvi_mixes *mixes);
+
+/* The mixes themselves, [B,S,D] and [B,P,D]; zeros where left out. For looking at: not differentiable. */
+clv_node clvi_mix_pairs(clv_graph *g, clv_node bank, clv_node slots, const clvi_mixes *mixes, double eps);
+clv_node clvi_mix_queries(clv_graph *g, clv_node bank, clv_node slots, const clvi_mixes *mixes, clv_node query,
+                          double eps);
+
 /* Ranks uniform over each query's list, a in [0,1), b in [0,1/2). At a negative step all ranks are -1: no mixes.
  * Uses two streams. real: type of the coefficients. */
 clvi_mixes clvi_mochi_draw(clv_graph *g, clv_node slots, int64_t pairs, int64_t queries, clv_dtype real,
                            const clvi_draw *draw);
+clvi_draw_attr clvi_mochi_draw_attr(int64_t pairs, int64_t queries, clv_dtype real, const clvi_draw *draw);
 /* offset + Beta(alpha, alpha), [rows,cols]. */
 clv_node clvi_beta_draw(clv_graph *g, int64_t rows, int64_t cols, double alpha, double offset, clv_dtype real,
                         const clvi_draw *draw);
@@ -71,6 +74,8 @@ void clvi_row_stats(clv_graph *g, clv_node x, double factor, clv_node *mean, clv
 
 /* q [B,D] and bank [K,D] at the inputs given; valid, ids and bank_ids at input `valid` and the two after it. */
 clv_status clvi_bank_check(const clvi_op_call *call, int q, int bank, int valid) CLV_NODISCARD;
+/* One int64, or nothing. */
+clv_status clvi_op_check_step(const clvi_op_call *call, int input) CLV_NODISCARD;
 /* Adds the two outputs of a list. */
 clv_status clvi_bank_out_topk(clvi_op_call *call, int q, int bank, int64_t top) CLV_NODISCARD;
 

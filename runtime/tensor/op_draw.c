@@ -2,7 +2,7 @@
  * follow a Beta distribution, permutations. Pure functions of (seed, step, row, stream). Not differentiable. */
 #include "tensor/bank.h"
 
-static clv_status check_step(const clvi_op_call *call, int input)
+clv_status clvi_op_check_step(const clvi_op_call *call, int input)
 {
     if (!clvi_op_has(call, input)) return CLV_OK;
     CLV_TRY(clvi_op_want_dims(call, input, 1));
@@ -25,7 +25,7 @@ static clv_status mochi_infer(clvi_op_call *call)
     CLV_TRY(clvi_op_want_dims(call, 0, 2));
     CLV_CHECK(call->in[0].dtype == CLV_I64, CLV_ERR_SHAPE, "mochi_draw: the list must be int64, is %s",
               clv_dtype_name(call->in[0].dtype));
-    CLV_TRY(check_step(call, 1));
+    CLV_TRY(clvi_op_check_step(call, 1));
     const int64_t pairs[2] = { call->in[0].shape[0], attr->rows }, queries[2] = { call->in[0].shape[0], attr->cols };
     clvi_op_out(call, CLV_I64, 2, pairs);
     clvi_op_out(call, CLV_I64, 2, pairs);
@@ -38,6 +38,11 @@ static clv_status mochi_infer(clvi_op_call *call)
 const clvi_op_class clvi_op_mochi_draw = {
     .name = "mochi_draw", .attr_size = sizeof(clvi_draw_attr), .n_in = 2, .optional = 1u << 1, .infer = mochi_infer,
 };
+
+clvi_draw_attr clvi_mochi_draw_attr(int64_t pairs, int64_t queries, clv_dtype real, const clvi_draw *draw)
+{
+    return attr_of(draw, real, pairs, queries);
+}
 
 clvi_mixes clvi_mochi_draw(clv_graph *g, clv_node slots, int64_t pairs, int64_t queries, clv_dtype real,
                            const clvi_draw *draw)
@@ -53,7 +58,7 @@ clvi_mixes clvi_mochi_draw(clv_graph *g, clv_node slots, int64_t pairs, int64_t 
 static clv_status beta_infer(clvi_op_call *call)
 {
     const clvi_draw_attr *attr = call->attr;
-    CLV_TRY(check_step(call, 0));
+    CLV_TRY(clvi_op_check_step(call, 0));
     CLV_CHECK(attr->alpha > 0 && attr->beta > 0, CLV_ERR_INVALID,
               "beta_draw: alpha is %g and beta %g, want more than 0", attr->alpha, attr->beta);
     clvi_op_out(call, (clv_dtype)attr->dtype, 2, (int64_t[]) { attr->rows, attr->cols });
@@ -77,7 +82,7 @@ clv_node clvi_beta_draw(clv_graph *g, int64_t rows, int64_t cols, double alpha, 
 
 static clv_status permutation_infer(clvi_op_call *call)
 {
-    CLV_TRY(check_step(call, 0));
+    CLV_TRY(clvi_op_check_step(call, 0));
     clvi_op_out(call, CLV_I64, 1, &((const clvi_draw_attr *)call->attr)->rows);
     return CLV_OK;
 }

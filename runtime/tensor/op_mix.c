@@ -65,8 +65,21 @@ clv_node clvi_mix_queries(clv_graph *g, clv_node bank, clv_node slots, const clv
 
 /* ---- mix_nce ---- */
 
-enum { Q, LSE, BANK, SLOTS, I, J, A, J_Q, B, INPUTS };
+enum { Q, LSE, BANK, SLOTS, I, J, A, J_Q, B, STEP, INPUTS };
 enum { MORE, DQ, SHARE };
+
+/* All that says what to mix, or nothing of it. */
+static clv_status want_given(const clvi_op_call *call)
+{
+    for (int i = J; i <= B; i++)
+        CLV_CHECK(clvi_op_has(call, i) == clvi_op_has(call, I), CLV_ERR_INVALID,
+                  "mix_nce: ranks and coefficients come together");
+    CLV_TRY(clvi_op_check_step(call, STEP));
+    if (!clvi_op_has(call, I)) return CLV_OK;
+    CLV_TRY(want_mixes(call, call->in[Q].shape[0], I, A));
+    CLV_TRY(want_mixes(call, call->in[Q].shape[0], J, A));
+    return want_mixes(call, call->in[Q].shape[0], J_Q, B);
+}
 
 static clv_status nce_infer(clvi_op_call *call)
 {
@@ -82,9 +95,7 @@ static clv_status nce_infer(clvi_op_call *call)
     CLV_CHECK(call->in[LSE].shape[0] == q->shape[0] && call->in[SLOTS].shape[0] == q->shape[0], CLV_ERR_SHAPE,
               "mix_nce: %" PRId64 " queries, but %" PRId64 " sums and %" PRId64 " lists", q->shape[0],
               call->in[LSE].shape[0], call->in[SLOTS].shape[0]);
-    CLV_TRY(want_mixes(call, q->shape[0], I, A));
-    CLV_TRY(want_mixes(call, q->shape[0], J, A));
-    CLV_TRY(want_mixes(call, q->shape[0], J_Q, B));
+    CLV_TRY(want_given(call));
     CLV_CHECK(attr->temperature > 0, CLV_ERR_INVALID, "mix_nce: temperature is %g, want more than 0",
               attr->temperature);
     clvi_op_out(call, q->dtype, 1, q->shape);
@@ -107,18 +118,26 @@ static void nce_backward(clv_graph *g, const clv_node *in, const clv_node *out, 
 /* A mixed row is made and measured once, and two rows are added up for it. */
 static double nce_flops(const clvi_op_call *call)
 {
-    const double mixes = (double)clvi_desc_count(&call->in[A]) + (double)clvi_desc_count(&call->in[B]);
+    const clvi_draw_attr *draw = &((const clvi_mix_attr *)call->attr)->draw;
+    const double drawn = (double)call->in[Q].shape[0] * (double)(draw->rows + draw->cols);
+    const double mixes = !clvi_op_has(call, I) ? drawn
+                         : (double)clvi_desc_count(&call->in[A]) + (double)clvi_desc_count(&call->in[B]);
     return mixes * (double)call->in[Q].shape[1] * (call->wanted[DQ] ? 11 : 7);
 }
 
 const clvi_op_class clvi_op_mix_nce = {
-    .name = "mix_nce", .attr_size = sizeof(clvi_mix_attr), .n_in = INPUTS, .infer = nce_infer,
+    .name = "mix_nce", .attr_size = sizeof(clvi_mix_attr), .n_in = INPUTS,
+    .optional = 1u << I | 1u << J | 1u << A | 1u << J_Q | 1u << B | 1u << STEP, .infer = nce_infer,
     .backward = nce_backward, .flops = nce_flops,
 };
 
 clv_node clvi_mix_nce(clv_graph *g, const clvi_mix_nce_desc *desc, const clvi_mixes *m)
 {
-    const clvi_mix_attr attr = { .temperature = desc->temperature, .eps = desc->eps, .constant = desc->constant };
-    const clv_node in[INPUTS] = { desc->query, desc->lse, desc->bank, desc->slots, m->i, m->j, m->a, m->j_q, m->b };
+    const clvi_mixes none = { CLV_NONE, CLV_NONE, CLV_NONE, CLV_NONE, CLV_NONE };
+    clvi_mix_attr attr = { .temperature = desc->temperature, .eps = desc->eps, .constant = desc->constant };
+    if (!m) attr.draw = clvi_mochi_draw_attr(desc->pairs, desc->queries, clv_node_dtype(g, desc->query), &desc->draw);
+    const clv_node step = m ? CLV_NONE : desc->draw.step_input;
+    m = m ? m : &none;
+    const clv_node in[INPUTS] = { desc->query, desc->lse, desc->bank, desc->slots, m->i, m->j, m->a, m->j_q, m->b, step };
     return clvi_op(g, "mix_nce", &attr, in, INPUTS, NULL, 0);
 }

@@ -438,7 +438,8 @@ static clv_node mix(op_test *t, double temperature)
     const clv_node slots = clv_slice(g, all, 1, 0, 3);
     const clvi_mixes mixes = { clv_slice(g, all, 1, 3, 2), clv_slice(g, all, 1, 5, 2), constants(t, SHAPE(2, 2)),
                                clv_slice(g, all, 1, 7, 3), constants(t, SHAPE(2, 3)) };
-    const clvi_mix_nce_desc desc = { q, lse, rows, slots, temperature, 1e-12, false };
+    const clvi_mix_nce_desc desc = { .query = q, .lse = lse, .bank = rows, .slots = slots, .temperature = temperature,
+                                     .eps = 1e-12 };
     return clvi_mix_nce(g, &desc, &mixes);
 }
 static clv_node mix_nce(op_test *t) { return mix(t, 0.5); }

@@ -5,6 +5,7 @@
  * and its part of the gradient is a weight for each of them, so that every row is read twice however many mixes it is
  * in. Only where x and y nearly cancel, m itself is measured. */
 #include "device/attr.h"
+#include "device/cpu/draw.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
 #include <math.h>
@@ -12,7 +13,7 @@
 #define CANCELLED 1e-3     /* |m|^2 in shares of what adds up to it */
 #define AHEAD     8        /* rows that are asked for before they are read */
 
-enum { Q, LSE, BANK, SLOTS, I, J, A, J_Q, B };
+enum { Q, LSE, BANK, SLOTS, I, J, A, J_Q, B, STEP };
 
 /* A bank row that some mix is made of, or the query itself: entry 0. */
 typedef struct source {
@@ -31,7 +32,9 @@ typedef struct work {
     const clvi_op_call *call;
     int64_t             dim, top, pairs, queries, padded;   /* padded: number of mixes, up to whole vectors */
     int64_t             most;                               /* sources */
-    size_t              logits, inverse, product, mixes, of_rank, size;   /* in a thread's part; sources are at 0 */
+    bool                drawn;
+    size_t              logits, inverse, product, mixes, of_rank;   /* in a thread's part; sources are at 0 */
+    size_t              i, j, j_q, a, b, size;                      /* what is drawn for a row */
 } work;
 
 /* What a thread works with. */
@@ -43,6 +46,7 @@ typedef struct room {
     double  *product;       /* [padded], <q,m> */
     mix     *mix;
     int32_t *of_rank;       /* [top]: source of a rank; 0: none yet */
+    clvi_mixes_row row;     /* what to mix */
 } room;
 
 /* ---- which rows are mixed ---- */
@@ -58,21 +62,33 @@ static int32_t source_of(const work *w, room *r, int64_t b, int64_t rank)
     return r->of_rank[rank];
 }
 
+/* What is given for query b, or drawn for it. */
+static void choose(const work *w, room *r, int64_t b)
+{
+    const clvi_op_call *k = w->call;
+    const clvi_draw_attr *draw = &((const clvi_mix_attr *)k->attr)->draw;
+    const int64_t pair = b * w->pairs, query = b * w->queries;
+    if (w->drawn)
+        clvi_draw_mixes(draw, clvi_draw_step(draw, k->in_data[STEP]), b, (const int64_t *)k->in_data[SLOTS] + b * w->top,
+                        w->top, &r->row);
+    else
+        r->row = (clvi_mixes_row) { .i = (int64_t *)k->in_data[I] + pair, .j = (int64_t *)k->in_data[J] + pair,
+                                    .j_q = (int64_t *)k->in_data[J_Q] + query, .a = (float *)k->in_data[A] + pair,
+                                    .b = (float *)k->in_data[B] + query };
+}
+
 /* Pairs first, then mixes with the query. */
 static void collect(const work *w, room *r, int64_t b)
 {
-    const clvi_op_call *k = w->call;
-    const int64_t *i = (const int64_t *)k->in_data[I] + b * w->pairs, *j = (const int64_t *)k->in_data[J] + b * w->pairs;
-    const int64_t *j_q = (const int64_t *)k->in_data[J_Q] + b * w->queries;
+    choose(w, r, b);
     memset(r->of_rank, 0, (size_t)w->top * sizeof *r->of_rank);
-    r->source[0] = (source) { .row = (const float *)k->in_data[Q] + b * w->dim };
+    r->source[0] = (source) { .row = (const float *)w->call->in_data[Q] + b * w->dim };
     r->count = 1;
     for (int64_t c = 0; c < w->pairs; c++)
-        r->mix[c] = (mix) { source_of(w, r, b, i[c]), source_of(w, r, b, j[c]),
-                            ((const float *)k->in_data[A])[b * w->pairs + c] };
+        r->mix[c] = (mix) { source_of(w, r, b, r->row.i[c]), source_of(w, r, b, r->row.j[c]),
+                            ((const float *)r->row.a)[c] };
     for (int64_t c = 0; c < w->queries; c++)
-        r->mix[w->pairs + c] = (mix) { 0, source_of(w, r, b, j_q[c]),
-                                       ((const float *)k->in_data[B])[b * w->queries + c] };
+        r->mix[w->pairs + c] = (mix) { 0, source_of(w, r, b, r->row.j_q[c]), ((const float *)r->row.b)[c] };
     for (int64_t c = 0; c < w->pairs + w->queries; c++)
         if (r->mix[c].y < 0) r->mix[c].x = -1;
 }
@@ -218,7 +234,9 @@ static room room_of(const work *w)
     char *at = (char *)w->call->scratch + (size_t)clvi_thread_index() * w->size;
     return (room) { .source = (source *)at, .logit = (float *)(at + w->logits), .inverse = (double *)(at + w->inverse),
                     .product = (double *)(at + w->product), .mix = (mix *)(at + w->mixes),
-                    .of_rank = (int32_t *)(at + w->of_rank) };
+                    .of_rank = (int32_t *)(at + w->of_rank),
+                    .row = { .i = (int64_t *)(at + w->i), .j = (int64_t *)(at + w->j), .j_q = (int64_t *)(at + w->j_q),
+                             .a = at + w->a, .b = at + w->b, .dtype = CLV_F32 } };
 }
 
 CLVI_INLINE void mix_range(void *arg, int64_t begin, int64_t end)
@@ -250,8 +268,11 @@ static size_t take(size_t *offset, int64_t count, size_t size)
 
 static work work_of(const clvi_op_call *call)
 {
-    work w = { .call = call, .dim = call->in[Q].shape[1], .top = call->in[SLOTS].shape[1],
-               .pairs = call->in[A].shape[1], .queries = call->in[B].shape[1] };
+    const clvi_draw_attr *draw = &((const clvi_mix_attr *)call->attr)->draw;
+    const bool drawn = !clvi_ref_present(&call->in[I]);
+    work w = { .call = call, .drawn = drawn, .dim = call->in[Q].shape[1], .top = call->in[SLOTS].shape[1],
+               .pairs = drawn ? draw->rows : call->in[A].shape[1],
+               .queries = drawn ? draw->cols : call->in[B].shape[1] };
     w.padded = (w.pairs + w.queries + CLVI_LANES - 1) / CLVI_LANES * CLVI_LANES;
     w.most = CLVI_MIN(w.top, 2 * w.pairs + w.queries) + 1;
     (void)take(&w.size, w.most, sizeof(source));
@@ -260,13 +281,20 @@ static work work_of(const clvi_op_call *call)
     w.product = take(&w.size, w.padded, sizeof(double));
     w.mixes = take(&w.size, w.padded, sizeof(mix));
     w.of_rank = take(&w.size, w.top, sizeof(int32_t));
+    if (!drawn) return w;
+    w.i = take(&w.size, w.pairs, sizeof(int64_t));
+    w.j = take(&w.size, w.pairs, sizeof(int64_t));
+    w.j_q = take(&w.size, w.queries, sizeof(int64_t));
+    w.a = take(&w.size, w.pairs, sizeof(float));
+    w.b = take(&w.size, w.queries, sizeof(float));
     return w;
 }
 
 static bool accepts(const clvi_op_call *call)
 {
     return call->in[Q].dtype == CLV_F32 && call->in[LSE].dtype == CLV_F32 && call->in[BANK].dtype == CLV_F32 &&
-           call->in[A].dtype == CLV_F32 && call->in[B].dtype == CLV_F32 &&
+           (!clvi_ref_present(&call->in[A]) || call->in[A].dtype == CLV_F32) &&
+           (!clvi_ref_present(&call->in[B]) || call->in[B].dtype == CLV_F32) &&
            ((const clvi_mix_attr *)call->attr)->eps >= 1e-35;
 }
 

@@ -1,5 +1,6 @@
 /* ref_draw.c: mochi_draw, beta_draw, permutation: random numbers as pure functions of (seed, step, row, stream). */
 #include "core/rng.h"
+#include "device/cpu/draw.h"
 #include "device/cpu/ref.h"
 
 static bool any_type(const clvi_op_call *call)
@@ -8,10 +9,9 @@ static bool any_type(const clvi_op_call *call)
     return true;
 }
 
-static int64_t step_of(const clvi_op_call *call, int input)
+int64_t clvi_draw_step(const clvi_draw_attr *attr, const void *given)
 {
-    const int64_t *given = call->in_data[input];
-    return given ? given[0] : ((const clvi_draw_attr *)call->attr)->step;
+    return given ? *(const int64_t *)given : attr->step;
 }
 
 /* The stream of one row: the step's low half is the epoch, its high half and the row the sample. */
@@ -43,25 +43,36 @@ static int64_t draw_rank(clvi_rng *rng, int64_t n)
     return n > 0 ? (int64_t)clvi_rng_below(rng, (uint64_t)n) : -1;
 }
 
+void clvi_draw_mixes(const clvi_draw_attr *attr, int64_t step, int64_t row, const int64_t *list, int64_t top,
+                     const clvi_mixes_row *to)
+{
+    const int64_t n = step < 0 ? 0 : listed(list, top);
+    clvi_rng rng = stream_of(attr, step, row, 0);
+    for (int64_t c = 0; c < attr->rows; c++) {
+        to->i[c] = draw_rank(&rng, n);
+        to->j[c] = draw_rank(&rng, n);
+        put(to->a, to->dtype, c, clvi_rng_f64(&rng));
+    }
+    rng = stream_of(attr, step, row, 1);
+    for (int64_t c = 0; c < attr->cols; c++) {
+        to->j_q[c] = draw_rank(&rng, n);
+        put(to->b, to->dtype, c, clvi_rng_uniform(&rng, 0, 0.5));
+    }
+}
+
 static void draw_range(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const clvi_draw_attr *attr = call->attr;
-    const int64_t top = call->in[0].shape[1], pairs = attr->rows, queries = attr->cols, step = step_of(call, 1);
-    int64_t *i = call->out_data[0], *j = call->out_data[1], *j_q = call->out_data[3];
+    const int64_t top = call->in[0].shape[1], step = clvi_draw_step(attr, call->in_data[1]);
+    const int64_t size = (int64_t)clv_dtype_size(call->out[2].dtype);
     for (int64_t b = begin; b < end; b++) {
-        const int64_t n = step < 0 ? 0 : listed((const int64_t *)call->in_data[0] + b * top, top);
-        clvi_rng rng = stream_of(attr, step, b, 0);
-        for (int64_t c = b * pairs; c < (b + 1) * pairs; c++) {
-            i[c] = draw_rank(&rng, n);
-            j[c] = draw_rank(&rng, n);
-            put(call->out_data[2], call->out[2].dtype, c, clvi_rng_f64(&rng));
-        }
-        rng = stream_of(attr, step, b, 1);
-        for (int64_t c = b * queries; c < (b + 1) * queries; c++) {
-            j_q[c] = draw_rank(&rng, n);
-            put(call->out_data[4], call->out[4].dtype, c, clvi_rng_uniform(&rng, 0, 0.5));
-        }
+        const int64_t pair = b * attr->rows, query = b * attr->cols;
+        const clvi_mixes_row to = { .i = (int64_t *)call->out_data[0] + pair, .j = (int64_t *)call->out_data[1] + pair,
+                                    .j_q = (int64_t *)call->out_data[3] + query,
+                                    .a = (char *)call->out_data[2] + pair * size,
+                                    .b = (char *)call->out_data[4] + query * size, .dtype = call->out[2].dtype };
+        clvi_draw_mixes(attr, step, b, (const int64_t *)call->in_data[0] + b * top, top, &to);
     }
 }
 
@@ -81,7 +92,7 @@ static void beta_range(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const clvi_draw_attr *attr = call->attr;
-    const int64_t step = step_of(call, 0);
+    const int64_t step = clvi_draw_step(attr, call->in_data[0]);
     for (int64_t row = begin; row < end; row++) {
         clvi_rng rng = stream_of(attr, step, row, 0);
         for (int64_t c = 0; c < attr->cols; c++)
@@ -106,7 +117,7 @@ static void permutation_range(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const clvi_draw_attr *attr = call->attr;
-    const int64_t step = step_of(call, 0);
+    const int64_t step = clvi_draw_step(attr, call->in_data[0]);
     const uint64_t seed = attr->seed + ((uint64_t)attr->stream << 32 ^ (uint64_t)step >> 32);
     for (int64_t i = begin; i < end; i++)
         ((int64_t *)call->out_data[0])[i] =

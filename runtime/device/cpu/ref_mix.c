@@ -6,11 +6,12 @@
  * A mix of a rank without a row is left out: zeros, and no part in the sum. */
 #ifndef REAL
 
+#include "device/cpu/draw.h"
 #include "device/cpu/ref.h"
 #include <math.h>
 #include <string.h>
 
-enum { Q, LSE, BANK, SLOTS, I, J, A, J_Q, B };
+enum { Q, LSE, BANK, SLOTS, I, J, A, J_Q, B, STEP };
 
 /* The slot at rank x of a list, or -1. */
 static int64_t slot_at(const int64_t *list, int64_t top, int64_t x)
@@ -35,17 +36,52 @@ static clv_status mix_rows(const clvi_op_call *call)
 }
 CLVI_REF_KERNEL(mix_rows);
 
+/* The call with the shapes of mixes that are drawn; *drawn: how many bytes they take. */
+static clvi_op_call completed(const clvi_op_call *call, size_t *drawn)
+{
+    const clvi_draw_attr *draw = &((const clvi_mix_attr *)call->attr)->draw;
+    clvi_op_call full = *call;
+    *drawn = 0;
+    if (clvi_ref_present(&call->in[I])) return full;
+    full.in[A].shape[1] = draw->rows;
+    full.in[B].shape[1] = draw->cols;
+    *drawn = (size_t)(call->in[Q].shape[0] * (3 * draw->rows + 2 * draw->cols)) * sizeof(double);
+    return full;
+}
+
 static clv_status mix_nce_prepare(clvi_op_call *call)
 {
+    size_t drawn;
     clvi_ref_make_dense(call->in, call->n_in);
     clvi_ref_make_dense(call->out, call->n_out);
-    call->scratch_size = (size_t)clv_context_threads(call->ctx) * part(call);
+    const clvi_op_call full = completed(call, &drawn);
+    call->scratch_size = (size_t)clv_context_threads(call->ctx) * part(&full) + drawn;
     return CLV_OK;
+}
+
+/* Draws all mixes into the memory at `to`. */
+static void draw_all(clvi_op_call *call, int64_t *to)
+{
+    const clvi_draw_attr *draw = &((const clvi_mix_attr *)call->attr)->draw;
+    const int64_t batch = call->in[Q].shape[0], top = call->in[SLOTS].shape[1], pairs = draw->rows, queries = draw->cols;
+    const int64_t step = clvi_draw_step(draw, call->in_data[STEP]), size = (int64_t)clv_dtype_size(call->in[Q].dtype);
+    int64_t *i = to, *j = i + batch * pairs, *j_q = j + batch * pairs;
+    char *a = (char *)(j_q + batch * queries), *b = a + batch * pairs * size;
+    for (int64_t row = 0; row < batch; row++) {
+        const clvi_mixes_row mixes = { i + row * pairs, j + row * pairs, j_q + row * queries, a + row * pairs * size,
+                                       b + row * queries * size, call->in[Q].dtype };
+        clvi_draw_mixes(draw, step, row, (const int64_t *)call->in_data[SLOTS] + row * top, top, &mixes);
+    }
+    call->in_data[I] = i, call->in_data[J] = j, call->in_data[J_Q] = j_q, call->in_data[A] = a, call->in_data[B] = b;
 }
 
 static clv_status mix_nce(const clvi_op_call *call)
 {
-    CLVI_REF_LOOP(call, call->in[Q].shape[0], 1, nce_range);
+    size_t drawn;
+    clvi_op_call full = completed(call, &drawn);
+    const size_t parts = (size_t)clv_context_threads(call->ctx) * part(&full);
+    if (drawn) draw_all(&full, (int64_t *)((char *)call->scratch + parts));
+    CLVI_REF_LOOP(&full, call->in[Q].shape[0], 1, nce_range);
     return CLV_OK;
 }
 

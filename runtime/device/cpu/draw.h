@@ -1,0 +1,22 @@
+/* draw.h: what the operations that draw have in common. */
+#ifndef CLVI_DEVICE_CPU_DRAW_H
+#define CLVI_DEVICE_CPU_DRAW_H
+
+#include "device/attr.h"
+#include "device/device.h"
+
+/* Where the mixes of one row go: pairs i, j, a and query mixes j_q, b. */
+typedef struct clvi_mixes_row {
+    int64_t  *i, *j, *j_q;
+    void     *a, *b;
+    clv_dtype dtype;      /* of a and b */
+} clvi_mixes_row;
+
+/* The step that is given as an input, or the attributes' own. */
+int64_t clvi_draw_step(const clvi_draw_attr *attr, const void *given);
+
+/* Draws the mixes of row `row` from its list of `top` slots. Pure; thread-safe. */
+void clvi_draw_mixes(const clvi_draw_attr *attr, int64_t step, int64_t row, const int64_t *list, int64_t top,
+                     const clvi_mixes_row *to);
+
+#endif
