@@ -1,12 +1,14 @@
 /* bench_bank_nce.c: InfoNCE against a bank, loss and gradient, beside the two bare matrix products it cannot do
  * without. Each variant's answer is checked first, on its first queries, against the plain kernels. They are timed in
  * turn, so that what else the machine does hits all alike.
- *     bench_bank_nce [batch dim keys threads] */
+ *     bench_bank_nce [batch dim keys threads]
+ *     bench_bank_nce --growth [threads]          banks of 4096 to 1048576 rows: is time linear? */
 #include <cleave/graph.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define REPEATS 11
@@ -201,6 +203,45 @@ static clv_status bench(clv_context *ctx, const problem *p)
     return st;
 }
 
+/* Time for one size of bank, in units of what the rows of the first cost. */
+static clv_status grow(clv_context *ctx, problem *p, int64_t keys, double *per_key)
+{
+    const variant v = { "bank_nce", false, false, 0 };
+    loss_graph loss = { 0 };
+    timing t;
+    p->keys = keys;
+    clv_status st = make_loss(ctx, p, p->batch, &v, false, &loss);
+    for (int i = -1; i < REPEATS && st == CLV_OK; i++) st = timed(loss.graph, &t, i < 0 ? 0 : i);
+    if (st == CLV_OK) {
+        clv_graph_memory_t m = { 0 };
+        st = clv_graph_memory(loss.graph, &m);
+        qsort(t.seconds, REPEATS, sizeof *t.seconds, by_value);
+        const double median = t.seconds[REPEATS / 2];
+        if (*per_key == 0) *per_key = median / (double)keys;
+        printf("bank_nce,%" PRId64 ",%d,%.2f,%.2f,%.2f,%.3f,%.2f\n", keys, clv_context_threads(ctx), 1e3 * median,
+               1e3 * t.seconds[0], 1e3 * t.seconds[REPEATS - 1], median / (double)keys / *per_key,
+               (double)(m.activations + m.scratch) / 1048576);
+        fflush(stdout);
+    }
+    clv_graph_destroy(loss.graph);
+    return st;
+}
+
+static clv_status growth(clv_context *ctx)
+{
+    const int64_t most = 1048576;
+    double per_key = 0;
+    problem p = { .batch = 256, .dim = 128, .query = unit_rows(256, 128, 1), .key = unit_rows(256, 128, 2),
+                  .bank = unit_rows(most, 128, 3) };
+    clv_status st = p.query && p.key && p.bank ? CLV_OK : CLV_ERR_NOMEM;
+    printf("what,keys,threads,median_ms,fastest_ms,slowest_ms,ratio_to_linear,extra_mib\n");
+    for (int64_t keys = 4096; keys <= most && st == CLV_OK; keys *= 4) st = grow(ctx, &p, keys, &per_key);
+    free(p.query);
+    free(p.key);
+    free(p.bank);
+    return st;
+}
+
 /* The bank's rows rounded to bfloat16. */
 static clv_status halve(problem *p)
 {
@@ -211,8 +252,21 @@ static clv_status halve(problem *p)
     return clv_view_copy(&to, &from);
 }
 
+static int main_growth(int threads)
+{
+    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+    clv_context *ctx = NULL;
+    desc.threads = threads;
+    clv_status st = clv_context_create(&desc, &ctx);
+    if (st == CLV_OK) st = growth(ctx);
+    if (st != CLV_OK) fprintf(stderr, "bench_bank_nce: %s: %s\n", clv_status_name(st), clv_error_message());
+    clv_context_destroy(ctx);
+    return st != CLV_OK;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--growth") == 0) return main_growth(argc > 2 ? (int)strtol(argv[2], NULL, 10) : 0);
     problem p = { .batch = 256, .dim = 128, .keys = 65536 };
     clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
     if (argc > 3) {

@@ -10,14 +10,14 @@
 
 #include <string.h>
 
-typedef enum input_kind { NONE, FLOATS, CONSTANT, UNIT_ROWS, LABELS } input_kind;    /* FLOATS get a gradient */
+typedef enum input_kind { NONE, FLOATS, CONSTANT, UNIT_ROWS, SHARES, LABELS } input_kind;    /* FLOATS get a gradient */
 
 typedef struct input {
     input_kind  kind;
     const char *name;
     int         ndim;
     int64_t     shape[3];
-    int64_t     classes;      /* LABELS: how many */
+    int64_t     classes;      /* LABELS, ranks: below this; SHARES: 1 / the largest */
 } input;
 
 typedef struct bench_case {
@@ -25,7 +25,7 @@ typedef struct bench_case {
     const char *loss;
     int         n_options;
     clv_option  options[3];
-    input       inputs[4];
+    input       inputs[8];
 } bench_case;
 
 /* Options not named here have the published defaults; bench/peers/torch_losses.py has the same. */
@@ -33,6 +33,11 @@ static const bench_case cases[] = {
     { .name = "moco_queue", .loss = "moco_queue",
       .inputs = { { FLOATS, "query", 2, { 256, 128 }, 0 }, { CONSTANT, "key", 2, { 256, 128 }, 0 },
                   { UNIT_ROWS, "queue", 2, { 65536, 128 }, 0 } } },
+    { .name = "mochi", .loss = "mochi",
+      .inputs = { { FLOATS, "query", 2, { 256, 128 }, 0 }, { CONSTANT, "key", 2, { 256, 128 }, 0 },
+                  { UNIT_ROWS, "queue", 2, { 65536, 128 }, 0 }, { LABELS, "idx_i", 2, { 256, 512 }, 1024 },
+                  { LABELS, "idx_j", 2, { 256, 512 }, 1024 }, { SHARES, "alpha", 2, { 256, 512 }, 1 },
+                  { LABELS, "idx_q", 2, { 256, 256 }, 1024 }, { SHARES, "beta", 2, { 256, 256 }, 2 } } },
     { .name = "supcon", .loss = "supcon",
       .inputs = { { FLOATS, "features", 3, { 1024, 2, 128 }, 0 }, { LABELS, "labels", 1, { 1024 }, 100 } } },
     { .name = "unpg", .loss = "unpg",
@@ -74,14 +79,21 @@ static void make_unit_rows(float *x, int64_t rows, int64_t cols)
     }
 }
 
+/* Numbers in (0, 1/parts). */
+static void make_shares(float *x, int64_t count, int64_t parts)
+{
+    for (int64_t i = 0; i < count; i++) x[i] = (float)(0.5 + 0.5 * tanh(x[i])) / (float)parts;
+}
+
 static clv_status make(loss_bench *b, const bench_case *c)
 {
     *b = (loss_bench) { .name = c->loss, .options = c->options, .n_options = c->n_options };
-    for (const input *in = c->inputs; in < c->inputs + 4 && in->kind; in++) {
+    for (const input *in = c->inputs; in < c->inputs + 8 && in->kind; in++) {
         const bool good = in->kind == LABELS ? loss_bench_labels(b, in->name, in->ndim, in->shape, in->classes)
                                              : loss_bench_tensor(b, in->name, in->ndim, in->shape, in->kind == FLOATS);
         if (!good) return CLV_ERR_NOMEM;
         clv_loss_tensor *made = &b->in[b->n_inputs - 1];
+        if (in->kind == SHARES) make_shares(made->view.data, clv_view_count(&made->view), in->classes);
         if (in->kind == UNIT_ROWS) make_unit_rows(made->view.data, in->shape[0], in->shape[1]);
     }
     return CLV_OK;
@@ -89,7 +101,7 @@ static clv_status make(loss_bench *b, const bench_case *c)
 
 /* ---- what another program starts from and must arrive at ---- */
 
-static bool write_labels(const clv_loss_tensor *t)
+static bool write_integers(const clv_loss_tensor *t)
 {
     const int64_t n = clv_view_count(&t->view), *labels = t->view.data;
     float *x = malloc((size_t)n * sizeof *x);
@@ -101,7 +113,7 @@ static bool write_labels(const clv_loss_tensor *t)
 
 static bool write_tensor(const char *prefix, const clv_loss_tensor *t)
 {
-    if (t->view.dtype == CLV_I64) return write_labels(t);
+    if (t->view.dtype == CLV_I64) return write_integers(t);
     return write_record(stdout, prefix, t->name, t->view.ndim, t->view.shape, t->view.data);
 }
 

@@ -17,10 +17,11 @@
 typedef struct loss_bench {
     const char       *name;
     const clv_option *options;
-    int               n_options, n_inputs, n_grads;      /* inputs: the float ones, then "labels" */
-    clv_loss_tensor   in[4], grad[4];
-    float            *memory[8];
-    int64_t          *labels;
+    int               n_options, n_inputs, n_grads;
+    clv_loss_tensor   in[8], grad[4];
+    float            *memory[16];
+    int64_t          *labels[4];                         /* n_labels of them */
+    int               n_labels;
 } loss_bench;
 
 static inline double loss_bench_now(void)
@@ -66,23 +67,23 @@ static inline bool loss_bench_input(loss_bench *b, const char *name, int64_t row
     return loss_bench_tensor(b, name, 2, (int64_t[]) { rows, cols }, true);
 }
 
-/* The last input: labels below `classes`. */
+/* An input of labels below `classes`. */
 static inline bool loss_bench_labels(loss_bench *b, const char *name, int ndim, const int64_t *shape, int64_t classes)
 {
-    uint32_t seed = 77;
+    uint32_t seed = 77 + (uint32_t)b->n_labels;
     int64_t count = 1;
     for (int d = 0; d < ndim; d++) count *= shape[d];
-    b->labels = calloc((size_t)count + 1, sizeof *b->labels);
-    if (!b->labels) return false;
-    for (int64_t i = 0; i < count; i++) b->labels[i] = (int64_t)loss_bench_random(&seed) % classes;
-    b->in[b->n_inputs++] = (clv_loss_tensor) { name, clv_view_dense(b->labels, CLV_I64, ndim, shape) };
+    int64_t *x = b->labels[b->n_labels++] = calloc((size_t)count + 1, sizeof *x);
+    if (!x) return false;
+    for (int64_t i = 0; i < count; i++) x[i] = (int64_t)loss_bench_random(&seed) % classes;
+    b->in[b->n_inputs++] = (clv_loss_tensor) { name, clv_view_dense(x, CLV_I64, ndim, shape) };
     return true;
 }
 
 static inline void loss_bench_free(loss_bench *b)
 {
-    for (int i = 0; i < 8; i++) free(b->memory[i]);
-    free(b->labels);
+    for (int i = 0; i < 16; i++) free(b->memory[i]);
+    for (int i = 0; i < 4; i++) free(b->labels[i]);
 }
 
 static inline clv_status loss_bench_run(clv_loss *loss, loss_bench *b, double *value)
