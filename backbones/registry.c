@@ -107,7 +107,7 @@ clv_status clv_head_node(clv_graph *g, const char *name, const clv_option *optio
         for (int i = 0; heads[i]; i++) known[i] = heads[i]->info.name;
         return unknown("head", name, known);
     }
-    clvi_head_params params;
+    clvi_head_params params = { .layers = 0 };         /* a head without the option */
     CLV_TRY(clvi_options_parse(h->options, &params, "head", options, option_count));
     *out = h->build(g, &params, prefix ? prefix : "", features);
     return CLV_OK;
