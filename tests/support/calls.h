@@ -40,6 +40,14 @@ typedef struct test_call {
         clvi_attention_attr   attention;
         clvi_conv2d_attr      conv2d;
         clvi_pixels_attr      pixels;
+        clvi_clamp_attr       clamp;
+        clvi_concat_attr      concat;
+        clvi_slice_attr       slice;
+        clvi_iota_attr        iota;
+        clvi_widen_attr       widen;
+        clvi_label_pairs_attr label_pairs;
+        clvi_ignore_label_attr ignore_label;
+        clvi_row_stats_attr   row_stats;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */

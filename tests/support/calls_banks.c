@@ -1,0 +1,60 @@
+/* calls_banks.c: calls of the operations on banks. */
+#include "tests/support/calls_make.h"
+
+/* bank_nce with a list in half of the variants, and bank_topk. */
+static void make_bank(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool nce = is(c, "bank_nce");
+    const int64_t top = CLVI_MIN(s.c, variant % 2 ? s.c / 3 + 1 : 100);
+    IN(f, 2, s.a, s.b, 0);
+    if (nce) IN(f, 2, s.a, s.b, 0);
+    IN(f, 2, s.c, s.b, 0);
+    if (variant % 2) IN(CLV_U8, 1, s.c, 0, 0);
+    else ABSENT;
+    if (variant / 2) IN(CLV_I64, 1, s.a, 0, 0), IN(CLV_I64, 1, s.c, 0, 0);
+    else ABSENT, ABSENT;
+    if (nce) OUT(f, 1, s.a, 0, 0), OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0);
+    if (nce) t->attr.bank_nce = (clvi_bank_nce_attr){ .temperature = variant % 3 ? 0.7 : 0.5,
+                                                      .top = variant % 3 ? 0 : top };
+    else t->attr.bank_topk.top = top;
+    t->target_limit = 6;
+    if (nce && variant % 3) return;
+    OUT(CLV_I64, 2, s.a, top, 0), OUT(f, 2, s.a, top, 0);
+    t->grid = 4;
+}
+
+static void make_mix_nce(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t top = CLVI_MIN(s.c, 5), pairs = variant % 2 ? 19 : 3, queries = variant == 2 ? 0 : 11;
+    IN(f, 2, s.a, s.b, 0), IN(f, 1, s.a, 0, 0), IN(f, 2, s.c, s.b, 0), IN(CLV_I64, 2, s.a, top, 0);
+    IN(CLV_I64, 2, s.a, pairs, 0), IN(CLV_I64, 2, s.a, pairs, 0), IN(f, 2, s.a, pairs, 0);
+    IN(CLV_I64, 2, s.a, queries, 0), IN(f, 2, s.a, queries, 0);
+    OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0);
+    t->attr.mix = (clvi_mix_attr){ .temperature = 1.5, .eps = 1e-12, .constant = variant % 2 };
+    t->target_limit = CLVI_MIN(s.c, 6);
+    t->depth = s.b;
+}
+
+static void make_bank_lse(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    IN(f, 2, s.a, s.b, 0);
+    IN(f, 2, s.c, s.b, 0);
+    if (variant % 2) IN(CLV_U8, 1, s.c, 0, 0);
+    else ABSENT;
+    if (variant / 2) IN(f, 1, s.a, 0, 0);
+    else ABSENT;
+    OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.c, 0);
+    t->attr.bank_lse = (clvi_bank_lse_attr){ .temperature = 1.5, .start_count = variant / 2 ? 3 : 0,
+                                             .l2 = variant == 1 || variant == 2 };
+    t->depth = s.b;
+}
+
+const test_call_entry test_calls_banks[] = {
+    { "bank_nce", make_bank }, { "bank_topk", make_bank },
+    { "mix_nce", make_mix_nce },
+    { "bank_lse", make_bank_lse },
+    { NULL, NULL },
+};
