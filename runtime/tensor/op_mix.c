@@ -138,6 +138,7 @@ clv_node clvi_mix_nce(clv_graph *g, const clvi_mix_nce_desc *desc, const clvi_mi
     if (!m) attr.draw = clvi_mochi_draw_attr(desc->pairs, desc->queries, clv_node_dtype(g, desc->query), &desc->draw);
     const clv_node step = m ? CLV_NONE : desc->draw.step_input;
     m = m ? m : &none;
-    const clv_node in[INPUTS] = { desc->query, desc->lse, desc->bank, desc->slots, m->i, m->j, m->a, m->j_q, m->b, step };
+    const clv_node in[INPUTS] = { desc->query, desc->lse, desc->bank, desc->slots, m->i, m->j, m->a, m->j_q, m->b,
+                                  step };
     return clvi_op(g, "mix_nce", &attr, in, INPUTS, NULL, 0);
 }

@@ -1,5 +1,5 @@
-/* test_topk.c: the list of the largest scores is the one that sorting everything gives, whatever comes in whatever order,
- * with equal scores, zeros of both signs and infinities among them, and however often it is thinned on the way. */
+/* test_topk.c: the list of the largest scores is the one that sorting everything gives, whatever comes in whatever
+ * order, with equal scores, zeros of both signs and infinities among them, and however often it is thinned on the way. */
 #include "core/rng.h"
 #include "device/cpu/topk.h"
 #include "tests/support/isa.h"

@@ -235,7 +235,7 @@ typedef struct plan {
     int64_t block, blocks, step;           /* queries of a block, number of blocks, slots of a block */
     int64_t segment, segments;             /* keys of a segment; number of segments */
     int64_t candidates;                    /* room of a list while the bank is walked */
-    size_t  queries, acc, state;           /* where in scratch, in bytes; with lists acc and state are in a thread's part */
+    size_t  queries, acc, state;           /* in scratch, in bytes; with lists acc and state: in a thread's part */
     size_t  thread;                        /* where the first thread's part begins */
     size_t  panel, rows, keep, total, gathered, lists, list_rows, select;   /* in a thread's part; P is at 0 */
     size_t  thread_size, size;

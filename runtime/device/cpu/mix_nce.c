@@ -69,8 +69,8 @@ static void choose(const work *w, room *r, int64_t b)
     const clvi_draw_attr *draw = &((const clvi_mix_attr *)k->attr)->draw;
     const int64_t pair = b * w->pairs, query = b * w->queries;
     if (w->drawn)
-        clvi_draw_mixes(draw, clvi_draw_step(draw, k->in_data[STEP]), b, (const int64_t *)k->in_data[SLOTS] + b * w->top,
-                        w->top, &r->row);
+        clvi_draw_mixes(draw, clvi_draw_step(draw, k->in_data[STEP]), b,
+                        (const int64_t *)k->in_data[SLOTS] + b * w->top, w->top, &r->row);
     else
         r->row = (clvi_mixes_row) { .i = (int64_t *)k->in_data[I] + pair, .j = (int64_t *)k->in_data[J] + pair,
                                     .j_q = (int64_t *)k->in_data[J_Q] + query, .a = (float *)k->in_data[A] + pair,

@@ -63,7 +63,8 @@ static clv_status mix_nce_prepare(clvi_op_call *call)
 static void draw_all(clvi_op_call *call, int64_t *to)
 {
     const clvi_draw_attr *draw = &((const clvi_mix_attr *)call->attr)->draw;
-    const int64_t batch = call->in[Q].shape[0], top = call->in[SLOTS].shape[1], pairs = draw->rows, queries = draw->cols;
+    const int64_t batch = call->in[Q].shape[0], top = call->in[SLOTS].shape[1];
+    const int64_t pairs = draw->rows, queries = draw->cols;
     const int64_t step = clvi_draw_step(draw, call->in_data[STEP]), size = (int64_t)clv_dtype_size(call->in[Q].dtype);
     int64_t *i = to, *j = i + batch * pairs, *j_q = j + batch * pairs;
     char *a = (char *)(j_q + batch * queries), *b = a + batch * pairs * size;
