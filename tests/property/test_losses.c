@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct sizes {
-    int64_t B, D, K, M;
+    int64_t B, D, K, M, C;
 } sizes;
 
 static int64_t length(char letter, void *user)
@@ -21,7 +21,7 @@ static int64_t length(char letter, void *user)
     case 'J': return s->K;     /* what a bank's rows make alone */
     case 'V': return 2;
     case 'A': return 2 * s->B;   /* anchors of a batch with two views */
-    case 'C': return 5 + s->K % 30;   /* labels are below 5 */
+    case 'C': return s->C ? s->C : 6;   /* labels are below 5 */
     case 'T': case 'G': return s->K;        /* a list as long as the bank; a number for each of its rows */
     case 'F': case 'H': return s->D;
     case 'L': return 1 + s->K + 2 * s->B;   /* the bank and two mixes for each of the batch */
@@ -61,23 +61,32 @@ static double largest_gap(const clv_view *a, const clv_view *b)
 
 /* ---- permutations ---- */
 
-static bool among(const char *const *names, const char *name)
+/* Whether an input has a row for each of the batch. */
+static bool is_of_the_batch(const char *name, const char *variant, const char *input)
 {
-    for (int i = 0; names[i]; i++)
-        if (strcmp(names[i], name) == 0) return true;
+    clv_loss_port port;
+    const int loss = clv_loss_find(name);
+    for (int i = 0; clv_loss_input_at(loss, i, &port); i++) {
+        if (strcmp(port.name, input) != 0 || (variant && strcmp(port.variant, variant) != 0)) continue;
+        const char letter = port.shape[0];
+        /* E: feature_transform's numbers for each pair. M: the keys of all ranks, here of one. */
+        return letter == 'B' || letter == 'N' || letter == 'E' || (letter == 'M' && port.shape[1] == ',');
+    }
     return false;
 }
 
 /* Rotates everything that belongs to the batch: the value stays, its gradients rotate along. */
-static void check_permutation(test_env *t, const char *name, const char *variant, const char *const *batch, sizes s)
+static void check_permutation(const char *name, const char *variant, void *user)
 {
-    test_loss *a = make(t, name, variant, s), *b = make(t, name, variant, s);
+    const sizes s = { 7, 6, 13, 7, 0 };
+    test_loss *a = make(user, name, variant, s), *b = make(user, name, variant, s);
     assert_ok(test_loss_eval(a));
-    for (int i = 0; batch[i]; i++) rotate_rows(test_loss_input(b, batch[i]));
+    for (int i = 0; i < b->n_in; i++)
+        if (is_of_the_batch(name, variant, b->in[i].name)) rotate_rows(&b->in[i].view);
     assert_ok(test_loss_eval(b));
     assert_near(b->value, a->value, 1e-12 * fmax(1, fabs(a->value)));
     for (int i = 0; i < a->n_grad; i++) {
-        if (among(batch, a->grad[i].name)) rotate_rows(&a->grad[i].view);
+        if (is_of_the_batch(name, variant, a->grad[i].name)) rotate_rows(&a->grad[i].view);
         assert_near(largest_gap(&a->grad[i].view, &b->grad[i].view), 0, 1e-12);
     }
     test_loss_free(a);
@@ -86,53 +95,78 @@ static void check_permutation(test_env *t, const char *name, const char *variant
 
 static void the_order_of_a_batch_does_not_matter(void **state)
 {
-    static const char *const pairs[] = { "query", "key", NULL }, *const lists[] = { "query", "positive", "negatives",
-                             "negative_mask", NULL }, *const queue[] = { "query", "key", "ids", NULL },
-                             *const views[] = { "q1", "q2", "k1", "k2", NULL };
-    const sizes s = { 7, 6, 13, 7 };
-    check_permutation(*state, "info_nce", "in_batch", pairs, s);
-    check_permutation(*state, "info_nce", "explicit", lists, s);
-    check_permutation(*state, "info_nce", "moco_v3", views, s);
-    check_permutation(*state, "moco_queue", NULL, queue, s);
-    static const char *const two_views[] = { "z1", "z2", NULL }, *const labelled[] = { "features", "labels", NULL };
-    check_permutation(*state, "nt_xent", NULL, two_views, s);
-    check_permutation(*state, "supcon", NULL, labelled, s);
-    static const char *const spread[] = { "x", "y", NULL };
-    check_permutation(*state, "barlow_twins", NULL, two_views, s);
-    check_permutation(*state, "vicreg", NULL, spread, s);
-    static const char *const alone[] = { "z", NULL };
-    check_permutation(*state, "dispersive", "infonce_l2", alone, s);
-    check_permutation(*state, "dispersive", "infonce_cos", alone, s);
-    check_permutation(*state, "dispersive", "hinge", alone, s);
-    check_permutation(*state, "dispersive", "covariance", alone, s);
-    static const char *const regression[] = { "p1", "p2", "z1", "z2", NULL };
-    static const char *const scored[] = { "cosine", "labels", NULL },
-                             *const items[] = { "logits", "targets", NULL },
-                             *const both[] = { "features", "labels", "logits", NULL },
-                             *const tuples[] = { "anchor", "positive", "labels", NULL },
-                             *const triplets[] = { "anchor", "positive", "negative", NULL };
-    check_permutation(*state, "arcface", NULL, labelled, s);
-    check_permutation(*state, "cosface", NULL, labelled, s);
-    check_permutation(*state, "cross_entropy", NULL, items, s);
-    check_permutation(*state, "unpg", NULL, labelled, s);
-    check_permutation(*state, "opl", NULL, both, s);
-    check_permutation(*state, "circle", "pairwise", labelled, s);
-    check_permutation(*state, "circle", "classwise", scored, s);
-    check_permutation(*state, "n_pair", NULL, tuples, s);
-    check_permutation(*state, "triplet", "explicit", triplets, s);
-    check_permutation(*state, "triplet", "batch_hard", labelled, s);
-    check_permutation(*state, "triplet", "batch_hard_soft", labelled, s);
-    check_permutation(*state, "triplet", "batch_all", labelled, s);
-    check_permutation(*state, "cosine_regression", "byol", regression, s);
-    check_permutation(*state, "cosine_regression", "simsiam", regression, s);
+    test_losses_each(check_permutation, *state);
 }
+
+/* ---- a batch in two parts ---- */
+
+/* Losses whose rows know nothing of each other. */
+static const struct { const char *name, *variant; } rowwise[] = {
+    { "info_nce", "explicit" }, { "moco_queue", NULL }, { "mochi", NULL }, { "feature_transform", NULL },
+    { "arcface", NULL }, { "cosface", NULL }, { "circle", "classwise" }, { "cosine_regression", "byol" },
+    { "cosine_regression", "simsiam" }, { "cross_entropy", NULL }, { "focal", "softmax" }, { "focal", "sigmoid" },
+    { "triplet", "explicit" }, { "dice", "dsc_per_example" }, { "dice", "dl_per_example" },
+    { "dice", "tversky_per_example" },
+};
+
+static void cut_rows(clv_view *x, int64_t begin, int64_t count)
+{
+    const int64_t row = x->shape[0] ? clv_view_count(x) / x->shape[0] : 0;
+    memmove(x->data, (char *)x->data + (size_t)(begin * row) * clv_dtype_size(x->dtype),
+            (size_t)(count * row) * clv_dtype_size(x->dtype));
+    x->shape[0] = count;
+}
+
+static test_loss *part(test_env *t, const char *name, const char *variant, int64_t begin, int64_t count)
+{
+    const sizes s = { 9, 5, 12, 4, 0 };
+    test_loss *l = test_loss_make(t->ctx, name, variant, "0.2", strcmp(name, "mochi") == 0, 5, length,
+                                  (void *)(uintptr_t)&s);
+    for (int i = 0; i < l->n_in; i++)
+        if (is_of_the_batch(name, variant, l->in[i].name)) cut_rows(&l->in[i].view, begin, count);
+    for (int i = 0; i < l->n_grad; i++)
+        if (is_of_the_batch(name, variant, l->grad[i].name)) l->grad[i].view.shape[0] = count;
+    l->n_out = 0;
+    assert_ok(test_loss_eval(l));
+    return l;
+}
+
+static void a_batch_in_two_parts_has_the_mean_of_both(void **state)
+{
+    for (size_t i = 0; i < sizeof rowwise / sizeof rowwise[0]; i++) {
+        const char *name = rowwise[i].name, *variant = rowwise[i].variant;
+        test_loss *all = part(*state, name, variant, 0, 9), *a = part(*state, name, variant, 0, 2);
+        test_loss *b = part(*state, name, variant, 2, 7);
+        assert_near(all->value, (2 * a->value + 7 * b->value) / 9, 1e-12 * fmax(1, fabs(all->value)));
+        for (int g = 0; g < all->n_grad; g++) {
+            const clv_view *whole = &all->grad[g].view;
+            const int64_t row = clv_view_count(whole) / 9;
+            if (!is_of_the_batch(name, variant, all->grad[g].name)) continue;
+            for (int64_t j = 0; j < 9 * row; j++) {
+                const double part_of_it = j < 2 * row ? 2 * ((double *)a->grad[g].view.data)[j]
+                                                      : 7 * ((double *)b->grad[g].view.data)[j - 2 * row];
+                assert_near(((double *)whole->data)[j], part_of_it / 9, 1e-12);
+            }
+        }
+        test_loss_free(all);
+        test_loss_free(a);
+        test_loss_free(b);
+    }
+}
+
+/* ---- the order of a bank ---- */
 
 static void check_bank_order(test_env *t, const char *name, const char *const *bank, const char *input)
 {
-    const sizes s = { 7, 6, 13, 0 };
+    const sizes s = { 7, 6, 13, 0, 0 };
     test_loss *a = make(t, name, NULL, s), *b = make(t, name, NULL, s);
     assert_ok(test_loss_eval(a));
-    for (int i = 0; bank[i]; i++) rotate_rows(test_loss_input(b, bank[i]));
+    for (int i = 0; bank[i]; i++) {
+        clv_view *x = test_loss_input(b, bank[i]);
+        rotate_rows(x);
+        for (int64_t j = 0; strcmp(bank[i], "perm") == 0 && j < s.K; j++)   /* it names rows, which have moved */
+            ((int64_t *)x->data)[j] = (((int64_t *)x->data)[j] + s.K - 1) % s.K;
+    }
     assert_ok(test_loss_eval(b));
     assert_near(b->value, a->value, 1e-13);
     assert_near(largest_gap(test_loss_grad(a, input), test_loss_grad(b, input)), 0, 1e-13);
@@ -144,8 +178,12 @@ static void the_order_of_a_bank_does_not_matter(void **state)
 {
     static const char *const queue[] = { "queue", "queue_valid", "queue_ids", NULL };
     static const char *const bank[] = { "bank", "bank_valid", NULL };
+    static const char *const ranked[] = { "queue", "queue_valid", "queue_labels", NULL };
+    static const char *const moved[] = { "queue", "queue_valid", "lambda_neg", "perm", NULL };
     check_bank_order(*state, "moco_queue", queue, "query");
     check_bank_order(*state, "repulsor", bank, "x");
+    check_bank_order(*state, "mochi", ranked, "query");
+    check_bank_order(*state, "feature_transform", moved, "q");
 }
 
 /* ---- scale ---- */
@@ -167,8 +205,11 @@ static void normalised_losses_do_not_see_lengths(void **state)
         { "arcface", NULL, "features" }, { "arcface", NULL, "weight" },
         { "cosface", NULL, "features" }, { "unpg", NULL, "features" }, { "unpg", NULL, "weight" },
         { "opl", NULL, "features" }, { "circle", "pairwise", "features" },
+        { "mochi", NULL, "query" }, { "mochi", NULL, "key" }, { "feature_transform", NULL, "q" },
+        { "feature_transform", NULL, "k" }, { "nt_xent", NULL, "z2" }, { "cosface", NULL, "weight" },
+        { "cosine_regression", "simsiam", "p2" }, { "info_nce", "explicit", "positive" },
     };
-    const sizes s = { 5, 9, 12, 6 };
+    const sizes s = { 5, 9, 12, 6, 0 };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         test_loss *a = make(*state, cases[i].name, cases[i].variant, s);
         test_loss *b = make(*state, cases[i].name, cases[i].variant, s);
@@ -196,7 +237,7 @@ static void same_bits(const clv_loss_tensor *a, const clv_loss_tensor *b, int n)
 static void check_threads(const char *name, const char *variant, void *user)
 {
     test_env *t = user;
-    sizes s = { 67, 33, 517, 70 };
+    sizes s = { 67, 33, 517, 70, 0 };
     test_loss *first = NULL;
     for (int threads = 1; threads <= 4; threads++) {
         clv_context *ctx = test_context(t, threads);
@@ -236,26 +277,94 @@ static void assert_all_finite(const test_loss *l, sizes s)
                  (int)s.D, (int)s.K, (int)s.M);
 }
 
+/* Labels that have a class. */
+static void keep_labels_below(test_loss *l, int64_t classes)
+{
+    for (int i = 0; i < l->n_in; i++) {
+        const clv_view *x = &l->in[i].view;
+        if (strcmp(l->in[i].name, "labels") != 0 && strcmp(l->in[i].name, "targets") != 0) continue;
+        for (int64_t j = 0; j < clv_view_count(x); j++)
+            ((int64_t *)x->data)[j] %= classes;
+    }
+}
+
+static double relative_gap(const clv_view *narrow, const clv_view *wide)
+{
+    double worst = 0, largest = 0;
+    for (int64_t i = 0; i < clv_view_count(wide); i++) {
+        const double x = (double)((float *)narrow->data)[i], y = ((double *)wide->data)[i];
+        if (!(fabs(x - y) <= worst)) worst = fabs(x - y);
+        largest = fmax(largest, fabs(y));
+    }
+    return worst / fmax(largest, 1e-3);
+}
+
+static double largest_relative_gap(const test_loss *narrow, const test_loss *wide)
+{
+    double worst = fabs(narrow->value - wide->value) / fmax(1, fabs(wide->value));
+    for (int i = 0; i < wide->n_grad; i++)
+        worst = fmax(worst, relative_gap(&narrow->grad[i].view, &wide->grad[i].view));
+    return worst;
+}
+
+typedef struct fuzz {
+    const char *name, *variant, *temperature;
+    bool        optional;
+    uint64_t    seed;
+    sizes       s;
+} fuzz;
+
+static test_loss *draw(test_env *t, const fuzz *f)
+{
+    test_loss *l = test_loss_make(t->ctx, f->name, f->variant, f->temperature, f->optional, f->seed, length,
+                                  (void *)(uintptr_t)&f->s);
+    keep_labels_below(l, f->s.C);
+    return l;
+}
+
+/* The fast kernels in float32 are not much further from the plain ones in float64 than those are in float32. */
+static void check_fast(test_env *t, const fuzz *f)
+{
+    test_loss *fast = draw(t, f), *narrow = draw(t, f), *plain = draw(t, f);
+    fast->n_out = narrow->n_out = plain->n_out = 0;
+    test_loss_narrow(fast);
+    test_loss_narrow(narrow);
+    clv_loss_set_reference(narrow->loss, true);
+    clv_loss_set_reference(plain->loss, true);
+    assert_ok(test_loss_eval(fast));
+    assert_ok(test_loss_eval(narrow));
+    assert_ok(test_loss_eval(plain));
+    const double gap = largest_relative_gap(fast, plain), reached = largest_relative_gap(narrow, plain);
+    if (!(gap <= fmax(2e-5, 8 * reached)))
+        fail_msg("%s %s: fast kernels off by %.3g, plain ones by %.3g, with B %d, D %d, K %d, M %d, C %d", f->name,
+                 f->variant ? f->variant : "", gap, reached, (int)f->s.B, (int)f->s.D, (int)f->s.K, (int)f->s.M,
+                 (int)f->s.C);
+    test_loss_free(fast);
+    test_loss_free(narrow);
+    test_loss_free(plain);
+}
+
 static void check_sizes(const char *name, const char *variant, void *user)
 {
-    test_env *t = user;
     static const int64_t some[] = { 0, 1, 2, 3, 5, 7, 13, 16, 17, 31, 64, 97 };
     static const char *const temperatures[] = { "0.01", "0.2", "10" };
     clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, 0);
     for (int round = 0; round < 60; round++) {
-        sizes s = { some[clvi_rng_below(&rng, 12)], some[clvi_rng_below(&rng, 12)], some[clvi_rng_below(&rng, 12)],
-                    some[clvi_rng_below(&rng, 12)] };
-        if (variant && strcmp(variant, "moco_v3") == 0 && s.M < s.B) s.M = s.B;
-        test_loss *l = test_loss_make(t->ctx, name, variant, temperatures[round % 3], round % 2, (uint64_t)round,
-                                      length, &s);
+        fuzz f = { name, variant, temperatures[round % 3], round % 2, (uint64_t)round, { 0 } };
+        int64_t *const lengths[] = { &f.s.B, &f.s.D, &f.s.K, &f.s.M, &f.s.C };
+        for (int i = 0; i < 5; i++) *lengths[i] = some[clvi_rng_below(&rng, 12)];
+        f.s.C += f.s.C == 0;   /* here 0 means the usual number */
+        if (variant && strcmp(variant, "moco_v3") == 0 && f.s.M < f.s.B) f.s.M = f.s.B;
+        test_loss *l = draw(user, &f);
         assert_ok(test_loss_eval(l));
-        assert_all_finite(l, s);
-        if (s.B == 0) assert_near(l->value, 0, 0);
+        assert_all_finite(l, f.s);
+        if (f.s.B == 0) assert_near(l->value, 0, 0);
         test_loss_free(l);
+        if (round % 3 > 0 && round % 4 < 2) check_fast(user, &f);
     }
 }
 
-static void any_sizes_give_finite_results(void **state)
+static void any_sizes_give_finite_results_and_all_kernels_the_same(void **state)
 {
     test_losses_each(check_sizes, *state);
 }
@@ -274,7 +383,7 @@ static bool zeros_are_a_point(const char *name, const char *input)
 static void check_zero_rows(const char *name, const char *variant, void *user)
 {
     test_env *t = user;
-    sizes s = { 4, 3, 5, 4 };
+    sizes s = { 4, 3, 5, 4, 0 };
     static const char *const temperatures[] = { "0.01", "10" };
     for (int cold = 0; cold < 2; cold++) {
         test_loss *l = test_loss_make(t->ctx, name, variant, temperatures[cold], true, 8, length, &s);
@@ -300,7 +409,7 @@ static void check_zero_rows(const char *name, const char *variant, void *user)
 /* The test above takes a projection. */
 static void check_repulsor_zero_rows(test_env *t)
 {
-    sizes s = { 4, 3, 5, 0 };
+    sizes s = { 4, 3, 5, 0, 0 };
     test_loss *l = test_loss_make(t->ctx, "repulsor", NULL, "0.01", false, 8, length, &s);
     memset((double *)test_loss_input(l, "z")->data + 3, 0, 3 * sizeof(double));
     assert_ok(test_loss_eval(l));
@@ -318,7 +427,7 @@ static void rows_of_zeros_get_zero_gradients(void **state)
 static void a_row_without_negatives_contributes_nothing(void **state)
 {
     test_env *t = *state;
-    sizes s = { 4, 3, 5, 6 };
+    sizes s = { 4, 3, 5, 6, 0 };
     test_loss *l = make(t, "info_nce", "explicit", s);
     memset((uint8_t *)test_loss_input(l, "negative_mask")->data + 6, 0, 6);
     assert_ok(test_loss_eval(l));
@@ -328,7 +437,7 @@ static void a_row_without_negatives_contributes_nothing(void **state)
     test_loss_free(l);
 
     for (int how = 0; how < 3; how++) {   /* nothing valid, only the query's own sample, no bank at all */
-        s = (sizes) { 4, 3, how == 2 ? 0 : 5, 0 };
+        s = (sizes) { 4, 3, how == 2 ? 0 : 5, 0, 0 };
         l = make(t, "moco_queue", NULL, s);
         for (int i = 0; i < l->n_in; i++) {
             clv_view *x = &l->in[i].view;
@@ -347,7 +456,7 @@ static void a_row_without_negatives_contributes_nothing(void **state)
 static void rows_that_do_not_count_may_hold_anything(void **state)
 {
     test_env *t = *state;
-    const sizes s = { 4, 3, 5, 0 };
+    const sizes s = { 4, 3, 5, 0, 0 };
     test_loss *a = make(t, "moco_queue", NULL, s), *b = make(t, "moco_queue", NULL, s);
     for (int i = 0; i < 5; i++) {
         ((uint8_t *)test_loss_input(a, "queue_valid")->data)[i] = i != 2;
@@ -367,7 +476,7 @@ static void rows_that_do_not_count_may_hold_anything(void **state)
  * copy of the bank. */
 static test_loss *with_a_bank_of_its_own_each(test_env *t, test_loss *streamed, sizes s, bool masks)
 {
-    const sizes e = { s.B, s.D, 0, s.K };
+    const sizes e = { s.B, s.D, 0, s.K, 0 };
     test_loss *l = test_loss_make(t->ctx, "info_nce", "explicit", "0.2", masks, 5, length, (void *)(uintptr_t)&e);
     const size_t batch = (size_t)(s.B * s.D) * sizeof(double), bank = (size_t)(s.K * s.D) * sizeof(double);
     memcpy(test_loss_input(l, "query")->data, test_loss_input(streamed, "query")->data, batch);
@@ -396,8 +505,8 @@ static void unit_rows(clv_view *x)
 static void walking_the_bank_equals_the_composed_form(void **state)
 {
     test_env *t = *state;
-    static const sizes some[] = { { 1, 1, 1, 0 }, { 3, 5, 2, 0 }, { 33, 17, 129, 0 }, { 70, 31, 700, 0 },
-                                  { 8, 128, 97, 0 } };
+    static const sizes some[] = { { 1, 1, 1, 0, 0 }, { 3, 5, 2, 0, 0 }, { 33, 17, 129, 0, 0 }, { 70, 31, 700, 0, 0 },
+                                  { 8, 128, 97, 0, 0 } };
     for (int i = 0; i < 10; i++) {
         const sizes s = some[i / 2];
         const bool masks = i % 2;
@@ -415,8 +524,9 @@ static void walking_the_bank_equals_the_composed_form(void **state)
     }
 }
 
-TEST_MAIN(TEST(the_order_of_a_batch_does_not_matter), TEST(the_order_of_a_bank_does_not_matter),
+TEST_MAIN(TEST(the_order_of_a_batch_does_not_matter), TEST(a_batch_in_two_parts_has_the_mean_of_both),
+          TEST(the_order_of_a_bank_does_not_matter),
           TEST(normalised_losses_do_not_see_lengths), TEST(the_number_of_threads_changes_no_bit),
-          TEST(any_sizes_give_finite_results), TEST(rows_of_zeros_get_zero_gradients),
+          TEST(any_sizes_give_finite_results_and_all_kernels_the_same), TEST(rows_of_zeros_get_zero_gradients),
           TEST(a_row_without_negatives_contributes_nothing),
           TEST(rows_that_do_not_count_may_hold_anything), TEST(walking_the_bank_equals_the_composed_form))

@@ -89,10 +89,17 @@ static int add_needed(const char *loss, clv_option *options, int n, char text[][
 test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature,
                           bool optional, uint64_t seed, test_length_fn length, void *user)
 {
+    return test_loss_make_with(ctx, name, variant, NULL, temperature, optional, seed, length, user);
+}
+
+test_loss *test_loss_make_with(clv_context *ctx, const char *name, const char *variant, const clv_option *more,
+                               const char *temperature, bool optional, uint64_t seed, test_length_fn length,
+                               void *user)
+{
     test_loss *l = calloc(1, sizeof *l);
     const int index = clv_loss_find(name);
     const char *divisor = temperature_of(index);
-    clv_option options[2 + sizeof needed / sizeof needed[0]];
+    clv_option options[3 + sizeof needed / sizeof needed[0]];
     char text[sizeof needed / sizeof needed[0]][24];
     int n_options = 0;
     clv_loss_port port;
@@ -102,6 +109,7 @@ test_loss *test_loss_make(clv_context *ctx, const char *name, const char *varian
     if (divisor) options[n_options++] = (clv_option) { divisor, temperature };
     if (variant) options[n_options++] = (clv_option) { "variant", variant };
     n_options = add_needed(name, options, n_options, text, length, user);
+    if (more) options[n_options++] = *more;   /* the last of two of a name counts */
     assert_ok(clv_loss_create(ctx, name, options, n_options, &l->loss));
     for (int i = 0; clv_loss_input_at(index, i, &port); i++) {
         if (!belongs(&port, variant) || !is_given(name, &port, optional)) continue;
@@ -114,6 +122,23 @@ test_loss *test_loss_make(clv_context *ctx, const char *name, const char *varian
         if (belongs(&port, variant))
             l->out[l->n_out++] = (clv_loss_tensor) { port.name, view_of(&port, dtype_of(&port), length, user) };
     return l;
+}
+
+static void narrow(clv_view *x)
+{
+    if (x->dtype != CLV_F64) return;
+    float *values = calloc((size_t)clv_view_count(x) + 1, sizeof *values);
+    for (int64_t i = 0; i < clv_view_count(x); i++) values[i] = (float)((double *)x->data)[i];
+    free(x->data);
+    x->data = values;
+    x->dtype = CLV_F32;
+}
+
+void test_loss_narrow(test_loss *l)
+{
+    for (int i = 0; i < l->n_in; i++) narrow(&l->in[i].view);
+    for (int i = 0; i < l->n_grad; i++) narrow(&l->grad[i].view);
+    for (int i = 0; i < l->n_out; i++) narrow(&l->out[i].view);
 }
 
 void test_loss_free(test_loss *l)

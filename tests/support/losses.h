@@ -26,6 +26,12 @@ typedef int64_t (*test_length_fn)(char letter, void *user);
  * given: floats normal, masks and labels drawn; the same seed gives the same numbers. With `optional`, optional inputs are there, too. */
 test_loss *test_loss_make(clv_context *ctx, const char *name, const char *variant, const char *temperature,
                           bool optional, uint64_t seed, test_length_fn length, void *user);
+/* With one more option (NULL: none). */
+test_loss *test_loss_make_with(clv_context *ctx, const char *name, const char *variant, const clv_option *more,
+                               const char *temperature, bool optional, uint64_t seed, test_length_fn length,
+                               void *user);
+/* Turns everything that is float64 into float32. */
+void test_loss_narrow(test_loss *l);
 void test_loss_free(test_loss *l);
 
 /* Evaluates it: value, gradients, outputs. */

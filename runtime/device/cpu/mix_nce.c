@@ -199,8 +199,8 @@ static void weigh_sources(const work *w, room *r, double total)
 {
     const clvi_mix_attr *attr = w->call->attr;
     for (int64_t c = 0; c < w->pairs + w->queries; c++) {
-        if (r->logit[c] == 0) continue;
         const mix m = r->mix[c];
+        if (m.x < 0 || r->logit[c] == 0) continue;      /* what is left out has 0, or NaN beside a NaN */
         double by_mix = r->logit[c] / (total * attr->temperature) * fabs(r->inverse[c]);
         if (c >= w->pairs && !attr->constant && r->inverse[c] > 0) {
             const double by_query = by_mix * m.a;
