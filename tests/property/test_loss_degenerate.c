@@ -189,9 +189,8 @@ static void check(walk *w, const char *name, const char *variant, const clv_opti
         else shape_outputs(l);
         if (narrow) test_loss_narrow(l);
         const clv_status st = test_loss_eval(l);
-        const bool good = k->wild        ? true
-                          : st == CLV_OK ? isfinite(l->value) && all_finite(l->grad, l->n_grad) && all_finite(l->out, l->n_out)
-                                         : may_refuse(option, k, st);
+        const bool finite = isfinite(l->value) && all_finite(l->grad, l->n_grad) && all_finite(l->out, l->n_out);
+        const bool good = k->wild || (st == CLV_OK ? finite : may_refuse(option, k, st));
         if (!good)
             print_error("%s %s, %s %s, temperature %s%s%s: %s: value %g, %s\n", name, variant ? variant : "",
                         option ? option->name : "", option ? option->value : "", temperatures[i % 2],
