@@ -1,7 +1,7 @@
 /* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum) in float32.
  *
  *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--threads N] [--steps N]
- *              [--infer] [--export FILE] [--serve]
+ *              [--infer] [--recompute] [--export FILE] [--serve]
  *
  * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread. --export writes the weights and the batch it starts from, and what
  * the first step makes of them, so that another program can check that it computes the same. --serve makes one step for
@@ -28,7 +28,7 @@ typedef struct settings {
     const char *backbone, *stem, *export_to;
     int64_t size, batch;
     int threads, steps;
-    bool serve, infer;
+    bool serve, infer, recompute;
 } settings;
 
 typedef struct bench {
@@ -76,6 +76,7 @@ static clv_status build(bench *b, const settings *s, clv_node *images, clv_node 
     TRY(clv_params_create(b->ctx, CLV_F32, &b->params));
     desc.params = b->params;
     desc.training = !s->infer;
+    desc.recompute = s->recompute;
     TRY(clv_graph_create(b->ctx, &desc, &b->graph));
     *images = clv_input_image(b->graph, "images", s->batch, 3, s->size, s->size);
     *targets = clv_input(b->graph, "targets", CLV_I64, 1, &s->batch);
@@ -247,13 +248,18 @@ static clv_status measure(bench *b, const settings *s)
     return isfinite(loss) ? CLV_OK : CLV_ERR_NUMERIC;
 }
 
+static bool read_switch(settings *s, const char *name)
+{
+    bool *flag = strcmp(name, "--serve") == 0 ? &s->serve : strcmp(name, "--infer") == 0 ? &s->infer :
+                 strcmp(name, "--recompute") == 0 ? &s->recompute : NULL;
+    if (flag) *flag = true;
+    return flag;
+}
+
 static bool read_settings(settings *s, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--serve") == 0 || strcmp(argv[i], "--infer") == 0) {
-            *(argv[i][2] == 's' ? &s->serve : &s->infer) = true;
-            continue;
-        }
+        if (read_switch(s, argv[i])) continue;
         if (i + 1 == argc) return false;
         const char *name = argv[i++], *value = argv[i];
         if (strcmp(name, "--backbone") == 0) s->backbone = value;
@@ -274,7 +280,7 @@ int main(int argc, char **argv)
     bench b = { 0 };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N]"
-                              " [--threads N] [--steps N] [--infer] [--export FILE] [--serve]\n");
+                              " [--threads N] [--steps N] [--infer] [--recompute] [--export FILE] [--serve]\n");
         return 2;
     }
     clv_status st = open_bench(&b, &s);

@@ -80,6 +80,8 @@ const clvi_option clvi_settings_table[] = {
     I64(stop_epoch, "stop-epoch", "0", 0, 1e6, "stop after this epoch, the schedules' horizon staying; 0: never", NULL),
     LETTER(batch_size, CLV_OPTION_I64, "batch-size", "256", 1, 1e6, "images a step", 'b'),
 
+    FLAG(recompute, "recompute", "false",
+         "less memory: compute activations again in the backward pass; slower, the same bits"),
     I64(seed, "seed", "0", 0, BIG, "seed of everything random", NULL),
     LETTER(print_freq, CLV_OPTION_I64, "print-freq", "10", 1, 1e9, "steps between lines of the log", 'p'),
     I64(save_freq, "save-freq", "0", 0, 1e6, "epochs between numbered checkpoints; 0: none", NULL),

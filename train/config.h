@@ -42,7 +42,7 @@ typedef struct clvi_settings {
     /* run */
     int64_t seed, print_freq, save_freq, save_steps;
     char    results_dir[CLVI_PATH_SIZE], resume[CLVI_PATH_SIZE];
-    bool    stop_on_collapse, profile;
+    bool    stop_on_collapse, profile, recompute;
     /* monitor */
     int64_t knn_k, knn_freq, knn_bank, knn_queries;
     double  knn_t;

@@ -143,6 +143,7 @@ static clv_status build_graph(clvi_method *m)
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     desc.params = m->params;
     desc.training = true;
+    desc.recompute = m->settings->recompute;
     CLV_TRY(clv_graph_create(m->ctx, &desc, &m->graph));
     CLV_TRY(m->cls->build(m));
     m->loss = clvi_objective_node(&m->objective, m->graph, m->given, m->n_given);

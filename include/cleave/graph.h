@@ -107,6 +107,8 @@ typedef struct clv_graph_desc {
     clv_params *params;       /* borrowed; NULL: the graph has its own */
     bool        training;     /* batch norm uses batch statistics and updates the running ones */
     bool        reference;    /* only the plain C kernels */
+    bool        recompute;    /* the backward pass computes convolutions, batch norms and relus between values with more
+                               * than one reader again instead of keeping them: less memory, the same bits, slower */
 } clv_graph_desc;
 
 #define CLV_GRAPH_DESC_INIT { .struct_size = sizeof(clv_graph_desc), .dtype = CLV_F32 }
@@ -362,7 +364,8 @@ CLV_API clv_status clv_graph_run(clv_graph *g) CLV_NODISCARD;
 CLV_API clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view) CLV_NODISCARD;
 
 typedef struct clv_graph_memory {
-    size_t parameters, gradients, activations, scratch;   /* bytes; activations: the planned arena */
+    size_t parameters, gradients, activations;             /* bytes; activations: the planned arena, scratch included */
+    size_t scratch;                                        /* the most one operation needs beside its results */
     size_t unplanned;                                      /* what the activations would take without sharing */
 } clv_graph_memory_t;
 /* After finish; nothing has been allocated for running until the first clv_graph_run. */

@@ -8,7 +8,8 @@
  *   conv2d_bwd_data         dy, w                                            -> dx
  *   conv2d_bwd_weights      x, dy                                            -> dw
  *   batch_norm              x, gamma?, beta?, running_mean, running_var      -> y, mean [G,C], var [G,C] (biased), workspace
- *                           (the running ones are updated in place when training; x is [N,C,H,W] or [N,C];
+ *                           (the running ones are updated in place when training; x is [N,C,H,W] or [N,C]; `again`:
+ *                           mean [G,C] and var [G,C] as computed before come in their place, and are not computed;
  *                           when not training nobody reads mean and var)
  *   batch_norm_bwd          dy, x, gamma?, mean, var, workspace              -> dx, dgamma, dbeta
  *                           (when not training, mean and var are the running ones, [C], and constant)
@@ -121,6 +122,7 @@ typedef struct clvi_batch_norm_attr {
     double  momentum;  /* weight of the new sample, as in PyTorch (0.1) */
     bool    training;  /* batch statistics, and running ones updated; else running statistics are used */
     bool    relu;      /* fused */
+    bool    again;     /* training: the same result and workspace once more, from statistics that are there already */
 } clvi_batch_norm_attr;
 
 /* max_pool2d, max_pool2d_bwd, avg_pool2d, avg_pool2d_bwd (padding not counted in the average). */

@@ -9,7 +9,7 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 1
+#define CLVI_BACKEND_ABI 2
 
 typedef struct clvi_device clvi_device;
 

@@ -5,6 +5,7 @@ typedef struct walk {
     clv_graph *g;
     bool      *need;     /* of each value: a trainable parameter or an input has a part in it */
     int32_t   *grad;     /* of each value: its gradient so far, or -1 */
+    clvi_recompute recompute;
 } walk;
 
 static bool is_float(const clvi_desc *desc)
@@ -45,6 +46,14 @@ static void accumulate(walk *w, int32_t value, clv_node part)
     if (g->status == CLV_OK) w->grad[value] = clvi_graph_peek(g, part);
 }
 
+/* What a backward rule reads of the forward pass. */
+static clv_node operand(walk *w, int32_t value)
+{
+    if (value < 0) return CLV_NONE;
+    if (w->g->recompute) value = clvi_recompute_value(w->g, &w->recompute, value);
+    return value < 0 ? CLV_NONE : clvi_graph_handle(w->g, value);
+}
+
 static void node_backward(walk *w, int32_t i)
 {
     clv_graph *g = w->g;
@@ -53,17 +62,19 @@ static void node_backward(walk *w, int32_t i)
     bool need[CLVI_MAX_IN], reached = false, wanted = false;
     for (int k = 0; k < node.n_out; k++) {
         const int32_t grad = w->grad[node.out[k]];
-        out[k] = clvi_graph_handle(g, node.out[k]);
+        out[k] = CLV_NONE;
         grad_out[k] = grad >= 0 ? clvi_graph_handle(g, grad) : CLV_NONE;
         reached = reached || grad >= 0;
     }
     for (int k = 0; k < node.n_in; k++) {
-        in[k] = node.in[k] >= 0 ? clvi_graph_handle(g, node.in[k]) : CLV_NONE;
+        in[k] = CLV_NONE;
         need[k] = node.in[k] >= 0 && w->need[node.in[k]];
         grad_in[k] = CLV_NONE;
         wanted = wanted || need[k];
     }
     if (node.fused || !node.cls->backward || !reached || !wanted) return;
+    for (int k = 0; k < node.n_in; k++) in[k] = operand(w, node.in[k]);
+    for (int k = 0; k < node.n_out; k++) out[k] = operand(w, node.out[k]);
     node.cls->backward(g, in, out, node.attr, grad_out, need, grad_in);
     for (int k = 0; k < node.n_in; k++)
         if (need[k] && !clvi_node_none(grad_in[k])) accumulate(w, node.in[k], grad_in[k]);
@@ -79,6 +90,7 @@ static clv_status differentiate(clv_graph *g, int32_t loss)
     CLV_CHECK_OR_DONE(w.need && w.grad, CLV_ERR_NOMEM, "clv_graph_backward: out of memory");
     for (int32_t i = 0; i < n_values; i++) w.grad[i] = -1;
     find_needed(&w);
+    if (g->recompute) CLV_TRY_OR_DONE(clvi_recompute_plan(g, loss, &w.recompute));
 
     const clvi_desc *desc = &g->values[loss].desc;
     const clv_node one = clvi_fill(g, desc->ndim, desc->shape, 1.0);
@@ -91,6 +103,7 @@ static clv_status differentiate(clv_graph *g, int32_t loss)
     g->differentiated = true;
     w.grad = NULL;
 done:
+    clvi_recompute_free(g, &w.recompute);
     clvi_free(g->ctx, w.need);
     clvi_free(g->ctx, w.grad);
     return st;

@@ -53,7 +53,7 @@ clv_status clvi_graph_fuse(clv_graph *g, int32_t loss)
 static bool must_run(const clv_graph *g, const clvi_node *node)
 {
     if (node->fused) return false;
-    if (node->cls->effect && g->training) return true;
+    if (node->cls->effect && g->training && !node->again) return true;
     for (int i = 0; i < node->n_out; i++)
         if (g->values[node->out[i]].used) return true;
     return false;

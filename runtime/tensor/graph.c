@@ -43,6 +43,7 @@ clv_status clv_graph_create(clv_context *ctx, const clv_graph_desc *desc, clv_gr
     g->dtype = d.dtype;
     g->training = d.training;
     g->reference = d.reference;
+    g->recompute = d.recompute;
     g->tag = next_tag();
     g->params = d.params;
     if (!g->params) {

@@ -33,12 +33,14 @@ typedef struct clvi_node {
     int32_t in[CLVI_MAX_IN], out[CLVI_MAX_OUT];   /* values; -1: absent */
     bool    live;
     bool    fused;                               /* done by the node before it */
+    bool    again;                               /* repeats another one for the backward pass: no effect a second time */
 } clvi_node;
 
 typedef struct clvi_step {
     const clvi_kernel *kernel;
     clvi_op_call       call;
     int32_t            in[CLVI_MAX_IN], out[CLVI_MAX_OUT];
+    int32_t            scratch;          /* storage; -1: needs none */
     double             flops;
 } clvi_step;
 
@@ -55,6 +57,7 @@ typedef struct clvi_storage {
     size_t  input_bytes;     /* CLVI_STORAGE_INPUT: as the caller has them */
     int32_t first, last;     /* steps in which it is in use; last may be n_steps: kept */
     int64_t param;
+    bool    scratch;         /* of one step, not of a value */
     int32_t merged;          /* lives in this storage (in-place operations); -1: stands alone */
     void   *data;            /* set at the first run, or when an input is bound: on the context's device */
     void   *host;            /* where that is not the host: what an input was bound to; a copy of what was read */
@@ -70,7 +73,7 @@ typedef struct clvi_gradient {
 struct clv_graph {
     clv_context *ctx;
     clv_params  *params;
-    bool         own_params, training, reference;
+    bool         own_params, training, reference, recompute;
     clv_dtype    dtype;
     int32_t      tag;                            /* in the upper bits of each handle, so that foreign ones are seen */
     clv_status   status;                         /* the first error, and its message */
@@ -91,9 +94,8 @@ struct clv_graph {
     int32_t      n_gradients;
     clvi_storage *storages;
     int32_t      n_storages;
-    size_t       arena_size, scratch_size, unplanned;
-    unsigned char *arena;                        /* both NULL until the first run */
-    void        *scratch;
+    size_t       arena_size, scratch_size, unplanned;   /* scratch_size: the most a step asks for, within the arena */
+    unsigned char *arena;                        /* NULL until the first run */
     bool         ready;                          /* memory is there and pointers are set, but for inputs */
 };
 
@@ -108,6 +110,14 @@ clv_node clvi_graph_handle(const clv_graph *g, int32_t value);
 int32_t clvi_graph_add_value(clv_graph *g, const clvi_desc *desc);
 /* Room for one more item in a growing array of the graph. */
 bool clvi_graph_grow(clv_graph *g, void **items, int32_t count, int32_t *capacity, size_t size);
+/* For a backward pass: of each of the n_values values, itself, or the same value computed again (recompute.c). */
+typedef struct clvi_recompute {
+    bool    *redo;     /* of each node: its first result is not kept */
+    int32_t *again;    /* of each value: its repetition, or -1 */
+} clvi_recompute;
+clv_status clvi_recompute_plan(clv_graph *g, int32_t loss, clvi_recompute *out) CLV_NODISCARD;
+int32_t clvi_recompute_value(clv_graph *g, clvi_recompute *r, int32_t value);
+void clvi_recompute_free(clv_graph *g, clvi_recompute *r);
 /* The first error as a status, its message made the thread's. */
 clv_status clvi_graph_status(const clv_graph *g) CLV_NODISCARD;
 

@@ -20,6 +20,7 @@ static clv_status infer(clvi_op_call *call)
     for (int i = 1; i < 5; i++) {
         if (!clvi_op_has(call, i)) continue;
         char text[CLVI_SHAPE_TEXT];
+        if (a->again && i >= 3) continue;      /* [G,C], of the node this one repeats */
         CLV_CHECK(call->in[i].ndim == 1 && call->in[i].shape[0] == x->shape[1], CLV_ERR_SHAPE,
                   "batch_norm: %s must be [%" PRId64 "], is %s", names[i], x->shape[1],
                   clvi_shape_text(text, call->in[i].ndim, call->in[i].shape));

@@ -6,6 +6,8 @@
 #include "core/checked.h"
 #include <stdlib.h>
 
+#define SCRATCH_ALIGN 256
+
 static size_t aligned(size_t bytes)
 {
     return (bytes + CLVI_ALIGN - 1) & ~(size_t)(CLVI_ALIGN - 1);
@@ -42,7 +44,7 @@ static void touch(clv_graph *g, int32_t value, int32_t step)
 
 static clv_status find_lifetimes(clv_graph *g)
 {
-    g->storages = clvi_calloc(g->ctx, (size_t)g->n_values, sizeof *g->storages);
+    g->storages = clvi_calloc(g->ctx, (size_t)g->n_values + (size_t)g->n_steps, sizeof *g->storages);
     if (!g->storages) return CLV_ERR_NOMEM;
     for (int32_t s = 0; s < g->n_steps; s++) {
         for (int i = 0; i < g->steps[s].call.n_in; i++) touch(g, g->steps[s].in[i], s);
@@ -60,6 +62,20 @@ static clv_status find_lifetimes(clv_graph *g)
         s->param = g->gradients[i].param;
     }
     return CLV_OK;
+}
+
+/* Scratch memory is a value that lives for one step: most of a training step's need for it is over, or not yet there,
+ * when its values take most. */
+static void add_scratch(clv_graph *g)
+{
+    for (int32_t s = 0; s < g->n_steps; s++) {
+        const size_t bytes = aligned(g->steps[s].call.scratch_size);
+        g->steps[s].scratch = bytes ? g->n_storages : -1;
+        g->scratch_size = CLVI_MAX(g->scratch_size, bytes);
+        if (!bytes) continue;
+        g->storages[g->n_storages++] = (clvi_storage) { .kind = CLVI_STORAGE_ARENA, .bytes = bytes, .first = s, .last = s,
+                                                        .param = -1, .scratch = true, .merged = -1 };
+    }
 }
 
 /* ---- results in the place of an operand that ends there ---- */
@@ -101,6 +117,13 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : 1;   /* both from one array: the order in which they are first used */
 }
 
+/* Libraries want their scratch memory aligned more strictly than values. */
+static size_t next_offset(const clvi_storage *s, size_t offset)
+{
+    const size_t alignment = s->scratch ? SCRATCH_ALIGN : CLVI_ALIGN;
+    return (offset + alignment - 1) & ~(alignment - 1);
+}
+
 /* Lowest offset where `s` meets none of the placed ones (sorted by offset) that live at the same time. */
 static clv_status lowest_offset(clvi_storage *const *placed, int32_t count, const clvi_storage *s, size_t *offset)
 {
@@ -109,7 +132,7 @@ static clv_status lowest_offset(clvi_storage *const *placed, int32_t count, cons
         const clvi_storage *p = placed[i];
         if (p->last < s->first || s->last < p->first) continue;
         if (p->offset >= *offset && p->offset - *offset >= s->bytes) break;
-        *offset = CLVI_MAX(*offset, p->offset + p->bytes);
+        *offset = CLVI_MAX(*offset, next_offset(s, p->offset + p->bytes));
     }
     CLV_CHECK(*offset <= SIZE_MAX / 2 - s->bytes, CLV_ERR_NOMEM,
               "the values of the graph do not fit the address space");
@@ -121,8 +144,8 @@ static clv_status place_all(clv_graph *g, clvi_storage **todo, clvi_storage **pl
     int32_t count = 0;
     for (int32_t i = 0; i < g->n_storages; i++) {
         if (g->storages[i].kind != CLVI_STORAGE_ARENA) continue;
-        CLV_CHECK(clvi_add_size(g->unplanned, g->storages[i].bytes, &g->unplanned), CLV_ERR_NOMEM,
-                  "the values of the graph do not fit the address space");
+        CLV_CHECK(g->storages[i].scratch || clvi_add_size(g->unplanned, g->storages[i].bytes, &g->unplanned),
+                  CLV_ERR_NOMEM, "the values of the graph do not fit the address space");
         if (g->storages[i].merged < 0) todo[count++] = &g->storages[i];
     }
     qsort(todo, (size_t)count, sizeof *todo, by_size);
@@ -141,8 +164,7 @@ clv_status clvi_graph_place(clv_graph *g)
 {
     CLV_TRY(find_lifetimes(g));
     share_in_place(g);
-    for (int32_t i = 0; i < g->n_steps; i++)
-        g->scratch_size = CLVI_MAX(g->scratch_size, aligned(g->steps[i].call.scratch_size));
+    add_scratch(g);
     clvi_storage **work = clvi_calloc(g->ctx, 2 * (size_t)g->n_storages, sizeof *work);
     if (!work) return CLV_ERR_NOMEM;
     const clv_status st = place_all(g, work, work + g->n_storages);

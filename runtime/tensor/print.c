@@ -82,7 +82,7 @@ clv_status clv_graph_print(const clv_graph *g, void (*line)(const char *text, vo
         flops += g->steps[i].flops;
     }
     text t = { .used = 0 };
-    put(&t, "%d steps, %.3f MFLOP; bytes: parameters %zu, gradients %zu, activations %zu (unplanned %zu), scratch %zu",
+    put(&t, "%d steps, %.3f MFLOP; bytes: parameters %zu, gradients %zu, activations %zu (unplanned %zu), largest scratch %zu",
         (int)g->n_steps, flops * 1e-6, m.parameters, m.gradients, m.activations, m.unplanned, m.scratch);
     line(t.line, user);
     return CLV_OK;

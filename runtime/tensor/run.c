@@ -23,15 +23,12 @@ void clvi_graph_release_memory(clv_graph *g)
         if (s->kind != CLVI_STORAGE_INPUT) clvi_free(g->ctx, s->host);
     }
     clvi_device_free(g->ctx, g->arena, g->arena_size);
-    clvi_device_free(g->ctx, g->scratch, g->scratch_size);
 }
 
 static clv_status allocate(clv_graph *g)
 {
     if (!g->arena) g->arena = clvi_device_alloc(g->ctx, g->arena_size);
     if (!g->arena) return CLV_ERR_NOMEM;
-    if (!g->scratch) g->scratch = clvi_device_alloc(g->ctx, g->scratch_size);
-    if (!g->scratch) return CLV_ERR_NOMEM;
     for (int32_t i = 0; g->ctx->device && i < g->n_storages; i++) CLV_TRY(stage(g, &g->storages[i]));
     return g->differentiated ? clvi_params_need_gradients(g->params) : CLV_OK;
 }
@@ -68,7 +65,10 @@ clv_status clvi_graph_make_ready(clv_graph *g)
     CLV_TRY(allocate(g));
     for (int32_t i = 0; i < g->n_storages; i++) locate(g, &g->storages[i]);
     set_pointers(g, NULL);
-    for (int32_t i = 0; i < g->n_steps; i++) g->steps[i].call.scratch = g->scratch;
+    for (int32_t i = 0; i < g->n_steps; i++) {
+        clvi_step *step = &g->steps[i];
+        step->call.scratch = step->scratch >= 0 ? g->storages[step->scratch].data : g->arena;
+    }
     g->ready = true;
     return CLV_OK;
 }

@@ -411,7 +411,7 @@ typedef struct norm_results {
 
 static void run_norm(const char *name, const norm_case *c, value *in, const value *dy, norm_results *r)
 {
-    const clvi_batch_norm_attr attr = { c->groups, 1e-5, 0.1, c->training, c->relu };
+    const clvi_batch_norm_attr attr = { c->groups, 1e-5, 0.1, c->training, c->relu, false };
     clvi_op_call fwd, bwd;
     value mine[5];
     forward_norm_proto(c, &attr, &in[0].desc, &fwd);
@@ -451,7 +451,7 @@ static void compare_norm(const norm_case *c, const norm_results *got, const norm
 /* A ReLU passes all of the gradient or nothing: where rounding could decide, the gradient is set to zero. */
 static void avoid_the_kink(const norm_case *c, value *in, value *dy)
 {
-    const clvi_batch_norm_attr attr = { c->groups, 1e-5, 0.1, c->training, false };
+    const clvi_batch_norm_attr attr = { c->groups, 1e-5, 0.1, c->training, false, false };
     clvi_op_call call;
     value mine[5], y[4];
     forward_norm_proto(c, &attr, &in[0].desc, &call);

@@ -110,21 +110,23 @@ static void FN(batch_norm_range)(void *arg, int64_t begin, int64_t end)
     const clvi_op_call *call = arg;
     const clvi_batch_norm_attr *attr = call->attr;
     const bn_sizes s = sizes_of(attr, &call->in[0]);
+    const bool makes = attr->training && !attr->again;
     const double n = (double)(s.samples * s.pixels), unbias = n > 1 ? n / (n - 1) : 1;
     REAL *running_mean = call->in_data[3], *running_var = call->in_data[4];
     REAL *mean_out = clvi_ref_output(call, 1), *var_out = clvi_ref_output(call, 2);
     for (int64_t c = begin; c < end; c++) {
         double mean_sum = 0, var_sum = 0;
         for (int64_t g = 0; g < s.groups; g++) {
-            double mean = running_mean[c], var = running_var[c];
-            if (attr->training) FN(statistics)(call->in_data[0], &s, g, c, &mean, &var);
-            FN(normalise)(call, &s, g, c, mean, var);
+            const int64_t at = attr->again ? g * s.channels + c : c;
+            double mean = running_mean[at], var = running_var[at];
+            if (makes) FN(statistics)(call->in_data[0], &s, g, c, &mean, &var);
+            FN(normalise)(call, &s, g, c, (REAL)mean, (REAL)var);   /* as rounded: `again` has them so */
             if (mean_out) mean_out[g * s.channels + c] = (REAL)mean;
             if (var_out) var_out[g * s.channels + c] = (REAL)var;
             mean_sum += mean;
             var_sum += var * unbias;
         }
-        if (!attr->training || n == 0) continue;
+        if (!makes || n == 0) continue;
         const double m = attr->momentum, groups = (double)s.groups;
         running_mean[c] = (REAL)((1 - m) * running_mean[c] + m * mean_sum / groups);
         running_var[c] = (REAL)((1 - m) * running_var[c] + m * var_sum / groups);

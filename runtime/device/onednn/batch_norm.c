@@ -100,9 +100,15 @@ static void make_dense(clvi_desc *desc, int n)
 
 /* ---- primitives ---- */
 
+/* Statistics are made here; else they come as inputs 3 and 4. */
+static bool makes_statistics(const clvi_batch_norm_attr *attr)
+{
+    return attr->training && !attr->again;
+}
+
 static unsigned flags_of(const clvi_batch_norm_attr *attr, bool gamma, bool beta)
 {
-    return (attr->training ? 0u : dnnl_use_global_stats) | (attr->relu ? dnnl_fuse_norm_relu : 0u) |
+    return (makes_statistics(attr) ? 0u : dnnl_use_global_stats) | (attr->relu ? dnnl_fuse_norm_relu : 0u) |
            (gamma ? dnnl_use_scale : 0u) | (beta ? dnnl_use_shift : 0u);
 }
 
@@ -235,14 +241,14 @@ static clv_status forward_run(const clvi_op_call *call)
     for (size_t g = 0; g < (size_t)groups_of(attr); g++) {
         CLV_TRY(bind(call, 0, call->in_data[0], g * s->group_bytes));
         CLV_TRY(bind(call, 1, call->out_data[0], g * s->group_bytes));
-        CLV_TRY(bind(call, 2, attr->training ? call->out_data[1] : call->in_data[3], g * statistics));
-        CLV_TRY(bind(call, 3, attr->training ? call->out_data[2] : call->in_data[4], g * statistics));
+        CLV_TRY(bind(call, 2, makes_statistics(attr) ? call->out_data[1] : call->in_data[3], g * statistics));
+        CLV_TRY(bind(call, 3, makes_statistics(attr) ? call->out_data[2] : call->in_data[4], g * statistics));
         CLV_TRY(bind(call, 4, call->in_data[1], 0));
         CLV_TRY(bind(call, 5, call->in_data[2], 0));
         CLV_TRY(bind(call, 6, call->out_data[3], g * s->workspace_bytes));
         CLV_TRY(clvi_onednn_exec_run(call, &s->exec));
     }
-    if (attr->training) update_running(call);
+    if (makes_statistics(attr)) update_running(call);
     return CLV_OK;
 }
 
