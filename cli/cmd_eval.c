@@ -70,12 +70,7 @@ static void release(rows *r)
 static const char *held_out(cli *c, const char *data)
 {
     static clv_dataset_splits splits;
-    static const char *const usual[] = { "test", "val" };
-    if (clv_dataset_list_splits(c->ctx, data, &splits) != CLV_OK) return NULL;
-    for (int u = 0; u < 2; u++)
-        for (int64_t i = 0; i < splits.count; i++)
-            if (!strcmp(splits.name[i], usual[u])) return usual[u];
-    return NULL;
+    return clv_dataset_list_splits(c->ctx, data, &splits) == CLV_OK ? clv_dataset_held_out(&splits) : NULL;
 }
 
 static clv_status evaluate(cli *c, const cli_args *args, clv_knn_desc *desc, clv_encoder *encoder, const char *data,

@@ -170,6 +170,14 @@ static const char *find_split(const clv_dataset_splits *splits, const char *name
     return NULL;
 }
 
+const char *clv_dataset_held_out(const clv_dataset_splits *splits)
+{
+    static const char *const usual[] = { "test", "val" };
+    for (size_t i = 0; i < CLVI_COUNT(usual); i++)
+        if (find_split(splits, usual[i])) return usual[i];
+    return NULL;
+}
+
 clv_status clvi_choose_split(const clv_dataset_splits *splits, const char *path, const char *wanted, const char **out)
 {
     if (!wanted && splits->count == 0) *out = "";

@@ -30,12 +30,9 @@ static clv_status open_val(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
     const char *path = s->val_data[0] ? s->val_data : s->data, *split = or_null(s->val_split);
-    static const char *const usual[] = { "test", "val" };
     clv_dataset_splits splits;
     CLV_TRY(clv_dataset_list_splits(t->ctx, path, &splits));
-    for (size_t u = 0; !split && u < CLVI_COUNT(usual); u++)
-        for (int64_t i = 0; i < splits.count; i++)
-            if (!strcmp(splits.name[i], usual[u])) split = usual[u];
+    if (!split) split = clv_dataset_held_out(&splits);
     if (!split && !s->val_data[0]) return CLV_OK;             /* nothing held out */
     CLV_TRY(clv_dataset_open(t->ctx, path, split, &t->val));
     clv_dataset_info info;

@@ -96,6 +96,8 @@ typedef struct clv_dataset_splits {
     char    name[CLV_DATA_MAX_SPLITS][64];
 } clv_dataset_splits;
 CLV_API clv_status clv_dataset_list_splits(clv_context *ctx, const char *path, clv_dataset_splits *out) CLV_NODISCARD;
+/* The split that is held out to classify when none is named: "test", else "val", else NULL. Static storage. */
+CLV_API const char *clv_dataset_held_out(const clv_dataset_splits *splits);
 
 /* The kinds of data set this build reads. info->source says where the layout is defined. False past the end. */
 CLV_API bool clv_dataset_kind_at(int index, clv_class_info *info);

@@ -314,7 +314,21 @@ static void the_kinds_can_be_listed(void **state)
     assert_false(clv_dataset_kind_at(-1, &info));
 }
 
+static void the_split_held_out_is_test_before_val(void **state)
+{
+    (void)state;
+    clv_dataset_splits splits = { .count = 3, .name = { "train", "val", "test" } };
+    assert_string_equal(clv_dataset_held_out(&splits), "test");
+    splits.count = 2;
+    assert_string_equal(clv_dataset_held_out(&splits), "val");
+    splits.count = 1;
+    assert_null(clv_dataset_held_out(&splits));
+    splits.count = 0;
+    assert_null(clv_dataset_held_out(&splits));
+}
+
 TEST_MAIN(
+    TEST(the_split_held_out_is_test_before_val),
     TEST(cifar_batches_are_joined_and_made_interleaved),
     TEST(damaged_cifar_files_are_refused),
     TEST(idx_files_are_read_plain_and_gzipped_with_their_labels),
