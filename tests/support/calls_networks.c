@@ -63,14 +63,14 @@ static void make_depthwise(test_call *t, clv_dtype f, sizes s, int variant)
 }
 
 /* Groups, the ReLU, running statistics, vectors in half of the variants; a matrix in one of them. The gradient's
- * workspace is bytes of 0 and 1, as the reference kernel and the device's have it. */
+ * workspace is bytes of 0 and 1, in the order of the elements: with the ReLU it is a matrix's. */
 static void make_batch_norm(test_call *t, clv_dtype f, sizes s, int variant)
 {
     clvi_op_call *c = &t->call;
     const bool backward = is(c, "batch_norm_bwd"), training = variant != 2;
     const int64_t groups = variant == 1 ? 2 : 1, n = groups * (s.a % 8 + (backward || variant == 1)), channels = 1 + s.b % 70;
     const int64_t h = 1 + s.c % 7, w = 1 + s.a % 5, count = n * channels * (variant == 3 ? 1 : h * w);
-    const bool relu = variant == 1 || variant == 3;
+    const bool relu = variant == 3 || (variant == 1 && !backward);
     for (int i = 0; i < 1 + backward; i++) {
         if (variant == 3) IN(f, 2, n, channels, 0);
         else test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
