@@ -372,7 +372,8 @@ static void hostile_pickles_are_refused(void **state)
         { ONE(TENSOR("K\4", "K\0", "K\2", "J\xff\xff\xff\xff")), CLV_ERR_FORMAT, "no whole number" },
         { ONE(TENSOR("K\4", "K\0", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", "K\2")), CLV_ERR_FORMAT,
           "reaches outside" },
-        { ONE(TENSOR("\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", "K\0", "K\1", "K\1")), CLV_ERR_FORMAT, "a storage of" },
+        { ONE(TENSOR("\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", "K\0", "K\1", "K\1")), CLV_ERR_FORMAT,
+          "a storage of" },
         { PICKLE("}(X\x03\0\0\0a\0b" TENSOR("K\4", "K\0", "K\1", "K\1") "u."), CLV_ERR_FORMAT, "no text" },
         { PICKLE("}(X\1\0\0\0a" TENSOR("K\4", "K\0", "K\1", "K\1") "X\1\0\0\0a" TENSOR("K\4", "K\0", "K\1", "K\1")
                  "u."), CLV_ERR_FORMAT, "two tensors are called 'a'" },
@@ -450,7 +451,8 @@ static void hostile_archives_are_refused(void **state)
     add(&a, "x/data.pkl", "x", 1, 1, 0);
     a.member[0].header = 1;
     finish(&a);
-    assert_fails(clvi_tensor_file_memory(t->ctx, a.bytes, a.size, &file), CLV_ERR_FORMAT, "not where the directory says");
+    assert_fails(clvi_tensor_file_memory(t->ctx, a.bytes, a.size, &file), CLV_ERR_FORMAT,
+                 "not where the directory says");
 
     memset(&a, 0, sizeof a);
     add(&a, "x/data.pkl", "x", 1, 1, 0);
