@@ -1,11 +1,12 @@
-/* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum) in float32.
+/* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum).
  *
  *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--threads N] [--steps N]
- *              [--infer] [--recompute] [--export FILE] [--serve]
+ *              [--precision fp32|bf16] [--infer] [--recompute] [--export FILE] [--serve]
  *
- * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread. --export writes the weights and the batch it starts from, and what
- * the first step makes of them, so that another program can check that it computes the same. --serve makes one step for
- * each line read and answers with its seconds, so that two programs can take turns (bench/compare.sh). */
+ * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread. --export
+ * writes the weights and the batch it starts from, and what the first step makes of them, so that another program can
+ * check that it computes the same. --serve makes one step for each line read and answers with its seconds, so that two
+ * programs can take turns (bench/compare.sh). */
 #include "record.h"
 
 #include <cleave/backbone.h>
@@ -29,6 +30,7 @@ typedef struct settings {
     int64_t size, batch;
     int threads, steps;
     bool serve, infer, recompute;
+    clv_precision precision;
 } settings;
 
 typedef struct bench {
@@ -77,6 +79,7 @@ static clv_status build(bench *b, const settings *s, clv_node *images, clv_node 
     desc.params = b->params;
     desc.training = !s->infer;
     desc.recompute = s->recompute;
+    desc.precision = s->precision;
     TRY(clv_graph_create(b->ctx, &desc, &b->graph));
     *images = clv_input_image(b->graph, "images", s->batch, 3, s->size, s->size);
     *targets = clv_input(b->graph, "targets", CLV_I64, 1, &s->batch);
@@ -239,8 +242,10 @@ static clv_status measure(bench *b, const settings *s)
     TRY(clv_graph_memory(b->graph, &memory));
     qsort(seconds, (size_t)s->steps, sizeof seconds[0], by_value);
     const double median = seconds[s->steps / 2];
-    (void)printf("%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,", s->infer ? "inference" : "step", s->backbone,
-                 s->stem, s->size, s->batch, clv_context_threads(b->ctx), clv_version());
+    (void)printf("%s,%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,",
+                 s->infer ? "inference" : "step", s->backbone, s->stem,
+                 s->precision == CLV_PRECISION_BF16 ? "bf16" : "fp32", s->size, s->batch,
+                 clv_context_threads(b->ctx), clv_version());
     (void)printf("median_s=%.4f,min_s=%.4f,max_s=%.4f,images_per_s=%.1f,", median, seconds[0], seconds[s->steps - 1],
                  (double)s->batch / median);
     (void)printf("arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", memory.activations >> 20, memory.scratch >> 20,
@@ -256,6 +261,12 @@ static bool read_switch(settings *s, const char *name)
     return flag;
 }
 
+static bool read_precision(const char *text, clv_precision *out)
+{
+    *out = strcmp(text, "bf16") == 0 ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL;
+    return *out == CLV_PRECISION_BF16 || strcmp(text, "fp32") == 0;
+}
+
 static bool read_settings(settings *s, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -269,7 +280,7 @@ static bool read_settings(settings *s, int argc, char **argv)
         else if (strcmp(name, "--batch") == 0) s->batch = strtoll(value, NULL, 10);
         else if (strcmp(name, "--threads") == 0) s->threads = (int)strtol(value, NULL, 10);
         else if (strcmp(name, "--steps") == 0) s->steps = (int)strtol(value, NULL, 10);
-        else return false;
+        else if (strcmp(name, "--precision") != 0 || !read_precision(value, &s->precision)) return false;
     }
     return s->size >= 1 && s->batch >= 1 && s->steps >= 1 && s->steps <= MAX_STEPS;
 }
@@ -280,7 +291,8 @@ int main(int argc, char **argv)
     bench b = { 0 };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N]"
-                              " [--threads N] [--steps N] [--infer] [--recompute] [--export FILE] [--serve]\n");
+                              " [--threads N] [--steps N] [--precision fp32|bf16] [--infer] [--recompute]"
+                              " [--export FILE] [--serve]\n");
         return 2;
     }
     clv_status st = open_bench(&b, &s);

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Times one training step (or, with --infer, one batch of inference) of Cleave and of PyTorch on this machine, taking turns so that whatever else happens on it
-# hits both: cleave, torch, torch-tuned, cleave, ... First checks that they compute the same step.
+# Times one training step (or, with --infer, one batch of inference) of Cleave and of PyTorch on this machine, taking
+# turns so that whatever else happens on it hits both: cleave, torch, torch-tuned, cleave, ... First checks that they
+# compute the same step.
 #   bench/compare.sh [ROUNDS] [OPTION...]        options go to both programs: --batch 64, --threads 2, --stem, --size,
-#                                              --backbone, --infer
+#                                              --backbone, --precision bf16, --infer
 # PYTHON is an interpreter that has torch (default python3), BENCH_STEP our program. See docs/bench.md.
 set -eu
 

@@ -31,8 +31,6 @@ const clvi_option clvi_settings_table[] = {
     I64(prefetch, "prefetch", "2", 1, 64, "batches loaded ahead", NULL),
 
     LETTER(arch, CLV_OPTION_STRING, "arch", "resnet50", 0, 0, "backbone", 'a'),
-    TEXT(weights, "weights", "",
-         "start from these: safetensors, what torch.save wrote, a checkpoint or run directory; empty: at random"),
     CHOICE(stem, "stem", "default", "default|imagenet|cifar|strided|supcontrast|lightly|solo-learn",
            "first layers; default: the backbone's own"),
     I64(width, "width", "0", 0, 4096, "channels of the first stage, or of a token; 0: the backbone's own", NULL),
@@ -84,6 +82,8 @@ const clvi_option clvi_settings_table[] = {
 
     FLAG(recompute, "recompute", "false",
          "less memory: compute activations again in the backward pass; slower, the same bits"),
+    CHOICE(precision, "precision", "fp32", "fp32|bf16|auto",
+           "convolutions in float32, in bfloat16, or in bfloat16 where the processor multiplies it"),
     I64(seed, "seed", "0", 0, BIG, "seed of everything random", NULL),
     LETTER(print_freq, CLV_OPTION_I64, "print-freq", "10", 1, 1e9, "steps between lines of the log", 'p'),
     I64(save_freq, "save-freq", "0", 0, 1e6, "epochs between numbered checkpoints; 0: none", NULL),

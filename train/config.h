@@ -17,7 +17,7 @@ typedef struct clvi_settings {
     double  crop_min;
     int64_t workers, prefetch;
     /* network */
-    char    arch[64], weights[CLVI_PATH_SIZE];
+    char    arch[64];
     int     stem;
     int64_t width, patch;
     bool    stop_grad_conv1;
@@ -40,6 +40,7 @@ typedef struct clvi_settings {
     double  warmup_epochs;
     int64_t epochs, stop_epoch, schedule_start, batch_size;
     /* run */
+    int     precision;                                        /* a clv_precision: the choices are in its order */
     int64_t seed, print_freq, save_freq, save_steps;
     char    results_dir[CLVI_PATH_SIZE], resume[CLVI_PATH_SIZE];
     bool    stop_on_collapse, profile, recompute;

@@ -144,6 +144,7 @@ static clv_status build_graph(clvi_method *m)
     desc.params = m->params;
     desc.training = true;
     desc.recompute = m->settings->recompute;
+    desc.precision = (clv_precision)m->settings->precision;
     CLV_TRY(clv_graph_create(m->ctx, &desc, &m->graph));
     CLV_TRY(m->cls->build(m));
     m->loss = clvi_objective_node(&m->objective, m->graph, m->given, m->n_given);

@@ -16,6 +16,7 @@ static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     desc.params = t->params;
     desc.training = true;                                            /* batch statistics, as published */
+    desc.precision = (clv_precision)t->settings->precision;
     CLV_TRY(clv_graph_create(t->ctx, &desc, &t->graph));
     t->images = clv_input_image(t->graph, "images", t->batch, setup->channels, setup->height, setup->width);
     clv_node features, embedding;

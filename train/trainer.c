@@ -1,6 +1,5 @@
 /* trainer.c: a run put together: data, augmentation, method, schedule, files. */
 #include "train/trainer.h"
-#include "train/foreign.h"
 #include "core/checked.h"
 #include "core/file.h"
 
@@ -142,18 +141,13 @@ static clv_status make_method(clv_trainer *t)
     return CLV_OK;
 }
 
-static void note_line(const char *text, void *user)
+/* What a run was computed in is part of what it says of itself, so "auto" becomes what it found. */
+static clv_status settle_precision(clv_trainer *t)
 {
-    clvi_trainer_note(user, "%s", text);
-}
-
-/* A fresh run starts from the weights of another. */
-static clv_status load_weights(clv_trainer *t)
-{
-    clv_params *key = clvi_method_params(t->method, true);
-    clv_params *query = clvi_method_params(t->method, false);
-    CLV_TRY(clvi_foreign_load(t->ctx, t->settings, t->info.channels, query, note_line, t));
-    return key ? clvi_foreign_load(t->ctx, t->settings, t->info.channels, key, NULL, NULL) : CLV_OK;
+    clv_precision resolved;
+    CLV_TRY(clv_precision_resolve((clv_precision)t->settings->precision, &resolved));
+    t->settings->precision = (int)resolved;
+    return CLV_OK;
 }
 
 static clv_status build(clv_trainer *t, const clv_config *config)
@@ -164,12 +158,12 @@ static clv_status build(clv_trainer *t, const clv_config *config)
     CLV_CHECK(t->settings->results_dir[0], CLV_ERR_INVALID, "no run directory given (results-dir)");
     CLV_TRY(clvi_config_check(config));
     t->at.knn_best = -1.0;
+    CLV_TRY(settle_precision(t));
     CLV_TRY(make_schedule(t));
     CLV_TRY(open_data(t));
     CLV_TRY(make_method(t));
     CLV_TRY(open_loader(t));
-    CLV_TRY(clvi_resume(t));
-    return t->settings->weights[0] && t->at.total == 0 ? load_weights(t) : CLV_OK;
+    return clvi_resume(t);
 }
 
 clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,
@@ -223,6 +217,8 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
              s->epochs, t->steps_per_epoch, s->batch_size, s->lr,
              clvi_schedule_at(&t->schedule, 0, 0, t->steps_per_epoch));
     line(text, user);
+    line(s->precision == CLV_PRECISION_BF16 ? "precision: bf16 (convolutions and what lies between; the rest float32)" :
+                                              "precision: fp32", user);
     CLV_TRY(clvi_method_describe(t->method, line, user));
     int64_t trainable = 0;
     const clv_params *params = clvi_method_params(t->method, false);

@@ -1,10 +1,10 @@
-"""The step of bench/bench_step.c in PyTorch: a ResNet, cross entropy, SGD with momentum, float32.
+"""The step of bench/bench_step.c in PyTorch: a ResNet, cross entropy, SGD with momentum; bf16 is CPU autocast.
 
 torch_step.py [--backbone resnet18|resnet50|resnet20] [--stem cifar|imagenet] [--size PIXELS] [--batch N] [--threads N]
-              [--steps N] [--infer] [--channels-last] [--check FILE] [--serve]
+              [--steps N] [--precision fp32|bf16] [--infer] [--channels-last] [--check FILE] [--serve]
 
---infer: logits in evaluation mode. --check starts from the weights and the batch `bench_step --export FILE` wrote and compares loss and gradients;
---serve makes one step for each line read and answers with its seconds.
+--infer: logits in evaluation mode. --check starts from the weights and the batch `bench_step --export FILE` wrote and
+compares loss and gradients; --serve makes one step for each line read and answers with its seconds.
 """
 import argparse
 import statistics
@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-LOSS_TOLERANCE = 1e-4      # relative
-LOGITS_TOLERANCE = 1e-4    # of the largest
+LOSS_TOLERANCE = {"fp32": 1e-4, "bf16": 2**-7}        # relative; bfloat16 has 8 bits
+LOGITS_TOLERANCE = {"fp32": 1e-4, "bf16": 2**-4}      # of the largest; a rounding for every layer
 GRADIENT_FACTOR = 2        # times the error PyTorch itself makes
 
 
@@ -111,13 +111,19 @@ def load(net, records):
                 value.copy_(records["param:" + name])
 
 
-def step_in(net, records, dtype, channels_last):
+def forward(net, images, precision):
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        logits = net(images)
+    return logits if precision == "fp32" else logits.float()
+
+
+def step_in(net, records, dtype, channels_last, precision="fp32"):
     """Loss and gradients of the exported step, computed in dtype."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     load(net, records)
     net = net.to(dtype=dtype).to(memory_format=layout)
     images = records["images"].permute(0, 3, 1, 2).to(dtype=dtype).contiguous(memory_format=layout)
-    loss = F.cross_entropy(net(images), records["targets"].long())
+    loss = F.cross_entropy(forward(net, images, precision), records["targets"].long())
     loss.backward()
     return loss.item(), {name: p.grad.double() for name, p in net.named_parameters()}
 
@@ -134,13 +140,14 @@ def check_logits(args):
         exact = net.double()(records["images"].permute(0, 3, 1, 2).double())
     error = ((records["logits"].double() - exact).abs().max() / exact.abs().max()).item()
     print(f"largest error of the logits against float64: {error:.1e} of the largest logit")
-    if not error <= LOGITS_TOLERANCE:
+    if not error <= LOGITS_TOLERANCE[args.precision]:
         sys.exit("these are not the same logits")
 
 
 def check(args):
     """In float32 the gradients of a deep network with ReLU and batch norm carry errors of 1e-3 and more, whoever
-    computes them: so all are held against float64, and ours may be off by no more than twice what PyTorch's are."""
+    computes them, and in bfloat16 many times that: so all are held against float64, and ours may be off by no more than
+    twice what PyTorch's are in the same precision."""
     records = read_records(args.check)
     exact, truth = step_in(ResNet(args.backbone, args.stem).train(), records, torch.float64, False)
     ours = records["loss"].item()
@@ -148,12 +155,14 @@ def check(args):
     theirs = []
     print(f"float64      loss {exact:.7f}, errors of {len(truth)} gradients against it, median and largest:")
     for name, channels_last in (("torch", False), ("torch nhwc", True)):
-        loss, gradients = step_in(ResNet(args.backbone, args.stem).train(), records, torch.float32, channels_last)
+        net = ResNet(args.backbone, args.stem).train()
+        loss, gradients = step_in(net, records, torch.float32, channels_last, args.precision)
         error = errors(gradients, truth)
         theirs += error
         print(f"{name:12} loss {loss:.7f}  {statistics.median(error):.1e} {max(error):.1e}")
     print(f"cleave       loss {ours:.7f}  {statistics.median(mine):.1e} {max(mine):.1e}")
-    if not (abs(ours - exact) <= LOSS_TOLERANCE * abs(exact) and max(mine) <= GRADIENT_FACTOR * max(theirs)):
+    near = abs(ours - exact) <= LOSS_TOLERANCE[args.precision] * abs(exact)
+    if not (near and max(mine) <= GRADIENT_FACTOR * max(theirs)):
         sys.exit("this is not the same step")
 
 
@@ -161,6 +170,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--backbone", default="resnet18", choices=FAMILIES)
     parser.add_argument("--stem", default="cifar")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--infer", action="store_true")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
@@ -189,11 +199,10 @@ def main():
         start = time.perf_counter()
         if args.infer:
             with torch.no_grad():
-                net(images)
+                forward(net, images, args.precision)
             return time.perf_counter() - start
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(net(images), targets)
-        loss.backward()
+        F.cross_entropy(forward(net, images, args.precision), targets).backward()
         optimizer.step()
         return time.perf_counter() - start
 
@@ -203,8 +212,8 @@ def main():
     else:
         step(), step()
         seconds = sorted(step() for _ in range(args.steps))
-        print(f"{'inference' if args.infer else 'step'},{args.backbone},{args.stem},size={args.size},batch={args.batch},threads={torch.get_num_threads()},"
-              f"torch={torch.__version__},median_s={statistics.median(seconds):.4f},min_s={seconds[0]:.4f},"
+        print(f"{'inference' if args.infer else 'step'},{args.backbone},{args.stem},{args.precision},size={args.size},"
+              f"batch={args.batch},threads={torch.get_num_threads()},torch={torch.__version__},median_s={statistics.median(seconds):.4f},min_s={seconds[0]:.4f},"
               f"max_s={seconds[-1]:.4f},images_per_s={args.batch / statistics.median(seconds):.1f}")
 
 

@@ -17,7 +17,7 @@ static int32_t next_tag(void)
     return (int32_t)(atomic_fetch_add_explicit(&made, 1, memory_order_relaxed) % TAGS) + 1;
 }
 
-static clv_status import_desc(clv_graph_desc *dst, const clv_graph_desc *src)
+static clv_status import_desc(const clv_context *ctx, clv_graph_desc *dst, const clv_graph_desc *src)
 {
     CLV_CHECK(src->struct_size == sizeof *dst, CLV_ERR_INVALID,
               "clv_graph_create: struct_size is %zu, this library's is %zu; start from CLV_GRAPH_DESC_INIT",
@@ -25,6 +25,15 @@ static clv_status import_desc(clv_graph_desc *dst, const clv_graph_desc *src)
     *dst = *src;
     CLV_CHECK(dst->dtype == CLV_F32 || dst->dtype == CLV_F64, CLV_ERR_INVALID,
               "clv_graph_create: dtype must be float32 or float64, is %s", clv_dtype_name(dst->dtype));
+    if (dst->precision == CLV_PRECISION_AUTO && (dst->dtype != CLV_F32 || ctx->device))
+        dst->precision = CLV_PRECISION_FULL;
+    CLV_CHECK(dst->precision != CLV_PRECISION_BF16 || !ctx->device, CLV_ERR_UNSUPPORTED,
+              "clv_graph_create: precision bf16 is the processor's; the context computes on another device");
+    /* Plain C computes bfloat16 anywhere. */
+    if (!dst->reference || dst->precision != CLV_PRECISION_BF16)
+        CLV_TRY(clv_precision_resolve(dst->precision, &dst->precision));
+    CLV_CHECK(dst->precision != CLV_PRECISION_BF16 || dst->dtype == CLV_F32, CLV_ERR_INVALID,
+              "clv_graph_create: precision bf16 narrows a float32 graph, this one is %s", clv_dtype_name(dst->dtype));
     CLV_CHECK(!dst->params || clvi_params_dtype(dst->params) == dst->dtype, CLV_ERR_INVALID,
               "clv_graph_create: the graph computes in %s, but its parameters are %s", clv_dtype_name(dst->dtype),
               clv_dtype_name(clvi_params_dtype(dst->params)));
@@ -36,11 +45,12 @@ clv_status clv_graph_create(clv_context *ctx, const clv_graph_desc *desc, clv_gr
     CLV_CHECK(ctx && desc && out, CLV_ERR_INVALID, "clv_graph_create: an argument is NULL");
     *out = NULL;
     clv_graph_desc d;
-    CLV_TRY(import_desc(&d, desc));
+    CLV_TRY(import_desc(ctx, &d, desc));
     clv_graph *g = clvi_calloc(ctx, 1, sizeof *g);
     if (!g) return CLV_ERR_NOMEM;
     g->ctx = ctx;
     g->dtype = d.dtype;
+    g->precision = d.precision;
     g->training = d.training;
     g->reference = d.reference;
     g->recompute = d.recompute;

@@ -75,6 +75,7 @@ struct clv_graph {
     clv_params  *params;
     bool         own_params, training, reference, recompute;
     clv_dtype    dtype;
+    clv_precision precision;                     /* resolved: never AUTO */
     int32_t      tag;                            /* in the upper bits of each handle, so that foreign ones are seen */
     clv_status   status;                         /* the first error, and its message */
     char         message[512];
@@ -132,11 +133,19 @@ clv_status clvi_graph_fold(clv_graph *g) CLV_NODISCARD;
 int32_t *clvi_graph_count_uses(const clv_graph *g, int32_t loss);
 /* Marks what has to run (nodes) and what is read (values). */
 void clvi_graph_mark_live(clv_graph *g);
-/* Chooses kernels and layouts; makes the steps. */
+/* Was the value narrowed to bfloat16? What the caller binds so is meant so. */
+bool clvi_graph_halved(const clv_graph *g, int32_t value);
+/* Does the node compute in bfloat16? Known once what it reads is planned. */
+bool clvi_graph_halves(const clv_graph *g, const clvi_node *node);
+/* Gives the operands of its call the types the rule of its operation asks for, or (not half) float32. */
+void clvi_graph_set_types(const clv_graph *g, const clvi_node *node, bool half, clvi_op_call *call);
+/* Chooses kernels, types and layouts; makes the steps. */
 clv_status clvi_graph_choose(clv_graph *g) CLV_NODISCARD;
 /* Storages, lifetimes, in-place sharing, offsets. */
 clv_status clvi_graph_place(clv_graph *g) CLV_NODISCARD;
 
+/* The copy of a kept value that clv_graph_read shows: dense, and not narrowed to bfloat16. */
+int32_t clvi_graph_shown(const clv_graph *g, int32_t value);
 /* The value whose memory a value has. */
 int32_t clvi_graph_root(const clv_graph *g, int32_t value);
 /* The storage a value is in (after merging), or NULL. */

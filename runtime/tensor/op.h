@@ -7,6 +7,12 @@
 #include "device/attr.h"
 #include "device/device.h"
 
+/* What an operation computes in bfloat16 when its graph may (precision.c). All zero: nothing. */
+typedef struct clvi_half_rule {
+    unsigned in, out;      /* bit i: that input, that output is bfloat16; the others stay as they are */
+    int      like;         /* only where this input, counted from 1, came in bfloat16; 0: always */
+} clvi_half_rule;
+
 typedef struct clvi_op_class {
     const char *name;
     size_t      attr_size;
@@ -25,6 +31,7 @@ typedef struct clvi_op_class {
     int  workspace;  /* 1 + index of the output only its own kernel understands: whoever reads it must have a kernel of
                       * the same name; 0: none */
     double (*flops)(const clvi_op_call *call);   /* NULL: not counted */
+    clvi_half_rule half;
 } clvi_op_class;
 
 /* Appends an operation; attr is copied. out receives n_out handles (outputs the caller does not name may be ignored).

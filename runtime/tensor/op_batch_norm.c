@@ -60,6 +60,7 @@ static void backward(clv_graph *g, const clv_node *in, const clv_node *out, cons
 const clvi_op_class clvi_op_batch_norm = {
     .name = "batch_norm", .attr_size = sizeof(clvi_batch_norm_attr), .n_in = 5, .optional = 1u << 1 | 1u << 2,
     .infer = infer, .backward = backward, .effect = true, .workspace = 1 + 3,
+    .half = { .in = 1, .out = 1, .like = 1 },
 };
 
 /* dy, x, gamma?, mean, var, workspace -> dx, dgamma, dbeta */
@@ -76,7 +77,7 @@ static clv_status bwd_infer(clvi_op_call *call)
 
 const clvi_op_class clvi_op_batch_norm_bwd = {
     .name = "batch_norm_bwd", .attr_size = sizeof(clvi_batch_norm_attr), .n_in = 6, .optional = 1u << 2,
-    .infer = bwd_infer,
+    .infer = bwd_infer, .half = { .in = 1 | 2, .out = 1, .like = 2 },
 };
 
 clv_node clv_batch_norm(clv_graph *g, clv_node x, const clv_batch_norm_desc *desc)

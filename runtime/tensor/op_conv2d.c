@@ -50,7 +50,7 @@ static double flops(const clvi_op_call *call)
 
 const clvi_op_class clvi_op_conv2d = {
     .name = "conv2d", .attr_size = sizeof(clvi_conv2d_attr), .n_in = 2,
-    .infer = infer, .backward = backward, .flops = flops,
+    .infer = infer, .backward = backward, .flops = flops, .half = { .in = 1 | 2, .out = 1 },
 };
 
 /* x, w, gamma?, beta?, mean, var, sum? -> y: what a plan makes of a convolution and a batch norm (fold.c); nobody builds
@@ -91,7 +91,7 @@ static double data_flops(const clvi_op_call *call)
 
 const clvi_op_class clvi_op_conv2d_bwd_data = {
     .name = "conv2d_bwd_data", .attr_size = sizeof(clvi_conv2d_attr), .n_in = 2,
-    .infer = data_infer, .flops = data_flops,
+    .infer = data_infer, .flops = data_flops, .half = { .in = 1 | 2, .out = 1 },
 };
 
 /* x, dy -> dw */
@@ -112,7 +112,7 @@ static double weights_flops(const clvi_op_call *call)
 
 const clvi_op_class clvi_op_conv2d_bwd_weights = {
     .name = "conv2d_bwd_weights", .attr_size = sizeof(clvi_conv2d_attr), .n_in = 2,
-    .infer = weights_infer, .flops = weights_flops,
+    .infer = weights_infer, .flops = weights_flops, .half = { .in = 1 | 2 },
 };
 
 clv_node clv_conv2d(clv_graph *g, clv_node x, clv_node w, int64_t stride, int64_t pad)

@@ -23,6 +23,7 @@ static void add_backward(clv_graph *g, const clv_node *in, const clv_node *out, 
 
 const clvi_op_class clvi_op_add = {
     .name = "add", .attr_size = sizeof(clvi_add_attr), .n_in = 2, .infer = infer_pair, .backward = add_backward,
+    .half = { .in = 1 | 2, .out = 1, .like = 1 },
 };
 
 clv_node clv_add(clv_graph *g, clv_node a, clv_node b)

@@ -48,11 +48,12 @@ static void max_backward(clv_graph *g, const clv_node *in, const clv_node *out, 
 
 const clvi_op_class clvi_op_max_pool2d = {
     .name = "max_pool2d", .attr_size = sizeof(clvi_pool2d_attr), .n_in = 1,
-    .infer = max_infer, .backward = max_backward, .workspace = 1 + 1,
+    .infer = max_infer, .backward = max_backward, .workspace = 1 + 1, .half = { .in = 1, .out = 1 },
 };
 
 const clvi_op_class clvi_op_max_pool2d_bwd = {
     .name = "max_pool2d_bwd", .attr_size = sizeof(clvi_pool2d_attr), .n_in = 2, .infer = bwd_infer,
+    .half = { .in = 1, .out = 1 },
 };
 
 /* ---- mean ---- */

@@ -15,7 +15,9 @@ static void backward(clv_graph *g, const clv_node *in, const clv_node *out, cons
     grad_in[0] = clvi_op2(g, "relu_bwd", NULL, grad_out[0], out[0]);
 }
 
-const clvi_op_class clvi_op_relu = { .name = "relu", .n_in = 1, .infer = infer, .backward = backward };
+const clvi_op_class clvi_op_relu = {
+    .name = "relu", .n_in = 1, .infer = infer, .backward = backward, .half = { .in = 1, .out = 1, .like = 1 },
+};
 
 /* dy, y -> dx */
 static clv_status bwd_infer(clvi_op_call *call)
@@ -26,7 +28,9 @@ static clv_status bwd_infer(clvi_op_call *call)
     return CLV_OK;
 }
 
-const clvi_op_class clvi_op_relu_bwd = { .name = "relu_bwd", .n_in = 2, .infer = bwd_infer };
+const clvi_op_class clvi_op_relu_bwd = {
+    .name = "relu_bwd", .n_in = 2, .infer = bwd_infer, .half = { .in = 1 | 2, .out = 1, .like = 2 },
+};
 
 clv_node clv_relu(clv_graph *g, clv_node x)
 {

@@ -52,8 +52,7 @@ static clv_status find_lifetimes(clv_graph *g)
     }
     for (int32_t i = 0; i < g->n_values; i++) {
         if (!g->values[i].keep) continue;
-        for (int32_t v = i; v >= 0; v = g->values[v].conversion)   /* reading takes the dense one */
-            if (clvi_desc_is_dense(&g->values[v].desc)) touch(g, v, g->n_steps);
+        touch(g, clvi_graph_shown(g, i), g->n_steps);
     }
     for (int32_t i = 0; i < g->n_gradients; i++) {
         if (g->gradients[i].value < 0) continue;

@@ -2,6 +2,13 @@
 #include "tensor/graph.h"
 #include <string.h>
 
+int32_t clvi_graph_shown(const clv_graph *g, int32_t value)
+{
+    while (value >= 0 && (clvi_graph_halved(g, value) || !clvi_desc_is_dense(&g->values[value].desc)))
+        value = g->values[value].conversion;
+    return value;
+}
+
 int32_t clvi_graph_root(const clv_graph *g, int32_t value)
 {
     while (g->values[value].alias >= 0) value = g->values[value].alias;
@@ -18,12 +25,13 @@ static clv_status append_step(clv_graph *g, const clvi_step *step)
     return CLV_OK;
 }
 
-/* A new value with the elements of `value` in the layout of `want`. */
+/* A new value with the elements of `value` in the layout and type of `want`. */
 static clv_status append_reorder(clv_graph *g, int32_t value, const clvi_desc *want, int32_t *out)
 {
     clvi_step step = { .in = { value }, .call = { .ctx = g->ctx, .op = "reorder", .n_in = 1, .n_out = 1 } };
     clvi_op_call *call = &step.call;
     call->in[0] = call->out[0] = g->values[value].desc;
+    call->out[0].dtype = want->dtype;
     clvi_desc_copy_layout(&call->out[0], want);
     call->wanted[0] = call->in_fixed[0] = true;
     step.kernel = clvi_kernel_find(call, g->reference);
@@ -39,12 +47,13 @@ static clv_status append_reorder(clv_graph *g, int32_t value, const clvi_desc *w
     return st;
 }
 
-/* The value itself when it has the layout of `want`, else a reordered copy; one copy serves everybody. A parameter that
- * nobody has laid out takes the layout, and so does a value without elements. */
+/* The value itself when it has the layout and type of `want`, else a copy that has; one copy serves everybody. A
+ * parameter that nobody has laid out takes the layout, and so does a value without elements. */
 static clv_status with_layout(clv_graph *g, int32_t value, const clvi_desc *want, int32_t *out)
 {
     clvi_value *v = &g->values[value];
-    if (v->desc.layout == CLVI_LAYOUT_ANY || v->desc.bytes == 0) clvi_desc_copy_layout(&v->desc, want);
+    if ((v->desc.layout == CLVI_LAYOUT_ANY || v->desc.bytes == 0) && v->desc.dtype == want->dtype)
+        clvi_desc_copy_layout(&v->desc, want);
     for (*out = value; *out >= 0; *out = g->values[*out].conversion)
         if (clvi_desc_same_layout(&g->values[*out].desc, want)) return CLV_OK;
     CLV_TRY(append_reorder(g, value, want, out));
@@ -53,9 +62,10 @@ static clv_status with_layout(clv_graph *g, int32_t value, const clvi_desc *want
     return CLV_OK;
 }
 
-static clv_status as_dense(clv_graph *g, int32_t value, int32_t *out)
+static clv_status as_dense(clv_graph *g, int32_t value, clv_dtype type, int32_t *out)
 {
     clvi_desc dense = g->values[value].desc;
+    dense.dtype = type;
     clvi_desc_make_dense(&dense);
     return with_layout(g, value, &dense, out);
 }
@@ -85,7 +95,7 @@ static const clvi_desc *hint(const clv_graph *g, int32_t value)
     return desc->layout == CLVI_LAYOUT_ANY ? NULL : desc;
 }
 
-static void fill_call(const clv_graph *g, const clvi_node *node, clvi_op_call *call)
+static void fill_call(const clv_graph *g, const clvi_node *node, bool half, clvi_op_call *call)
 {
     *call = (clvi_op_call) { .ctx = g->ctx, .op = node->cls->name, .attr = node->attr,
                              .n_in = node->n_in, .n_out = node->n_out };
@@ -102,6 +112,7 @@ static void fill_call(const clv_graph *g, const clvi_node *node, clvi_op_call *c
         call->wanted[i] = g->values[node->out[i]].used;
         call->out_hint[i] = hint(g, node->out[i]);
     }
+    clvi_graph_set_types(g, node, half, call);
 }
 
 /* Whoever reads a workspace must be of the library that wrote it. NULL: any kernel will do. */
@@ -124,13 +135,14 @@ static void all_dense(clvi_op_call *call)
         if (call->in[i].dtype != CLV_DTYPE_COUNT) clvi_desc_make_dense(&call->in[i]);
 }
 
-/* Takes the best kernel that can be prepared. */
-static clv_status choose_kernel(const clv_graph *g, const clvi_node *node, clvi_step *step)
+/* Takes the best kernel that can be prepared; in bfloat16 only one made for it, which plain C is not. */
+static clv_status choose_kernel(const clv_graph *g, const clvi_node *node, bool half, clvi_step *step)
 {
     const char *name = wanted_name(g, node);
-    fill_call(g, node, &step->call);
+    fill_call(g, node, half, &step->call);
     const clvi_kernel *kernel = NULL;
     while ((kernel = clvi_kernel_next(&step->call, name, kernel))) {
+        if (half && !g->reference && strcmp(kernel->name, "reference") == 0) break;
         step->kernel = kernel;
         if (!kernel->prepare) {
             all_dense(&step->call);
@@ -138,12 +150,29 @@ static clv_status choose_kernel(const clv_graph *g, const clvi_node *node, clvi_
         }
         const clv_status st = kernel->prepare(&step->call);
         if (st != CLV_ERR_UNSUPPORTED) return st;
-        fill_call(g, node, &step->call);
+        fill_call(g, node, half, &step->call);
     }
     char text[CLVI_SHAPE_TEXT];
     const clvi_desc *x = step->call.n_in ? &step->call.in[0] : &step->call.out[0];
     return clvi_fail(CLV_ERR_UNSUPPORTED, "%s: there is no %s%skernel for %s %s", node->cls->name, name ? name : "",
                      name ? " " : "", clv_dtype_name(x->dtype), clvi_shape_text(text, x->ndim, x->shape));
+}
+
+/* A parameter that is read in bfloat16 stays float32 itself, in the layout the float32 kernel likes: the one its
+ * gradient comes in, and that of every graph of the set, whatever its precision. */
+static clv_status lay_out_masters(clv_graph *g, const clvi_node *node)
+{
+    bool any = false;
+    for (int i = 0; i < node->n_in; i++)
+        any |= node->in[i] >= 0 && node->cls->half.in >> i & 1 && g->values[node->in[i]].desc.layout == CLVI_LAYOUT_ANY;
+    if (!any) return CLV_OK;
+    clvi_step full = { 0 };
+    CLV_TRY(choose_kernel(g, node, false, &full));
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i] >= 0 && g->values[node->in[i]].desc.layout == CLVI_LAYOUT_ANY)
+            clvi_desc_copy_layout(&g->values[node->in[i]].desc, &full.call.in[i]);
+    if (full.kernel->release) full.kernel->release(&full.call);
+    return CLV_OK;
 }
 
 /* Gives the step its inputs in the layouts its kernel asked for. */
@@ -176,8 +205,15 @@ static clv_status plan_step(clv_graph *g, const clvi_node *node)
 {
     if (gives_nothing(g, node)) return CLV_OK;
     clvi_step step = { 0 };
-    CLV_TRY(choose_kernel(g, node, &step));
-    clv_status st = settle_inputs(g, node, &step);
+    bool half = clvi_graph_halves(g, node);
+    clv_status st = choose_kernel(g, node, half, &step);
+    if (half && st == CLV_ERR_UNSUPPORTED) {
+        half = false;
+        st = choose_kernel(g, node, half, &step);
+    }
+    if (st != CLV_OK) return st;
+    if (half) st = lay_out_masters(g, node);
+    if (st == CLV_OK) st = settle_inputs(g, node, &step);
     for (int i = 0; i < node->n_out; i++) {
         step.out[i] = node->out[i];
         step.call.out_hint[i] = NULL;   /* points into an array that grows */
@@ -195,8 +231,11 @@ static clv_status plan_alias(clv_graph *g, const clvi_node *node)
     int32_t from = node->in[0];
     const bool keeps_layout = strcmp(node->cls->name, "identity") == 0 &&
                               g->values[from].desc.layout != CLVI_LAYOUT_ANY;
-    if (!keeps_layout) CLV_TRY(as_dense(g, from, &from));
+    const clv_dtype type = g->values[from].desc.dtype;
+    if (!keeps_layout) CLV_TRY(as_dense(g, from, type, &from));
     clvi_value *out = &g->values[node->out[0]];
+    out->desc.dtype = type;
+    clvi_desc_make_dense(&out->desc);
     if (keeps_layout) clvi_desc_copy_layout(&out->desc, &g->values[from].desc);
     out->alias = from;
     out->by = g->values[from].by;
@@ -232,8 +271,10 @@ static clv_status settle_value(clv_graph *g, int32_t value)
 {
     for (int32_t i = 0; i < g->n_gradients; i++)
         if (g->gradients[i].value == value && !g->gradients[i].settled) CLV_TRY(settle_gradient(g, &g->gradients[i]));
+    const clv_dtype type = g->values[value].desc.dtype;
     int32_t dense;
-    return g->values[value].keep ? as_dense(g, value, &dense) : CLV_OK;
+    if (!g->values[value].keep) return CLV_OK;
+    return as_dense(g, value, clvi_graph_halved(g, value) ? g->dtype : type, &dense);
 }
 
 clv_status clvi_graph_choose(clv_graph *g)

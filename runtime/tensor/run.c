@@ -218,16 +218,9 @@ static clv_status download(clv_graph *g, clvi_storage *s, size_t bytes)
     return clvi_device_copy(g->ctx, s->host, s->data, bytes, CLVI_COPY_TO_HOST);
 }
 
-/* The value that is read for `output`: itself, or what it is converted to. */
-static int32_t dense_value(const clv_graph *g, int32_t value)
-{
-    while (value >= 0 && !clvi_desc_is_dense(&g->values[value].desc)) value = g->values[value].conversion;
-    return value;
-}
-
 void clvi_graph_divert(clv_graph *g, clv_node output, void *memory)
 {
-    clvi_storage *s = clvi_graph_storage(g, dense_value(g, clvi_graph_peek(g, output)));
+    clvi_storage *s = clvi_graph_storage(g, clvi_graph_shown(g, clvi_graph_peek(g, output)));
     if (!s || s->kind != CLVI_STORAGE_ARENA || g->ctx->device) return;
     if (!memory) memory = g->arena + s->offset;
     if (s->data == memory) return;
@@ -244,7 +237,7 @@ clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view)
     CLV_CHECK(value >= 0, CLV_ERR_INVALID, "clv_graph_read: the value is not of this graph");
     CLV_CHECK(g->values[value].keep, CLV_ERR_INVALID,
               "clv_graph_read: the value was not kept; call clv_graph_output before clv_graph_finish");
-    value = dense_value(g, value);
+    value = clvi_graph_shown(g, value);
     clvi_storage *s = clvi_graph_storage(g, value);
     const clvi_desc *desc = &g->values[value].desc;
     CLV_CHECK((s && s->data) || desc->bytes == 0, CLV_ERR_INTERNAL, "clv_graph_read: the value has no memory");

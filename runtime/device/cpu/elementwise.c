@@ -1,6 +1,6 @@
 /* elementwise.c: relu, relu_bwd, add, sub, mul, scale in any layout that has no gaps, opaque ones included: one pass
- * over flat memory. Padding inside an opaque layout holds zeros and all of these keep it so (except scale with an
- * offset, which asks for dense values). */
+ * over flat memory; relu, relu_bwd and add also in bfloat16, each result rounded once. Padding inside an opaque layout
+ * holds zeros and all of these keep it so (except scale with an offset, which asks for dense values). */
 #ifndef REAL
 
 #include "core/checked.h"
@@ -34,6 +34,12 @@ static bool accepts(const clvi_op_call *call)
     return (type == CLV_F32 || type == CLV_F64) && (call->n_in < 2 || call->in[1].dtype == type);
 }
 
+static bool accepts_half(const clvi_op_call *call)
+{
+    return accepts(call) || (call->in[0].dtype == CLV_BF16 && call->out[0].dtype == CLV_BF16 &&
+                             (call->n_in < 2 || call->in[1].dtype == CLV_BF16));
+}
+
 /* The first input's layout becomes everybody's. */
 static clv_status prepare_alike(clvi_op_call *call)
 {
@@ -59,22 +65,110 @@ static clv_status run_flat(const clvi_op_call *call, const clvi_range_fn *f32, c
     return CLV_OK;
 }
 
-#define ELEMENTWISE(op_name, prepare_fn, ...)                                                                          \
+/* ---- bfloat16, 16 at a time: the same bits as rounding the float32 result ---- */
+
+typedef uint16_t v16h __attribute__((vector_size(32)));
+typedef uint32_t v16u __attribute__((vector_size(64)));
+
+CLVI_INLINE void load_half(clvi_v16f *v, const uint16_t *x, int64_t count)
+{
+    v16h half = { 0 };
+    memcpy(&half, x, (size_t)count * sizeof *x);
+    const v16u bits = __builtin_convertvector(half, v16u) << 16;
+    memcpy(v, &bits, sizeof bits);
+}
+
+/* To nearest, ties to even; NaN stays NaN. */
+CLVI_INLINE void store_half(uint16_t *y, const clvi_v16f *v, int64_t count)
+{
+    v16u bits;
+    memcpy(&bits, v, sizeof bits);
+    const v16u nan = (v16u)(*v != *v), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40;
+    const v16h half = __builtin_convertvector((rounded & ~nan) | (quiet & nan), v16h);
+    memcpy(y, &half, (size_t)count * sizeof *y);
+}
+
+CLVI_INLINE void relu_half16(const clvi_op_call *call, int64_t i, int64_t count)
+{
+    clvi_v16f x;
+    load_half(&x, (const uint16_t *)call->in_data[0] + i, count);
+    const clvi_v16i negative = x < 0;
+    const clvi_v16f zero = { 0 };
+    clvi_select16(&x, &negative, &zero, &x);
+    store_half((uint16_t *)call->out_data[0] + i, &x, count);
+}
+
+CLVI_INLINE void relu_bwd_half16(const clvi_op_call *call, int64_t i, int64_t count)
+{
+    clvi_v16f dy, y;
+    load_half(&dy, (const uint16_t *)call->in_data[0] + i, count);
+    load_half(&y, (const uint16_t *)call->in_data[1] + i, count);
+    const clvi_v16i through = y > 0;
+    const clvi_v16f zero = { 0 };
+    clvi_select16(&dy, &through, &dy, &zero);
+    store_half((uint16_t *)call->out_data[0] + i, &dy, count);
+}
+
+CLVI_INLINE void add_half16(const clvi_op_call *call, int64_t i, int64_t count)
+{
+    clvi_v16f a, b;
+    load_half(&a, (const uint16_t *)call->in_data[0] + i, count);
+    load_half(&b, (const uint16_t *)call->in_data[1] + i, count);
+    a += b;
+    const clvi_v16i negative = a < (((const clvi_add_attr *)call->attr)->relu ? 0.0f : -__builtin_inff());
+    const clvi_v16f zero = { 0 };
+    clvi_select16(&a, &negative, &zero, &a);
+    store_half((uint16_t *)call->out_data[0] + i, &a, count);
+}
+
+#define HALF_BODY(op_name)                                                                                             \
+    CLVI_INLINE void op_name##_half_body(void *arg, int64_t begin, int64_t end)                                        \
+    {                                                                                                                  \
+        int64_t i = begin;                                                                                             \
+        for (; i + CLVI_LANES <= end; i += CLVI_LANES) op_name##_half16(arg, i, CLVI_LANES);                           \
+        if (i < end) op_name##_half16(arg, i, end - i);                                                                \
+    }                                                                                                                  \
+    CLVI_ISA_VARIANTS(op_name##_half_body)
+
+HALF_BODY(relu)
+HALF_BODY(relu_bwd)
+HALF_BODY(add)
+
+static clv_status run_half(const clvi_op_call *call, const clvi_range_fn *half)
+{
+    const int64_t n = (int64_t)(call->out[0].bytes / sizeof(uint16_t));
+    clvi_parallel_for(call->ctx, n, CHUNK, clvi_isa_pick(half), (void *)call);
+    return CLV_OK;
+}
+
+/* ---- the kernels ---- */
+
+#define ELEMENTWISE(op_name, prepare_fn)                                                                               \
     static clv_status op_name(const clvi_op_call *call)                                                                \
     {                                                                                                                  \
         return run_flat(call, op_name##_body_f32_table, op_name##_body_f64_table);                                     \
     }                                                                                                                  \
     const clvi_kernel clvi_kernel_cpu_##op_name = {                                                                    \
-        .op = #op_name, .name = "cpu", .accepts = accepts, .prepare = prepare_fn, .run = op_name,                      \
-        .in_place = { __VA_ARGS__ },                                                                                   \
+        .op = #op_name, .name = "cpu", .accepts = accepts, .prepare = prepare_fn, .run = op_name, .in_place = { 1 },   \
     }
 
-ELEMENTWISE(relu, prepare_alike, 1);
-ELEMENTWISE(relu_bwd, prepare_alike, 1);
-ELEMENTWISE(add, prepare_alike, 1);
-ELEMENTWISE(sub, prepare_alike, 1);
-ELEMENTWISE(mul, prepare_alike, 1);
-ELEMENTWISE(scale, prepare_scale, 1);
+#define ELEMENTWISE_HALF(op_name)                                                                                      \
+    static clv_status op_name(const clvi_op_call *call)                                                                \
+    {                                                                                                                  \
+        if (call->out[0].dtype == CLV_BF16) return run_half(call, op_name##_half_body_table);                          \
+        return run_flat(call, op_name##_body_f32_table, op_name##_body_f64_table);                                     \
+    }                                                                                                                  \
+    const clvi_kernel clvi_kernel_cpu_##op_name = {                                                                    \
+        .op = #op_name, .name = "cpu", .accepts = accepts_half, .prepare = prepare_alike, .run = op_name,              \
+        .in_place = { 1 },                                                                                             \
+    }
+
+ELEMENTWISE_HALF(relu);
+ELEMENTWISE_HALF(relu_bwd);
+ELEMENTWISE_HALF(add);
+ELEMENTWISE(sub, prepare_alike);
+ELEMENTWISE(mul, prepare_alike);
+ELEMENTWISE(scale, prepare_scale);
 
 #else
 

@@ -1,4 +1,5 @@
 /* ref_shape.c: concat, slice, slice_bwd, reorder: operations that only move elements, of any type. */
+#include "core/bf16.h"
 #include "device/cpu/ref.h"
 #include <string.h>
 
@@ -52,12 +53,18 @@ static clv_status slice_bwd(const clvi_op_call *call)
 }
 CLVI_REF_KERNEL(slice_bwd);
 
-/* ---- reorder: between any two strided layouts of one type ---- */
+/* ---- reorder: between any two strided layouts, of one type or of float32 and bfloat16 ---- */
+
+static bool is_half_or_single(clv_dtype type)
+{
+    return type == CLV_F32 || type == CLV_BF16;
+}
 
 static bool reorder_accepts(const clvi_op_call *call)
 {
     const clvi_desc *x = &call->in[0], *y = &call->out[0];
-    return x->dtype == y->dtype && x->layout == CLVI_LAYOUT_STRIDED && y->layout == CLVI_LAYOUT_STRIDED;
+    const bool same = x->dtype == y->dtype || (is_half_or_single(x->dtype) && is_half_or_single(y->dtype));
+    return same && x->layout == CLVI_LAYOUT_STRIDED && y->layout == CLVI_LAYOUT_STRIDED;
 }
 
 /* The layouts are the point of the operation: they stay as they are. */
@@ -67,11 +74,27 @@ static clv_status reorder_prepare(clvi_op_call *call)
     return CLV_OK;
 }
 
+/* One element, in the type of where it goes. */
+static void move(const clvi_desc *x, const char *from, const clvi_desc *y, char *to)
+{
+    if (x->dtype == y->dtype) {
+        memcpy(to, from, clv_dtype_size(x->dtype));
+    } else if (y->dtype == CLV_BF16) {
+        float value;
+        memcpy(&value, from, sizeof value);
+        memcpy(to, &(uint16_t){ clvi_bf16_round((double)value) }, sizeof(uint16_t));
+    } else {
+        uint16_t half;
+        memcpy(&half, from, sizeof half);
+        memcpy(to, &(float){ clvi_bf16_value(half) }, sizeof(float));
+    }
+}
+
 static void reorder_range(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const clvi_desc *x = &call->in[0], *y = &call->out[0];
-    const size_t size = clv_dtype_size(x->dtype);
+    const int64_t x_size = (int64_t)clv_dtype_size(x->dtype), y_size = (int64_t)clv_dtype_size(y->dtype);
     for (int64_t i = begin; i < end; i++) {
         int64_t from = 0, to = 0, rest = i;
         for (int d = x->ndim - 1; d >= 0; d--) {
@@ -80,8 +103,7 @@ static void reorder_range(void *arg, int64_t begin, int64_t end)
             from += at * x->stride[d];
             to += at * y->stride[d];
         }
-        memcpy((char *)call->out_data[0] + to * (int64_t)size, (const char *)call->in_data[0] + from * (int64_t)size,
-               size);
+        move(x, (const char *)call->in_data[0] + from * x_size, y, (char *)call->out_data[0] + to * y_size);
     }
 }
 

@@ -21,9 +21,11 @@ static bool is_absent_or_vector(const clvi_desc *desc)
     return desc->dtype == CLV_DTYPE_COUNT || (desc->dtype == CLV_F32 && desc->ndim == 1);
 }
 
+/* Images also in bfloat16; statistics, scale and shift are float32 either way. */
 static bool is_normalisable(const clvi_desc *x)
 {
-    return clvi_onednn_is_f32(x) && (x->ndim == 2 || x->ndim == 4);
+    return (clvi_onednn_is(x, CLV_F32) && (x->ndim == 2 || x->ndim == 4)) ||
+           (clvi_onednn_is(x, CLV_BF16) && x->ndim == 4);
 }
 
 static bool forward_accepts(const clvi_op_call *call)
@@ -34,7 +36,7 @@ static bool forward_accepts(const clvi_op_call *call)
 
 static bool backward_accepts(const clvi_op_call *call)
 {
-    return call->n_in == 6 && is_normalisable(&call->in[1]) && call->in[0].dtype == CLV_F32 &&
+    return call->n_in == 6 && is_normalisable(&call->in[1]) && call->in[0].dtype == call->in[1].dtype &&
            is_absent_or_vector(&call->in[2]);
 }
 
@@ -86,7 +88,8 @@ static clv_status make_group(const clvi_op_call *call, const dnnl_memory_desc_t 
 {
     out->data = *whole;
     out->data.dims[0] = out->data.padded_dims[0] = whole->dims[0] / groups;
-    out->bytes = (size_t)(out->data.dims[0] * whole->format_desc.blocking.strides[0]) * sizeof(float);
+    out->bytes = (size_t)(out->data.dims[0] * whole->format_desc.blocking.strides[0]) *
+                 dnnl_data_type_size(whole->data_type);
     const dnnl_dims_t channels = { whole->dims[1] };
     const dnnl_status_t st = dnnl_memory_desc_init_by_tag(&out->channel, 1, channels, dnnl_f32, dnnl_a);
     return clvi_onednn_check(st, call, "layout");

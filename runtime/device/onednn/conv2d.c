@@ -46,15 +46,18 @@ static problem problem_of(clvi_op_call *call, direction dir)
     return p;
 }
 
-static bool is_image(const clvi_desc *desc)
+static bool are_images(const clvi_op_call *call, clv_dtype in, clv_dtype out)
 {
-    return clvi_onednn_is_f32(desc) && desc->ndim == 4;
+    return clvi_onednn_is(&call->in[0], in) && clvi_onednn_is(&call->in[1], in) && clvi_onednn_is(&call->out[0], out) &&
+           call->in[0].ndim == 4 && call->in[1].ndim == 4 && call->out[0].ndim == 4;
 }
 
+/* All in float32; or what is read in bfloat16, and what is written as well, but for the gradient of weights. */
 static bool conv_accepts(const clvi_op_call *call)
 {
-    return call->n_in == 2 && call->n_out >= 1 && is_image(&call->in[0]) && is_image(&call->in[1]) &&
-           is_image(&call->out[0]) && ((const clvi_conv2d_attr *)call->attr)->groups == 1;
+    if (call->n_in != 2 || call->n_out < 1 || ((const clvi_conv2d_attr *)call->attr)->groups != 1) return false;
+    const clv_dtype out = strcmp(call->op, "conv2d_bwd_weights") == 0 ? CLV_F32 : CLV_BF16;
+    return are_images(call, CLV_F32, CLV_F32) || are_images(call, CLV_BF16, out);
 }
 
 /* ---- which algorithm ---- */
@@ -77,7 +80,8 @@ static bool winograd_possible(const problem *p)
 {
     const clvi_conv2d_attr *a = p->attr;
     const int64_t *w = p->value[W]->shape;
-    return w[2] == 3 && w[3] == 3 && a->stride[0] == 1 && a->stride[1] == 1;
+    return p->value[X]->dtype != CLV_BF16 && p->value[Y]->dtype != CLV_BF16 && w[2] == 3 && w[3] == 3 &&
+           a->stride[0] == 1 && a->stride[1] == 1;
 }
 
 /* CLEAVE_CONV decides, else the rule. */
@@ -118,6 +122,7 @@ static clv_status choose(const clvi_op_call *call, direction dir, dnnl_alg_kind_
     dnnl_memory_desc_t md[3];
     dnnl_convolution_desc_t c;
     for (int i = 0; i < 3; i++) CLV_TRY(clvi_onednn_import_any(call, p->value[i], &md[i]));
+    if (dir == FORWARD) md[W].data_type = md[X].data_type;      /* a hint for the float32 gradient of weights, too */
     CLV_TRY(clvi_onednn_check(describe(&c, dir, algorithm, p, md), call, "shapes"));
     const dnnl_status_t st = clvi_onednn_primitive_desc_post(call, &c, hint, p->post, out);
     if (st == dnnl_unimplemented && algorithm == dnnl_convolution_winograd) return CLV_OK;

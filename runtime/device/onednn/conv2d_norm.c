@@ -26,7 +26,7 @@ typedef struct norm_state {
 
 static bool is_image(const clvi_desc *desc)
 {
-    return clvi_onednn_is_f32(desc) && desc->ndim == 4;
+    return clvi_onednn_is(desc, CLV_F32) && desc->ndim == 4;
 }
 
 static bool norm_accepts(const clvi_op_call *call)

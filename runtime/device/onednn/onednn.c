@@ -47,9 +47,14 @@ clv_status clvi_onednn_check(dnnl_status_t status, const clvi_op_call *call, con
     return clvi_fail(st, "%s: oneDNN: %s: %s", call->op, what, dnnl_status2str(status));
 }
 
-bool clvi_onednn_is_f32(const clvi_desc *desc)
+dnnl_data_type_t clvi_onednn_type(clv_dtype type)
 {
-    if (desc->dtype != CLV_F32 || desc->ndim < 1) return false;
+    return type == CLV_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+bool clvi_onednn_is(const clvi_desc *desc, clv_dtype type)
+{
+    if (desc->dtype != type || desc->ndim < 1) return false;
     for (int i = 0; i < desc->ndim; i++)
         if (desc->shape[i] < 1) return false;
     return true;
@@ -73,7 +78,8 @@ clv_status clvi_onednn_import(const clvi_op_call *call, const clvi_desc *desc, d
     dnnl_dims_t shape, stride;
     copy_dims(shape, d.shape, d.ndim);
     copy_dims(stride, d.stride, d.ndim);
-    return clvi_onednn_check(dnnl_memory_desc_init_by_strides(md, d.ndim, shape, dnnl_f32, stride), call, "layout");
+    const dnnl_data_type_t type = clvi_onednn_type(d.dtype);
+    return clvi_onednn_check(dnnl_memory_desc_init_by_strides(md, d.ndim, shape, type, stride), call, "layout");
 }
 
 static clv_status import_tag(const clvi_op_call *call, const clvi_desc *desc, dnnl_format_tag_t tag,
@@ -81,7 +87,8 @@ static clv_status import_tag(const clvi_op_call *call, const clvi_desc *desc, dn
 {
     dnnl_dims_t shape;
     copy_dims(shape, desc->shape, desc->ndim);
-    return clvi_onednn_check(dnnl_memory_desc_init_by_tag(md, desc->ndim, shape, dnnl_f32, tag), call, "layout");
+    const dnnl_data_type_t type = clvi_onednn_type(desc->dtype);
+    return clvi_onednn_check(dnnl_memory_desc_init_by_tag(md, desc->ndim, shape, type, tag), call, "layout");
 }
 
 clv_status clvi_onednn_import_any(const clvi_op_call *call, const clvi_desc *desc, dnnl_memory_desc_t *md)

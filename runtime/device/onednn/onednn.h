@@ -10,8 +10,10 @@
 /* CLV_OK, or an error that names the operation and what failed; CLV_ERR_UNSUPPORTED when oneDNN has no kernel. */
 clv_status clvi_onednn_check(dnnl_status_t status, const clvi_op_call *call, const char *what);
 
-/* True for a float32 value whose every extent is at least 1. */
-bool clvi_onednn_is_f32(const clvi_desc *desc);
+/* True for a value of that type whose every extent is at least 1. */
+bool clvi_onednn_is(const clvi_desc *desc, clv_dtype type);
+/* Its bytes, as oneDNN calls them: float32 and bfloat16 are what it is asked to work on here. */
+dnnl_data_type_t clvi_onednn_type(clv_dtype type);
 
 /* ---- descriptors ---- */
 

@@ -9,16 +9,14 @@ typedef struct pool_state {
     int in, out, workspace;        /* places of the arguments; workspace -1: none */
 } pool_state;
 
-static bool is_image(const clvi_desc *desc)
-{
-    return clvi_onednn_is_f32(desc) && desc->ndim == 4;
-}
-
 /* oneDNN wants every window to touch the image. */
 static bool pool_accepts(const clvi_op_call *call)
 {
     const clvi_pool2d_attr *a = call->attr;
-    return is_image(&call->in[0]) && is_image(&call->out[0]) && a->pad[0] < a->kernel[0] && a->pad[1] < a->kernel[1];
+    const clv_dtype type = call->in[0].dtype;
+    if (type != CLV_F32 && type != CLV_BF16) return false;
+    return clvi_onednn_is(&call->in[0], type) && clvi_onednn_is(&call->out[0], type) && a->pad[0] < a->kernel[0] &&
+           a->pad[1] < a->kernel[1];
 }
 
 static clv_status forward_desc(const clvi_op_call *call, dnnl_alg_kind_t algorithm, dnnl_prop_kind_t kind,

@@ -1,5 +1,5 @@
-/* reorder.c: the same elements in another layout, through oneDNN: the only kernel that reads and writes its blocked
- * ones. Both layouts are given by the plan. */
+/* reorder.c: the same elements in another layout or type, through oneDNN: the only kernel that reads and writes its
+ * blocked layouts. Both sides are given by the plan. */
 #include "device/onednn/onednn.h"
 
 typedef struct reorder_state {
@@ -9,7 +9,7 @@ typedef struct reorder_state {
 
 static bool is_known(const clvi_desc *desc)
 {
-    if (!clvi_onednn_is_f32(desc)) return false;
+    if (!clvi_onednn_is(desc, CLV_F32) && !clvi_onednn_is(desc, CLV_BF16)) return false;
     if (desc->layout != CLVI_LAYOUT_STRIDED) return true;
     for (int i = 0; i < desc->ndim; i++)
         if (desc->stride[i] < 1) return false;
