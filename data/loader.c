@@ -490,6 +490,11 @@ clv_status clv_loader_seek(clv_loader *l, uint32_t epoch, int64_t step)
     return CLV_OK;
 }
 
+size_t clv_loader_memory(const clv_loader *l)
+{
+    return (size_t)l->slot_count * l->slot_bytes;
+}
+
 int64_t clv_loader_steps_per_epoch(const clv_loader *l)
 {
     return l->steps;

@@ -295,7 +295,7 @@ static clv_status describe_graph(clv_graph *g, const char *name, void (*line)(co
     CLV_TRY(clv_graph_memory(g, &memory));
     char text[256];
     snprintf(text, sizeof text,
-             "%s: parameters %.1f MiB, gradients %.1f MiB, activations %.1f MiB (%.1f unshared), scratch %.1f MiB",
+             "%s: parameters %.1f MiB, gradients %.1f MiB, activations %.1f MiB (%.1f unshared; largest scratch %.1f MiB)",
              name, (double)memory.parameters / 1048576.0, (double)memory.gradients / 1048576.0,
              (double)memory.activations / 1048576.0, (double)memory.unplanned / 1048576.0,
              (double)memory.scratch / 1048576.0);
@@ -317,6 +317,25 @@ static void describe_term(const clvi_term *term, void (*line)(const char *text, 
                          *end ? term->options[i].value : value);
     }
     line(text, user);
+}
+
+static clv_status add_graph(const clv_graph *g, clvi_method_bytes *out)
+{
+    clv_graph_memory_t memory;
+    CLV_TRY(clv_graph_memory(g, &memory));
+    out->parameters += memory.parameters;
+    out->gradients += memory.gradients;
+    out->activations += memory.activations;
+    return CLV_OK;
+}
+
+clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out)
+{
+    *out = (clvi_method_bytes) { .optimizer = (size_t)m->optimizer->cls->states * m->optimizer->state_size };
+    CLV_TRY(add_graph(m->graph, out));
+    if (m->teacher) CLV_TRY(add_graph(m->teacher->graph, out));
+    if (m->cls->memory) m->cls->memory(m, out);
+    return CLV_OK;
 }
 
 clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, void *user), void *user)

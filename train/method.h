@@ -41,6 +41,11 @@ typedef struct clvi_step_result {
     const clv_bank *bank;         /* NULL for methods without */
 } clvi_step_result;
 
+/* Bytes of the large blocks that steps work in: all of them are arenas (clvi_arena_alloc). */
+typedef struct clvi_method_bytes {
+    size_t parameters, gradients, optimizer, activations, bank;
+} clvi_method_bytes;
+
 struct clvi_method_class {
     clv_class_info info;
     size_t             size;          /* of its struct, which begins with a clvi_method; 0: it is one */
@@ -64,6 +69,8 @@ struct clvi_method_class {
     clv_status (*write)(const clvi_method *m, clvi_h5 *h5);
     clv_status (*read)(clvi_method *m, clvi_h5 *h5);
     clv_status (*describe)(clvi_method *m, void (*line)(const char *text, void *user), void *user);
+    /* Adds what the method itself holds. */
+    void (*memory)(const clvi_method *m, clvi_method_bytes *bytes);
     /* Figures of a step beside those of the losses. */
     clv_status (*look)(clvi_method *m, const clv_batch *batch, clvi_metrics *out);
     void (*close)(clvi_method *m);
@@ -111,6 +118,7 @@ clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics
 clv_params *clvi_method_params(clvi_method *m, bool key);   /* key: the momentum encoder's; NULL without one */
 clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
 clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
+clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out) CLV_NODISCARD;
 clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, void *user), void *user) CLV_NODISCARD;
 
 /* ---- for methods: networks ---- */

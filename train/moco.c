@@ -189,6 +189,14 @@ static clv_status moco_update(clvi_method *base, const clv_batch *batch)
 
 /* ---- keeping and telling ---- */
 
+static void moco_memory(const clvi_method *base, clvi_method_bytes *bytes)
+{
+    const moco *m = (const moco *)base;
+    const clv_view rows = clv_bank_rows(m->bank);
+    bytes->bank += (size_t)clv_view_count(&rows) * clv_dtype_size(rows.dtype);
+    bytes->gradients += m->sum_size;
+}
+
 static clv_status moco_describe(clvi_method *base, void (*line)(const char *text, void *user), void *user)
 {
     moco *m = (moco *)base;
@@ -230,5 +238,5 @@ const clvi_method_class clvi_method_moco = {
               0 },
     .size = sizeof(moco), .views = 2, .teacher = true, .takes = takes, .uses = uses, .head = moco_head,
     .build = moco_build, .open = moco_open, .ready = moco_ready, .forward = moco_forward, .update = moco_update, .write = moco_write,
-    .read = moco_read, .describe = moco_describe, .close = moco_close,
+    .read = moco_read, .memory = moco_memory, .describe = moco_describe, .close = moco_close,
 };

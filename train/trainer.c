@@ -203,6 +203,22 @@ void clv_trainer_destroy(clv_trainer *t)
     clvi_free(t->ctx, t);
 }
 
+/* What steps work in, before any of it is used. */
+static clv_status describe_memory(clv_trainer *t, void (*line)(const char *text, void *user), void *user)
+{
+    clvi_method_bytes m;
+    char text[320];
+    CLV_TRY(clvi_method_memory(t->method, &m));
+    const size_t loader = clv_loader_memory(t->loader);
+    const size_t all = m.parameters + m.gradients + m.optimizer + m.activations + m.bank + loader;
+    snprintf(text, sizeof text,
+             "memory in bytes: parameters %zu, gradients %zu, optimiser %zu, activations %zu, bank %zu, loader %zu; "
+             "in all %zu (%.1f MiB)", m.parameters, m.gradients, m.optimizer, m.activations, m.bank, loader, all,
+             (double)all / 1048576.0);
+    line(text, user);
+    return CLV_OK;
+}
+
 clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, void *user), void *user)
 {
     CLV_CHECK(t && line, CLV_ERR_INVALID, "clv_trainer_describe: an argument is NULL");
@@ -220,6 +236,7 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
     line(s->precision == CLV_PRECISION_BF16 ? "precision: bf16 (convolutions and what lies between; the rest float32)" :
                                               "precision: fp32", user);
     CLV_TRY(clvi_method_describe(t->method, line, user));
+    CLV_TRY(describe_memory(t, line, user));
     int64_t trainable = 0;
     const clv_params *params = clvi_method_params(t->method, false);
     for (int64_t i = 0; i < clv_params_count(params); i++) {

@@ -156,6 +156,9 @@ CLV_API clv_status clv_loader_seek(clv_loader *loader, uint32_t epoch, int64_t s
 /* Batches of one epoch on this rank: the same number on every rank. */
 CLV_API int64_t clv_loader_steps_per_epoch(const clv_loader *loader);
 
+/* Bytes of the batches it makes ahead, the one handed out included. */
+CLV_API size_t clv_loader_memory(const clv_loader *loader);
+
 /* Seconds spent waiting inside clv_loader_next, and seconds from its first call to the return of the last one.
  * waited / total is the share of time that training waited for data. */
 CLV_API void clv_loader_times(const clv_loader *loader, double *waited, double *total);

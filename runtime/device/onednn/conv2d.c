@@ -62,10 +62,11 @@ static bool conv_accepts(const clvi_op_call *call)
 
 /* ---- which algorithm ---- */
 
-/* Measured on one and two cores with AVX-512: below either number direct is as fast or faster. Tiles are 4x4 pieces of
- * output; few do not repay transforming the weights. */
-#define WINOGRAD_MIN_CHANNELS 64
-#define WINOGRAD_MIN_TILES    128
+/* Measured on one and two cores with AVX-512: below these numbers direct is as fast or faster; gradients of weights want
+ * more channels. Tiles are 4x4 pieces of output; few do not repay transforming the weights. */
+#define WINOGRAD_MIN_CHANNELS         32
+#define WINOGRAD_MIN_CHANNELS_WEIGHTS 64
+#define WINOGRAD_MIN_TILES            128
 /* Scratch memory beyond this is no bargain, unless the values it works on are that large themselves. */
 #define WINOGRAD_SCRATCH      ((size_t)200 << 20)
 
@@ -73,7 +74,8 @@ static bool winograd_pays(const problem *p)
 {
     const int64_t *w = p->value[W]->shape, *y = p->value[Y]->shape;
     const int64_t tiles = y[0] * ((y[2] + 3) / 4) * ((y[3] + 3) / 4);
-    return w[0] >= WINOGRAD_MIN_CHANNELS && w[1] >= WINOGRAD_MIN_CHANNELS && tiles >= WINOGRAD_MIN_TILES;
+    const int64_t least = p->dir == BACKWARD_WEIGHTS ? WINOGRAD_MIN_CHANNELS_WEIGHTS : WINOGRAD_MIN_CHANNELS;
+    return w[0] >= least && w[1] >= least && tiles >= WINOGRAD_MIN_TILES;
 }
 
 static bool winograd_possible(const problem *p)
