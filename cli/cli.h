@@ -66,6 +66,23 @@ void cli_duration(double seconds, char text[32]);
 
 /* Text with what a terminal would obey (names from files) replaced; cut to fit. Returns out. */
 const char *cli_printable(const char *text, char *out, size_t size);
+
+/* network.c: where an encoder comes from: RUN|CHECKPOINT, or --weights FILE and what the file does not say. A command
+ * lists the flags in its table and the indices in its enum, both under these names. */
+#define CLI_NETWORK_FLAGS                                                                                              \
+    { "weights", 0, "FILE", "safetensors, or what torch.save wrote, instead of a run" },                               \
+    { "arch", 'a', "NAME", "backbone of --weights (default: the one whose shapes fit)" },                              \
+    { "stem", 0, "NAME", "its first layers, where shapes do not tell" },                                               \
+    { "width", 0, "N", "its channels of the first stage" },                                                            \
+    { "eval-aug", 0, "CHAIN", "how pictures are prepared for --weights (default: eval; eval-cifar for a 3x3 stem)" },  \
+    { "size", 0, "N", "side of the pictures for --weights in pixels" }
+#define CLI_NETWORK_INDICES WEIGHTS, ARCH, STEM, WIDTH, EVAL_AUG, SIZE
+enum { CLI_NETWORK_COUNT = 6 };
+/* Fills desc; `first`: index of --weights. checkpoint: the positional argument, NULL with --weights. *config is to be
+ * destroyed after the encoder was opened. CLI_OK, or the exit status after a message. */
+int cli_network(cli *c, const cli_command *command, const cli_args *args, int first, const char *checkpoint,
+                clv_encoder_desc *desc, clv_config **config);
+
 /* Lines of a description, to standard output. */
 void cli_print_line(const char *text, void *user);
 
@@ -81,6 +98,7 @@ void cli_catch_signals(void);
 bool cli_stop_requested(void);
 
 extern const cli_command cli_command_pack, cli_command_train, cli_command_eval, cli_command_embed, cli_command_augment,
-    cli_command_report, cli_command_inspect, cli_command_loss, cli_command_devices, cli_command_version;
+    cli_command_report, cli_command_export, cli_command_import, cli_command_inspect, cli_command_loss,
+    cli_command_devices, cli_command_version;
 
 #endif

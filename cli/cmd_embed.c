@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT, SPLIT, LAYER, KEY, BATCH };
+enum { OUTPUT, SPLIT, LAYER, KEY, BATCH, CLI_NETWORK_INDICES };
 
 static const cli_flag flags[] = {
-    { "output", 'o', "OUT", "features.h5 (features, labels, ids), or features.npy (features)" },
+    { "output", 'o', "OUT", "features.h5 or .safetensors (features, labels, ids), or .npy (features)" },
     { "split", 0, "NAME", "split of the data set (default: train where there is one)" },
     { "layer", 0, "L", "backbone (pooled features; default) or embedding (the head's output)" },
     { "key", 0, NULL, "the momentum encoder instead of the query encoder" },
     { "batch-size", 'b', "N", "images at a time (default 256)" },
+    CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
 };
 
@@ -33,7 +34,9 @@ static clv_status save(cli *c, const cli_args *args, bool key, const clv_dataset
         columns[n + i] = i;
     }
     const clv_option attributes[] = {
-        { "checkpoint", args->positional[0] }, { "data", info.path }, { "split", info.split },
+        { args->value[WEIGHTS] ? "weights" : "checkpoint",
+          args->value[WEIGHTS] ? args->value[WEIGHTS] : args->positional[0] },
+        { "data", info.path }, { "split", info.split },
         { "layer", args->value[LAYER] ? args->value[LAYER] : "backbone" }, { "network", key ? "key" : "query" },
     };
     const clv_status st = clv_features_save(c->ctx, args->value[OUTPUT], features, info.has_labels ? columns : NULL,
@@ -48,7 +51,8 @@ static clv_status embed(cli *c, const cli_args *args, const clv_encoder_desc *de
     clv_dataset *ds = NULL;
     float *rows = NULL;
     clv_status st = clv_encoder_open(c->ctx, desc, &encoder);
-    if (st == CLV_OK) st = clv_dataset_open(c->ctx, args->positional[1], args->value[SPLIT], &ds);
+    const char *data = args->positional[args->positional_count - 1];
+    if (st == CLV_OK) st = clv_dataset_open(c->ctx, data, args->value[SPLIT], &ds);
     if (st == CLV_OK) {
         clv_dataset_info info;
         clv_dataset_describe(ds, &info);
@@ -71,7 +75,10 @@ static int run(cli *c, const cli_args *args)
     clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
     const char *layer = args->value[LAYER] ? args->value[LAYER] : "backbone";
     long long batch = 0;
-    if (args->positional_count != 2) return cli_usage(&cli_command_embed, "embed: expected RUN and DATA");
+    const bool weights = args->value[WEIGHTS] != NULL;
+    if (args->positional_count != 2 - weights)
+        return cli_usage(&cli_command_embed, weights ? "embed: expected DATA and --weights FILE"
+                                                     : "embed: expected RUN and DATA, or DATA and --weights FILE");
     if (!args->value[OUTPUT]) return cli_usage(&cli_command_embed, "embed: no output given (-o OUT)");
     if (strcmp(layer, "backbone") != 0 && strcmp(layer, "embedding") != 0)
         return cli_usage(&cli_command_embed, "--layer: expected backbone or embedding, got '%s'", layer);
@@ -79,11 +86,15 @@ static int run(cli *c, const cli_args *args)
         if (!cli_integer("batch-size", args->value[BATCH], 1, 65536, &batch)) return CLI_USAGE;
         desc.batch_size = batch;
     }
-    desc.checkpoint = args->positional[0];
     desc.key = args->value[KEY] && strcmp(args->value[KEY], "false") != 0;
     desc.layer = strcmp(layer, "backbone") ? CLV_LAYER_EMBEDDING : CLV_LAYER_BACKBONE;
+    clv_config *config = NULL;
+    const int status = cli_network(c, &cli_command_embed, args, WEIGHTS, weights ? NULL : args->positional[0], &desc,
+                                   &config);
+    if (status != CLI_OK) return status;
     cli_catch_signals();
     const clv_status st = embed(c, args, &desc);
+    clv_config_destroy(config);
     if (st != CLV_OK) return cli_fail(st);
     printf("%s\n", args->value[OUTPUT]);
     return CLI_OK;
@@ -91,9 +102,10 @@ static int run(cli *c, const cli_args *args)
 
 const cli_command cli_command_embed = {
     .name = "embed",
-    .usage = "cleave embed RUN|CHECKPOINT DATA -o OUT [flags]",
+    .usage = "cleave embed RUN|CHECKPOINT DATA -o OUT [flags]  |  cleave embed DATA --weights FILE -o OUT",
     .summary = "write features of a data set",
-    .example = "  cleave embed runs/demo recipes/data/glyphs.h5 --split test -o features.h5",
+    .example = "  cleave embed runs/demo recipes/data/glyphs.h5 --split test -o features.h5\n"
+               "  cleave embed photos/ --weights resnet50.safetensors -o features.npy",
     .flags = flags,
     .run = run,
 };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, LAYER, KEY, UNTRAINED, PIXELS, BATCH };
+enum { BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, LAYER, KEY, UNTRAINED, PIXELS, BATCH, CLI_NETWORK_INDICES };
 
 static const cli_flag flags[] = {
     { "bank-split", 0, "NAME", "split that is searched (default: train where there is one)" },
@@ -20,6 +20,7 @@ static const cli_flag flags[] = {
     { "untrained", 0, NULL, "the same network before training" },
     { "pixels", 0, NULL, "raw pixels instead of an encoder (then DATA is the only argument)" },
     { "batch-size", 'b', "N", "images at a time (default 256)" },
+    CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
 };
 
@@ -129,9 +130,10 @@ static int read_flags(const cli_args *args, clv_knn_desc *knn, clv_encoder_desc 
     enc->layer = (clv_layer)choice;
     enc->key = is_on(args, KEY);
     enc->untrained = is_on(args, UNTRAINED);
-    if (is_on(args, PIXELS) && (args->value[LAYER] || enc->key || enc->untrained || args->value[BATCH]))
+    if (is_on(args, PIXELS)
+        && (args->value[LAYER] || enc->key || enc->untrained || args->value[BATCH] || args->value[WEIGHTS]))
         return cli_usage(&cli_command_eval,
-                         "--pixels uses no encoder: --layer, --key, --untrained and --batch-size cannot act");
+                         "--pixels uses no encoder: --layer, --key, --untrained, --batch-size, --weights cannot act");
     return CLI_OK;
 }
 
@@ -142,6 +144,7 @@ static void print_result(const clv_knn_result *r, const clv_knn_desc *knn, const
     const char *layer = pixels ? "pixels" : enc->layer == CLV_LAYER_BACKBONE ? "backbone" : "embedding";
     const char *network = pixels           ? ""
                           : enc->untrained ? ", untrained network"
+                          : enc->weights   ? ", weights from a file"
                           : enc->key       ? ", key encoder"
                                            : ", query encoder";
     printf("kNN top-1 %.2f  top-5 %.2f  (k=%lld, %s, %s, %s%s; bank %lld, %s %lld)\n", r->top1, r->top5,
@@ -155,29 +158,36 @@ static int run(cli *c, const cli_args *args)
     clv_encoder_desc enc = CLV_ENCODER_DESC_INIT;
     if (args->positional_count < 1 || strcmp(args->positional[0], "knn") != 0)
         return cli_usage(&cli_command_eval, "eval: expected 'knn'");
-    const bool pixels = is_on(args, PIXELS);
-    if (args->positional_count != (pixels ? 2 : 3))
-        return cli_usage(&cli_command_eval,
-                         pixels ? "eval knn --pixels: expected DATA" : "eval knn: expected RUN and DATA");
+    const bool pixels = is_on(args, PIXELS), weights = args->value[WEIGHTS] != NULL;
+    if (args->positional_count != (pixels || weights ? 2 : 3))
+        return cli_usage(&cli_command_eval, pixels    ? "eval knn --pixels: expected DATA"
+                                            : weights ? "eval knn --weights FILE: expected DATA"
+                                                      : "eval knn: expected RUN and DATA");
     if (read_flags(args, &knn, &enc) != CLI_OK) return CLI_USAGE;
+    clv_config *config = NULL;
+    const int status = cli_network(c, &cli_command_eval, args, WEIGHTS,
+                                   pixels || weights ? NULL : args->positional[1], &enc, &config);
+    if (status != CLI_OK) return status;
     cli_catch_signals();
     clv_encoder *encoder = NULL;
     rows bank = { .ds = NULL }, query = { .ds = NULL };
     clv_knn_result result;
     clv_status st = CLV_OK;
-    enc.checkpoint = args->positional[1];
     if (!pixels) st = clv_encoder_open(c->ctx, &enc, &encoder);
-    if (st == CLV_OK) st = evaluate(c, args, &knn, encoder, args->positional[pixels ? 1 : 2], &bank, &query, &result);
+    const char *data = args->positional[args->positional_count - 1];
+    if (st == CLV_OK) st = evaluate(c, args, &knn, encoder, data, &bank, &query, &result);
     release(&query);
     release(&bank);
     clv_encoder_destroy(encoder);
+    clv_config_destroy(config);
     if (st != CLV_OK) return cli_fail(st);
     print_result(&result, &knn, &enc, pixels);
     return CLI_OK;
 }
 
 const cli_command cli_command_eval = {
-    .name = "eval", .usage = "cleave eval knn RUN|CHECKPOINT DATA [flags]  |  cleave eval knn --pixels DATA [flags]",
+    .name = "eval", .usage = "cleave eval knn RUN|CHECKPOINT DATA [flags]  |  cleave eval knn --weights FILE DATA  |  "
+             "cleave eval knn --pixels DATA [flags]",
     .summary = "evaluate an encoder",
     .example = "  cleave eval knn runs/demo recipes/data/glyphs.h5\n"
                "  cleave eval knn --pixels recipes/data/glyphs.h5 --distance centred-cosine -k 20 --knn-t 0.07",

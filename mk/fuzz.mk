@@ -12,7 +12,7 @@ fuzz-replay: $(FUZZ_BIN) ## run every fuzz target on its corpus and on fixed mut
 	@for f in $(FUZZ_BIN); do echo "$$f"; $$f || exit 1; done
 
 # What reads bytes is compiled once more, with clang's instruments; the rest is taken as it is.
-FUZZ_LIB := $(filter runtime/core/% data/% augment/% train/%,$(LIB_SRC))
+FUZZ_LIB := $(filter runtime/core/% data/% augment/% backbones/% train/%,$(LIB_SRC))
 FUZZ_OBJ := $(FUZZ_LIB:%.c=build/fuzz/%.o) $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(FUZZ_LIB),$(LIB_SRC)))
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
@@ -22,7 +22,7 @@ build/fuzz/%.o: %.c
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	$(Q)clang -fopenmp -fsanitize=fuzzer,address $^ $(DEP_LIBS) -o $@
 
-fuzz: build/fuzz/fuzz_$(TARGET) ## hunt for TIME seconds with libFuzzer in TARGET (idx, cifar, h5data, jpeg, png, ...)
+fuzz: build/fuzz/fuzz_$(TARGET) ## hunt for TIME seconds with libFuzzer in TARGET (idx, cifar, h5data, jpeg, png, tensors, ...)
 	@mkdir -p build/fuzz/found/$(TARGET)
 	build/fuzz/fuzz_$(TARGET) -max_total_time=$(TIME) -artifact_prefix=build/fuzz/found/ -rss_limit_mb=4096 \
 	    build/fuzz/found/$(TARGET) tests/fuzz/corpus/$(TARGET)

@@ -31,6 +31,8 @@ const clvi_option clvi_settings_table[] = {
     I64(prefetch, "prefetch", "2", 1, 64, "batches loaded ahead", NULL),
 
     LETTER(arch, CLV_OPTION_STRING, "arch", "resnet50", 0, 0, "backbone", 'a'),
+    TEXT(weights, "weights", "",
+         "start from these: safetensors, what torch.save wrote, a checkpoint or run directory; empty: at random"),
     CHOICE(stem, "stem", "default", "default|imagenet|cifar|strided|supcontrast|lightly|solo-learn",
            "first layers; default: the backbone's own"),
     I64(width, "width", "0", 0, 4096, "channels of the first stage, or of a token; 0: the backbone's own", NULL),

@@ -17,7 +17,7 @@ typedef struct clvi_settings {
     double  crop_min;
     int64_t workers, prefetch;
     /* network */
-    char    arch[64];
+    char    arch[64], weights[CLVI_PATH_SIZE];
     int     stem;
     int64_t width, patch;
     bool    stop_grad_conv1;

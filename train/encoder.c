@@ -2,6 +2,7 @@
  * batch at a time. */
 #include "train/encoder.h"
 #include "train/checkpoint.h"
+#include "train/foreign.h"
 #include "train/network.h"
 #include "train/weights.h"
 #include "core/checked.h"
@@ -14,6 +15,7 @@
 struct clv_encoder {
     clv_context   *ctx;
     clv_config    *config;          /* own copy */
+    clv_layer      layer;
     clv_params    *params;
     bool           owns_params;
     clv_graph     *graph;
@@ -112,6 +114,7 @@ static clv_status create(const clv_config *config, clv_params *params, int64_t c
     e->config->settings = config->settings;
     e->channels = channels;
     e->batch = batch_size;
+    e->layer = layer;
     e->params = params;
     if (!params) {
         CLV_TRY(clv_params_create(e->ctx, CLV_F32, &e->params));
@@ -139,15 +142,11 @@ clv_status clvi_encoder_over(const clv_config *config, clv_params *params, int64
     return CLV_OK;
 }
 
-clv_status clv_encoder_open(clv_context *ctx, const clv_encoder_desc *desc, clv_encoder **out)
+static clv_status open_checkpoint(clv_context *ctx, const clv_encoder_desc *desc, clv_config *config, clv_encoder **out)
 {
-    CLV_CHECK(ctx && desc && desc->checkpoint && out, CLV_ERR_INVALID, "clv_encoder_open: an argument is NULL");
-    *out = NULL;
-    clv_config *config = NULL;
     clv_encoder *e = NULL;
     clvi_checkpoint *file = NULL;
     clv_status st = CLV_OK;
-    CLV_TRY_OR_DONE(clv_config_create(ctx, &config));
     CLV_TRY_OR_DONE(clvi_checkpoint_open(ctx, desc->checkpoint, config, &file));
     CLV_TRY_OR_DONE(clvi_encoder_over(config, NULL, file->channels, file->eval_aug, desc->layer, desc->batch_size, &e));
     if (desc->untrained)
@@ -159,8 +158,68 @@ clv_status clv_encoder_open(clv_context *ctx, const clv_encoder_desc *desc, clv_
 done:
     clv_encoder_destroy(e);
     clvi_checkpoint_close(file);
+    return st;
+}
+
+static void log_line(const char *text, void *user)
+{
+    clvi_log(user, CLV_LOG_INFO, "%s", text);
+}
+
+/* How pictures are prepared for a network of which nothing is known but its weights. */
+static const char *foreign_chain(const clvi_settings *s, const clvi_foreign *f)
+{
+    return s->eval_aug[0] ? s->eval_aug : f->small ? "eval-cifar" : "eval";
+}
+
+static clv_status open_weights(clv_context *ctx, const clv_encoder_desc *desc, clv_config *config, clv_encoder **out)
+{
+    clvi_foreign f;
+    clv_encoder *e = NULL;
+    if (desc->config) {
+        config->settings = desc->config->settings;
+        memcpy(config->source, desc->config->source, sizeof config->source);
+    }
+    clv_status st = clvi_foreign_open(config, desc->weights, desc->key, &f);
+    if (st != CLV_OK) goto done;
+    const clvi_settings *s = &config->settings;
+    CLV_CHECK_OR_DONE(f.head || desc->layer == CLV_LAYER_BACKBONE, CLV_ERR_INVALID,
+                      "'%s' holds no head (fc.*) that is known: only the backbone's features can be had",
+                      desc->weights);
+    CLV_TRY_OR_DONE(clvi_encoder_over(config, NULL, f.channels, foreign_chain(s, &f), desc->layer, desc->batch_size,
+                                      &e));
+    char stem[32];
+    CLV_TRY_OR_DONE(clv_config_get(config, "stem", stem, sizeof stem));
+    clvi_log(ctx, CLV_LOG_INFO, "weights: '%s', %s: arch %s, stem %s", desc->weights, f.file->kind, s->arch, stem);
+    CLV_TRY_OR_DONE(clv_params_init(e->params, (uint64_t)s->seed));
+    if (!desc->untrained) CLV_TRY_OR_DONE(clvi_foreign_read(&f, s, e->params, log_line, ctx));
+    *out = e;
+    e = NULL;
+done:
+    clv_encoder_destroy(e);
+    clvi_foreign_release(&f);
+    return st;
+}
+
+clv_status clv_encoder_open(clv_context *ctx, const clv_encoder_desc *desc, clv_encoder **out)
+{
+    CLV_CHECK(ctx && desc && out, CLV_ERR_INVALID, "clv_encoder_open: an argument is NULL");
+    *out = NULL;
+    CLV_CHECK(!desc->checkpoint != !desc->weights, CLV_ERR_INVALID,
+              "clv_encoder_open: expected a checkpoint, or a file of weights");
+    clv_config *config = NULL;
+    CLV_TRY(clv_config_create(ctx, &config));
+    const clv_status st = (desc->weights ? open_weights : open_checkpoint)(ctx, desc, config, out);
     clv_config_destroy(config);
     return st;
+}
+
+clvi_encoder_parts clvi_encoder_look(const clv_encoder *e)
+{
+    return (clvi_encoder_parts) {
+        .ctx = e->ctx, .config = e->config, .params = e->params, .layer = e->layer, .channels = e->channels,
+        .height = e->transform.height, .width = e->transform.width, .eval_aug = clv_augment_describe(e->augment),
+    };
 }
 
 int64_t clv_encoder_dim(const clv_encoder *e)

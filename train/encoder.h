@@ -10,6 +10,17 @@
 clv_status clvi_encoder_over(const clv_config *config, clv_params *params, int64_t channels, const char *eval_aug,
                              clv_layer layer, int64_t batch_size, clv_encoder **out) CLV_NODISCARD;
 
+/* What an encoder is made of: borrowed. eval_aug: its evaluation chain, resolved. */
+typedef struct clvi_encoder_parts {
+    clv_context      *ctx;
+    const clv_config *config;
+    clv_params       *params;
+    clv_layer         layer;
+    int64_t           channels, height, width;      /* of the images its network takes */
+    const char       *eval_aug;
+} clvi_encoder_parts;
+clvi_encoder_parts clvi_encoder_look(const clv_encoder *e);
+
 /* The evaluation chain of a configuration: its own, or the one that goes with the training preset. */
 const char *clvi_eval_chain(const clvi_settings *settings);
 /* The training chain: its own, or the MoCo version's. */

@@ -1,6 +1,7 @@
-/* features.c: feature rows to files: HDF5 with labels and ids, or a NumPy array (format 1.0, "A Simple File Format for
- * NumPy Arrays", NEP 1). */
+/* features.c: feature rows to files: HDF5 or safetensors with labels and ids, or a NumPy array (format 1.0, "A Simple
+ * File Format for NumPy Arrays", NEP 1). */
 #include <cleave/train.h>
+#include "backbones/tensor_file.h"
 #include "core/file.h"
 #include "core/h5.h"
 
@@ -60,13 +61,34 @@ static clv_status save_npy(const char *path, const clv_view *features)
     return clvi_file_commit(temp, path);
 }
 
+static clv_status save_safetensors(clv_context *ctx, const char *path, const clv_view *features, const int64_t *labels,
+                                   const int64_t *ids, const clv_option *attributes, int attribute_count)
+{
+    const char *names[3] = { "features" };
+    clv_view views[3] = { *features };
+    int64_t count = 1;
+    for (int i = 0; i < 2; i++) {
+        if (!(i ? ids : labels)) continue;
+        names[count] = i ? "ids" : "labels";
+        views[count++] = clv_view_1d((void *)(i ? ids : labels), CLV_I64, features->shape[0]);
+    }
+    return clvi_safetensors_write(ctx, path, names, views, count, attributes, attribute_count);
+}
+
+static bool ends(const char *text, const char *end)
+{
+    const size_t n = strlen(text), length = strlen(end);
+    return n > length && !strcmp(text + n - length, end);
+}
+
 clv_status clv_features_save(clv_context *ctx, const char *path, const clv_view *features, const int64_t *labels,
                              const int64_t *ids, const clv_option *attributes, int attribute_count)
 {
     CLV_CHECK(ctx && path && features, CLV_ERR_INVALID, "clv_features_save: an argument is NULL");
     CLV_CHECK(features->ndim == 2 && features->dtype == CLV_F32 && clv_view_is_dense(features), CLV_ERR_SHAPE,
               "clv_features_save: features must be dense float32 [n, D]");
-    const size_t length = strlen(path);
-    if (length > 4 && !strcmp(path + length - 4, ".npy")) return save_npy(path, features);
+    if (ends(path, ".npy")) return save_npy(path, features);
+    if (ends(path, ".safetensors"))
+        return save_safetensors(ctx, path, features, labels, ids, attributes, attribute_count);
     return save_h5(ctx, path, features, labels, ids, attributes, attribute_count);
 }

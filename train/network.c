@@ -52,11 +52,8 @@ static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t
     return clv_head_node(g, head, options, n, prefix, x, out);
 }
 
-clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node images, clv_node *features,
-                              clv_node *embedding)
+clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *s, clv_node images, clv_node *features)
 {
-    const clvi_method_class *method = NULL;
-    CLV_TRY(clvi_method_find(s->method, &method));
     char width[24], patch[24], seed[24], drop_path[32], splits[24];
     snprintf(width, sizeof width, "%" PRId64, s->width);
     snprintf(patch, sizeof patch, "%" PRId64, s->patch);
@@ -73,7 +70,15 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node ima
     CLV_TRY(pass_on(s->arch, !s->stop_grad_conv1, "stop-grad-conv1", "false", options, &n));
     CLV_TRY(pass_on(s->arch, s->drop_path > 0, "drop-path", drop_path, options, &n));
     CLV_TRY(pass_on(s->arch, s->drop_path > 0, "seed", seed, options, &n));
-    CLV_TRY(clv_backbone_node(g, s->arch, options, n, "", images, features));
+    return clv_backbone_node(g, s->arch, options, n, "", images, features);
+}
+
+clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node images, clv_node *features,
+                              clv_node *embedding)
+{
+    const clvi_method_class *method = NULL;
+    CLV_TRY(clvi_method_find(s->method, &method));
+    CLV_TRY(clvi_network_backbone(g, s, images, features));
     const char *head = method->head ? method->head(s) : NULL;
     if (head)
         return head_node(g, head, s->moco_dim, s->moco_mlp_dim, s->proj_layers, s->bn_splits, "", *features, embedding);

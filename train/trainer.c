@@ -1,5 +1,6 @@
 /* trainer.c: a run put together: data, augmentation, method, schedule, files. */
 #include "train/trainer.h"
+#include "train/foreign.h"
 #include "core/checked.h"
 #include "core/file.h"
 
@@ -141,6 +142,20 @@ static clv_status make_method(clv_trainer *t)
     return CLV_OK;
 }
 
+static void note_line(const char *text, void *user)
+{
+    clvi_trainer_note(user, "%s", text);
+}
+
+/* A fresh run starts from the weights of another. */
+static clv_status load_weights(clv_trainer *t)
+{
+    clv_params *key = clvi_method_params(t->method, true);
+    clv_params *query = clvi_method_params(t->method, false);
+    CLV_TRY(clvi_foreign_load(t->ctx, t->settings, t->info.channels, query, note_line, t));
+    return key ? clvi_foreign_load(t->ctx, t->settings, t->info.channels, key, NULL, NULL) : CLV_OK;
+}
+
 /* What a run was computed in is part of what it says of itself, so "auto" becomes what it found. */
 static clv_status settle_precision(clv_trainer *t)
 {
@@ -163,7 +178,8 @@ static clv_status build(clv_trainer *t, const clv_config *config)
     CLV_TRY(open_data(t));
     CLV_TRY(make_method(t));
     CLV_TRY(open_loader(t));
-    return clvi_resume(t);
+    CLV_TRY(clvi_resume(t));
+    return t->settings->weights[0] && t->at.total == 0 ? load_weights(t) : CLV_OK;
 }
 
 clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,

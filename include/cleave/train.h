@@ -101,7 +101,10 @@ typedef enum clv_layer { CLV_LAYER_BACKBONE, CLV_LAYER_EMBEDDING } clv_layer;
 
 typedef struct clv_encoder_desc {
     size_t      struct_size;     /* CLV_ENCODER_DESC_INIT */
-    const char *checkpoint;      /* a checkpoint, or a run directory (its best.h5, else last.h5) */
+    const char *checkpoint;      /* a checkpoint, or a run directory (its best.h5, else last.h5); or: */
+    const char *weights;         /* a file of weights: safetensors, or what torch.save wrote. docs/weights.md */
+    const clv_config *config;    /* with weights: what its arch, stem, width, eval-aug and size say goes before what the
+                                  * file does; NULL: the file alone */
     bool        key;             /* the momentum encoder instead of the query encoder */
     bool        untrained;       /* the same network as it was before training (the baseline) */
     clv_layer   layer;           /* pooled features, or the head's output */
@@ -110,8 +113,10 @@ typedef struct clv_encoder_desc {
 
 #define CLV_ENCODER_DESC_INIT { .struct_size = sizeof(clv_encoder_desc), .batch_size = 256 }
 
-/* Opens a checkpoint and builds its network. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (damaged, or no checkpoint; named),
- * CLV_ERR_INVALID, CLV_ERR_NOMEM. *out is NULL on error. */
+/* Opens a checkpoint or a file of weights and builds its network. What of a file was used and what was not is told to
+ * the context's log. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (damaged, or no checkpoint; no backbone fits, with the key and
+ * both shapes; named), CLV_ERR_UNSUPPORTED, CLV_ERR_NUMERIC (a weight is not finite), CLV_ERR_INVALID, CLV_ERR_NOMEM.
+ * *out is NULL on error. */
 CLV_API clv_status clv_encoder_open(clv_context *ctx, const clv_encoder_desc *desc, clv_encoder **out) CLV_NODISCARD;
 /* NULL is accepted. */
 CLV_API void clv_encoder_destroy(clv_encoder *encoder);
@@ -119,6 +124,13 @@ CLV_API void clv_encoder_destroy(clv_encoder *encoder);
 CLV_API int64_t clv_encoder_dim(const clv_encoder *encoder);
 /* The configuration it was trained with. Borrowed. */
 CLV_API const clv_config *clv_encoder_config(const clv_encoder *encoder);
+/* Writes the network to `path`, whole or not at all; the end of the name says how:
+ *   .safetensors  torchvision's names, OIHW; for the layer CLV_LAYER_BACKBONE without the head. docs/weights.md
+ *   .onnx         ONNX opset 13, images [N,C,H,W] (normalised pixels) to [N,dim], for any N
+ *   .h5           a checkpoint that encoders can be opened from, and training can begin with, but not go on from
+ * Errors: CLV_ERR_IO, CLV_ERR_NOMEM, CLV_ERR_INVALID (another name), CLV_ERR_UNSUPPORTED (ONNX: an operation without a
+ * counterpart). */
+CLV_API clv_status clv_encoder_save(clv_encoder *encoder, const char *path) CLV_NODISCARD;
 /* Features [count, dim] of images first.. of a data set, through the run's evaluation transform (resize or none,
  * normalise), batch norm in evaluation mode. progress may be NULL: done, total; false stops (CLV_STOPPED). */
 CLV_API clv_status clv_encoder_embed(clv_encoder *encoder, const clv_dataset *ds, int64_t first, int64_t count,
@@ -127,7 +139,8 @@ CLV_API clv_status clv_encoder_embed(clv_encoder *encoder, const clv_dataset *ds
                                      void *user) CLV_NODISCARD;
 
 /* Writes features [n,D], labels [n] (NULL: none) and ids [n] to `path`: HDF5 data sets `features`, `labels`, `ids`, or
- * the features alone as a NumPy array when the name ends in .npy. `attributes` are stored as text in HDF5. */
+ * the features alone as a NumPy array when the name ends in .npy, or the same three as safetensors when it ends in
+ * .safetensors. `attributes` are stored as text in HDF5 and safetensors. */
 CLV_API clv_status clv_features_save(clv_context *ctx, const char *path, const clv_view *features,
                                      const int64_t *labels, const int64_t *ids, const clv_option *attributes,
                                      int attribute_count) CLV_NODISCARD;

@@ -41,6 +41,8 @@ typedef struct test_call {
         clvi_conv2d_attr      conv2d;
         clvi_pixels_attr      pixels;
         clvi_clamp_attr       clamp;
+        clvi_batch_norm_attr  batch_norm;
+        clvi_pool2d_attr      pool2d;
         clvi_concat_attr      concat;
         clvi_slice_attr       slice;
         clvi_iota_attr        iota;

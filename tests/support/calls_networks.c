@@ -62,10 +62,70 @@ static void make_depthwise(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = 81;
 }
 
+/* Groups, the ReLU, running statistics, vectors in half of the variants; a matrix in one of them. The gradient's
+ * workspace is bytes of 0 and 1, in the order of the elements: with the ReLU it is a matrix's. */
+static void make_batch_norm(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "batch_norm_bwd"), training = variant != 2;
+    const int64_t groups = variant == 1 ? 2 : 1, n = groups * (s.a % 8 + (backward || variant == 1)), channels = 1 + s.b % 70;
+    const int64_t h = 1 + s.c % 7, w = 1 + s.a % 5, count = n * channels * (variant == 3 ? 1 : h * w);
+    const bool relu = variant == 3 || (variant == 1 && !backward);
+    for (int i = 0; i < 1 + backward; i++) {
+        if (variant == 3) IN(f, 2, n, channels, 0);
+        else test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
+    }
+    for (int i = 0; i < (backward ? 1 : 2); i++) {
+        if (variant % 2) IN(f, 1, channels, 0, 0);
+        else ABSENT;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (backward && training) IN(f, 2, groups, channels, 0);
+        else IN(f, 1, channels, 0, 0);
+    }
+    if (backward) IN(CLV_U8, 1, relu ? count : 1, 0, 0);
+    if (variant == 3) OUT(f, 2, n, channels, 0);
+    else test_call_picture(c->out, &c->n_out, f, n, channels, h, w);
+    for (int i = 0; i < 2; i++) {
+        if (backward) OUT(f, 1, channels, 0, 0);
+        else OUT(f, 2, groups, channels, 0);
+    }
+    t->attr.batch_norm = (clvi_batch_norm_attr){ .groups = groups, .eps = 1e-2, .momentum = 0.1, .training = training,
+                                                 .relu = relu };
+    t->low = 0.1;            /* variances, too */
+    t->depth = 20 * (count + 1);
+}
+
+static void make_pool2d(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    static const clvi_pool2d_attr pools[VARIANTS] = {
+        { .kernel = { 3, 3 }, .stride = { 2, 2 }, .pad = { 1, 1 } }, { .kernel = { 2, 2 }, .stride = { 2, 2 } },
+        { .kernel = { 3, 2 }, .stride = { 1, 2 }, .pad = { 1, 0 } }, { .kernel = { 5, 7 }, .stride = { 5, 7 } },
+    };
+    clvi_op_call *c = &t->call;
+    clvi_pool2d_attr *a = &t->attr.pool2d;
+    *a = pools[variant];
+    const int64_t n = s.a % 5, channels = 1 + s.b % 37, h = 5 + s.c % 9, w = 7 + s.a % 9;
+    const int64_t oh = (h + 2 * a->pad[0] - a->kernel[0]) / a->stride[0] + 1;
+    const int64_t ow = (w + 2 * a->pad[1] - a->kernel[1]) / a->stride[1] + 1;
+    a->in_size[0] = h, a->in_size[1] = w;
+    if (strstr(c->op, "_bwd")) {
+        test_call_picture(c->in, &c->n_in, f, n, channels, oh, ow);
+        test_call_picture(c->out, &c->n_out, f, n, channels, h, w);
+    } else {
+        test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
+        test_call_picture(c->out, &c->n_out, f, n, channels, oh, ow);
+    }
+    t->grid = 8;             /* ties */
+    t->depth = 35;
+}
+
 const test_call_entry test_calls_networks[] = {
     { "layer_norm", make_layer_norm }, { "layer_norm_bwd", make_layer_norm },
     { "attention", make_attention }, { "attention_bwd", make_attention },
     { "conv2d", make_depthwise }, { "conv2d_bwd_data", make_depthwise }, { "conv2d_bwd_weights", make_depthwise },
     { "matmul", make_matmul },
+    { "batch_norm", make_batch_norm }, { "batch_norm_bwd", make_batch_norm },
+    { "avg_pool2d", make_pool2d }, { "avg_pool2d_bwd", make_pool2d },
     { NULL, NULL },
 };

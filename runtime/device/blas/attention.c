@@ -49,13 +49,27 @@ typedef struct rows_job {
     float   scale;
 } rows_job;
 
+CLVI_INLINE float largest(const float *row, int64_t n)
+{
+    clvi_v16f v, best;
+    clvi_load16(&best, row, 0, n, -__builtin_inff());
+    for (int64_t j = CLVI_LANES; j < n; j += CLVI_LANES) {
+        clvi_load16(&v, row, j, n, -__builtin_inff());
+        const clvi_v16i more = v > best;
+        clvi_select16(&best, &more, &v, &best);
+    }
+    float top = best[0];
+    for (int k = 1; k < CLVI_LANES; k++) top = best[k] > top ? best[k] : top;
+    return top;
+}
+
 /* e^(score - largest), its sums as factors 1/sum in `other`, and the log-sum-exp. */
 CLVI_INLINE void soften_body(void *arg, int64_t begin, int64_t end)
 {
     const rows_job *job = arg;
     for (int64_t i = begin; i < end; i++) {
-        float *row = job->score + i * job->tokens, top = row[0];
-        for (int64_t j = 1; j < job->tokens; j++) top = row[j] > top ? row[j] : top;
+        float *row = job->score + i * job->tokens;
+        const float top = largest(row, job->tokens);
         clvi_v8d sum = { 0 };
         clvi_v16f v;
         for (int64_t j = 0; j < job->tokens; j += CLVI_LANES) {
