@@ -78,7 +78,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const clvi_tensor *)a)->name, ((const clvi_tensor *)b)->name);
 }
 
-static clv_status sort(clvi_tensor_file *file)
+clv_status clvi_tensor_file_sort(clvi_tensor_file *file)
 {
     if (file->count > 0) qsort(file->tensor, (size_t)file->count, sizeof *file->tensor, by_name);
     for (int64_t i = 1; i < file->count; i++) {
@@ -130,7 +130,7 @@ static clv_status read_any(clvi_tensor_file *file, const uint8_t *bytes, size_t 
         file->kind = "safetensors";
         CLV_TRY(clvi_safetensors_read(file, bytes, size));
     }
-    return sort(file);
+    return clvi_tensor_file_sort(file);
 }
 
 clv_status clvi_tensor_file_memory(clv_context *ctx, const uint8_t *bytes, size_t size, clvi_tensor_file **out)

@@ -72,6 +72,8 @@ clv_status clvi_pth_read(clvi_tensor_file *file, const uint8_t *bytes, size_t si
 void *clvi_tensor_file_alloc(clvi_tensor_file *file, size_t size);
 /* Appends a tensor; its name is copied. */
 clv_status clvi_tensor_file_add(clvi_tensor_file *file, const clvi_tensor *tensor) CLV_NODISCARD;
+/* Once all are there. CLV_ERR_FORMAT when two have one name. */
+clv_status clvi_tensor_file_sort(clvi_tensor_file *file) CLV_NODISCARD;
 /* Text of a file in a message: what is not printable ASCII becomes '?', the end of a long one "...". Returns text. */
 #define CLVI_SHOWN 96
 const char *clvi_shown(const char *name, char text[CLVI_SHOWN]);

@@ -36,8 +36,9 @@ typedef struct search {
     clv_config       *config;
     clvi_foreign     *foreign;
     clvi_settings     best, nearest;
-    int64_t           best_count, nearest_count, nearest_channels, channels;
-    bool              small;
+    int64_t           best_count, channels;
+    int64_t           nearest_lacks, nearest_channels;    /* of its parameters, not in the file in their shape */
+    bool              any, small;                         /* any: there is a nearest */
 } search;
 
 static bool is_given(const clv_config *config, const char *name)
@@ -45,11 +46,11 @@ static bool is_given(const clv_config *config, const char *name)
     return config->source[clvi_settings_find(name) - clvi_settings_table] != CLVI_FROM_DEFAULT;
 }
 
-static bool fits(const clvi_match *m)
+static int64_t lacks(const clvi_match *m)
 {
-    bool all = m->found == m->backbone;
-    for (int64_t i = 0; all && i < m->backbone; i++) all = clvi_match_fits(m, i);
-    return all;
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->backbone; i++) n += !clvi_match_fits(m, i);
+    return n;
 }
 
 /* Matches one network; what the first layer of the file tells about channels and width goes back. */
@@ -61,18 +62,21 @@ static clv_status match_once(search *s, const clvi_settings *try, int64_t *chann
     CLV_TRY_OR_DONE(schema(s->config->ctx, try, *channels, &params));
     const int64_t count = clv_params_count(params);
     CLV_TRY_OR_DONE(clvi_match_find(s->foreign->file, params, count, s->foreign->key, &m));
-    if (m.found > s->nearest_count || (m.found == s->nearest_count && !strcmp(try->arch, s->nearest.arch))) {
+    const int64_t lacking = lacks(&m);
+    if (m.found && (!s->any || lacking < s->nearest_lacks)) {
         s->nearest = *try;
-        s->nearest_count = m.found;
+        s->nearest_lacks = lacking;
         s->nearest_channels = *channels;
+        s->any = true;
     }
     const clvi_tensor *first = m.found ? m.tensor[0] : NULL;
-    *done = !first || first->ndim != 4 || fits(&m);
+    *done = !first || first->ndim != 4 || !lacking;
     if (first && first->ndim == 4) {
         *channels = first->shape[1];
         *width = first->shape[0];
     }
-    if (!fits(&m) || count <= s->best_count) goto done;
+    /* Of equals, the one that needs no width of its own: vit_base, not vit_small of another width. */
+    if (lacking || count < s->best_count || (count == s->best_count && (try->width || !s->best.width))) goto done;
     s->best = *try;
     s->best_count = count;
     s->channels = *channels;
@@ -130,11 +134,11 @@ static clv_status explain(const search *s)
     clv_params *params = NULL;
     clvi_match m = { 0 };
     clv_status st = CLV_OK;
-    const char *arch = s->nearest_count ? s->nearest.arch : s->config->settings.arch;
-    CLV_CHECK(s->nearest_count || is_given(s->config, "arch"), CLV_ERR_FORMAT,
+    const char *arch = s->any ? s->nearest.arch : s->config->settings.arch;
+    CLV_CHECK(s->any || is_given(s->config, "arch"), CLV_ERR_FORMAT,
               "it holds no weights of a known backbone, under any name or prefix that is known");
-    CLV_TRY_OR_DONE(schema(s->config->ctx, s->nearest_count ? &s->nearest : &s->config->settings,
-                           s->nearest_count ? s->nearest_channels : 3, &params));
+    CLV_TRY_OR_DONE(schema(s->config->ctx, s->any ? &s->nearest : &s->config->settings,
+                           s->any ? s->nearest_channels : 3, &params));
     CLV_TRY_OR_DONE(clvi_match_find(s->foreign->file, params, clv_params_count(params), s->foreign->key, &m));
     st = clvi_match_check(&m, arch);
     if (st == CLV_OK) st = clvi_fail(CLV_ERR_FORMAT, "%s does not fit", arch);
@@ -208,7 +212,7 @@ static clv_status read_meta(clv_config *config, const clvi_tensor_file *file)
     return CLV_OK;
 }
 
-static clv_status examine(clv_config *config, clvi_foreign *f)
+clv_status clvi_foreign_examine(clv_config *config, clvi_foreign *f)
 {
     CLV_TRY(read_meta(config, f->file));
     search *s = clvi_calloc(config->ctx, 1, sizeof *s);
@@ -232,7 +236,7 @@ clv_status clvi_foreign_open(clv_config *config, const char *path, bool key, clv
 {
     *out = (clvi_foreign) { .key = key };
     CLV_TRY(clvi_tensor_file_open(config->ctx, path, &out->file));
-    const clv_status st = examine(config, out);
+    const clv_status st = clvi_foreign_examine(config, out);
     return st == CLV_OK ? CLV_OK : in_file(st, path);
 }
 
@@ -291,8 +295,9 @@ static clv_status open_checkpoint(clv_context *ctx, const char *path, clvi_tenso
     (*out)->ctx = ctx;
     CLV_TRY_OR_DONE(clv_config_create(ctx, &config));
     CLV_TRY_OR_DONE(clvi_checkpoint_open(ctx, path, config, &checkpoint));
-    CLV_TRY_OR_DONE(clvi_h5_list(checkpoint->h5, "model", false, &count, &names));  /* sorted, as the table must be */
+    CLV_TRY_OR_DONE(clvi_h5_list(checkpoint->h5, "model", false, &count, &names));
     for (int64_t i = 0; i < count; i++) CLV_TRY_OR_DONE(add_dataset(*out, checkpoint->h5, names[i]));
+    st = clvi_tensor_file_sort(*out);
 done:
     clvi_free(ctx, names);
     clvi_checkpoint_close(checkpoint);

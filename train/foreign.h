@@ -21,6 +21,8 @@ typedef struct clvi_foreign {
  * head, eval-aug. Errors: those of the file; CLV_ERR_FORMAT when no backbone (or not the one `config` names) fits, with
  * the nearest one's first missing key or other shape. Release in any case. */
 clv_status clvi_foreign_open(clv_config *config, const char *path, bool key, clvi_foreign *out) CLV_NODISCARD;
+/* The same for a file that is open: out->file and out->key are set. */
+clv_status clvi_foreign_examine(clv_config *config, clvi_foreign *out) CLV_NODISCARD;
 void clvi_foreign_release(clvi_foreign *f);
 /* Reads its network into `params`: the backbone whole, of the head what fits. */
 clv_status clvi_foreign_read(const clvi_foreign *f, const clvi_settings *settings, clv_params *params,
