@@ -68,18 +68,17 @@ template <class T> static clv_status conv2d_bwd_weights_of(const clvi_op_call *c
     const conv s = conv_of(call, &call->in[0], &call->out[0], &call->in[1]);
     const T *x = (const T *)call->in_data[0], *dy = (const T *)call->in_data[1];
     T *dw = (T *)call->out_data[0];
-    return clvi_cu_rows(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t at) {
+    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t at) {
         const int64_t j = at % s.kw, i = at / s.kw % s.kh, item = at / (s.kw * s.kh);
         const int64_t o = item / s.gc, c = o / s.go * s.gc + item % s.gc, pixels = s.oh * s.ow;
         double sum = 0;
-        for (int64_t k = threadIdx.x; k < s.n * pixels; k += CLVI_CU_THREADS) {
+        for (int64_t k = 0; k < s.n * pixels; k++) {
             const int64_t n = k / pixels, p = k % pixels / s.ow, q = k % s.ow;
             const int64_t row = p * s.sh - s.ph + i, col = q * s.sw - s.pw + j;
             if (row < 0 || row >= s.h || col < 0 || col >= s.w) continue;
             sum += (double)x[((n * s.c + c) * s.h + row) * s.w + col] * (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q];
         }
-        sum = clvi_cu_block_sum(sum);
-        if (threadIdx.x == 0) dw[at] = (T)sum;
+        dw[at] = (T)sum;
     });
 }
 

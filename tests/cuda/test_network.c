@@ -1,0 +1,139 @@
+/* test_network.c: a step of a whole network on a device gives the host's numbers: loss, every gradient, running
+ * statistics. On a device that has cuDNN in strict float32, in the emulator by the direct kernels. */
+#include "tests/cuda/device.h"
+#include "core/checked.h"
+#include <cleave/backbone.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define BATCH 4
+
+typedef struct network {
+    clv_params *params;
+    clv_graph  *graph;
+    clv_node    images, loss;
+} network;
+
+/* What a ResNet for ImageNet begins with, narrow: a strided convolution, batch norm, ReLU, maximum pooling; then the mean of
+ * each channel. */
+static clv_node stem(clv_graph *g, clv_node images)
+{
+    const int64_t shape[4] = { 12, 3, 7, 7 }, channels = 12;
+    const clv_node weight = clv_parameter(g, "conv1.weight", CLV_PARAM_TRAINABLE, 4, shape,
+                                          (clv_init) { .kind = CLV_INIT_KAIMING_NORMAL, .fan = 147 });
+    clv_batch_norm_desc bn = { .groups = 2, .eps = 1e-5, .momentum = 0.1 };
+    bn.gamma = clv_parameter(g, "bn1.weight", CLV_PARAM_TRAINABLE, 1, &channels, (clv_init) { .value = 1 });
+    bn.beta = clv_parameter(g, "bn1.bias", CLV_PARAM_TRAINABLE, 1, &channels, (clv_init) { .value = 0.1 });
+    bn.running_mean = clv_parameter(g, "bn1.running_mean", CLV_PARAM_BUFFER, 1, &channels, (clv_init) { .value = 0 });
+    bn.running_var = clv_parameter(g, "bn1.running_var", CLV_PARAM_BUFFER, 1, &channels, (clv_init) { .value = 1 });
+    const clv_node x = clv_relu(g, clv_batch_norm(g, clv_conv2d(g, images, weight, 2, 3), &bn));
+    return clv_global_avg_pool(g, clv_max_pool2d(g, x, 3, 2, 1));
+}
+
+/* arch NULL: the stem alone. */
+static network make_network(clv_context *ctx, const char *arch, int64_t size)
+{
+    network n = { 0 };
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_node features;
+    assert_ok(clv_params_create(ctx, CLV_F32, &n.params));
+    desc.params = n.params;
+    desc.training = true;
+    assert_ok(clv_graph_create(ctx, &desc, &n.graph));
+    n.images = clv_input_image(n.graph, "images", BATCH, 3, size, size);
+    if (arch) assert_ok(clv_backbone_node(n.graph, arch, NULL, 0, "", n.images, &features));
+    else features = stem(n.graph, n.images);
+    const clv_node unit = clv_l2norm_rows(n.graph, features, 1e-12);
+    const clv_node pairs = clv_gram(n.graph, unit, false);
+    n.loss = clv_reduce(n.graph, clv_mul(n.graph, pairs, pairs), -1, true);
+    assert_ok(clv_graph_backward(n.graph, n.loss));
+    clv_graph_output(n.graph, n.loss);
+    assert_ok(clv_graph_finish(n.graph));
+    assert_ok(clv_params_init(n.params, 7));
+    return n;
+}
+
+static double run_network(network *n, const float *pixels, int64_t size)
+{
+    const clv_view images = clv_view_nhwc((void *)(uintptr_t)pixels, CLV_F32, BATCH, 3, size, size);
+    clv_view loss;
+    assert_ok(clv_graph_bind(n->graph, n->images, &images));
+    assert_ok(clv_graph_run(n->graph));
+    assert_ok(clv_graph_read(n->graph, n->loss, &loss));
+    return *(const float *)loss.data;
+}
+
+static void free_network(network *n)
+{
+    clv_graph_destroy(n->graph);
+    clv_params_destroy(n->params);
+}
+
+/* Largest difference of a part of two sets, relative to the largest entry of the tensor. */
+static void compare_parameter(const network *a, const network *b, int64_t i, clv_param_part part, double tolerance)
+{
+    clv_param_info info;
+    assert_ok(clv_params_info(a->params, i, &info));
+    if (part == CLV_PARAM_GRADIENT && info.kind != CLV_PARAM_TRAINABLE) return;
+    clv_view va = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape), vb = va;
+    const int64_t count = clv_view_count(&va);
+    float *x = va.data = calloc((size_t)count, sizeof *x), *y = vb.data = calloc((size_t)count, sizeof *y);
+    assert_ok(clv_params_read(a->params, i, part, &va));
+    assert_ok(clv_params_read(b->params, i, part, &vb));
+    double largest = 1e-6, difference = 0;
+    for (int64_t k = 0; k < count; k++) {
+        largest = fmax(largest, fabs((double)x[k]));
+        difference = fmax(difference, isnan(y[k]) ? INFINITY : fabs((double)x[k] - y[k]));
+    }
+    if (difference > tolerance * largest)
+        fail_msg("%s, %s: %g apart, the largest entry is %g", info.name, part == CLV_PARAM_VALUE ? "value" : "gradient",
+                 difference, largest);
+    free(x);
+    free(y);
+}
+
+static void a_step_equals_the_hosts(test_env *t, const char *arch, int64_t size)
+{
+    clv_context *device = test_device_context(t);
+    network host = make_network(t->ctx, arch, size), other = make_network(device, arch, size);
+    const int64_t count = BATCH * 3 * size * size;
+    float *pixels = malloc((size_t)count * sizeof *pixels);
+    for (int64_t i = 0; i < count; i++) pixels[i] = (float)((i * 7919 + i / 13) % 257) / 128.0f - 1;
+    const double want = run_network(&host, pixels, size), got = run_network(&other, pixels, size);
+    assert_near(got, want, 1e-5 * fabs(want));
+    for (int64_t i = 0; i < clv_params_count(host.params); i++) {
+        compare_parameter(&host, &other, i, CLV_PARAM_VALUE, 1e-5);
+        compare_parameter(&host, &other, i, CLV_PARAM_GRADIENT, 2e-4);
+    }
+    free(pixels);
+    free_network(&host);
+    free_network(&other);
+    clv_context_destroy(device);
+}
+
+static void a_step_of_a_cifar_resnet(void **state)
+{
+    a_step_equals_the_hosts(*state, "resnet8", 8);
+}
+
+static void a_step_of_a_stem_with_pooling(void **state)
+{
+    a_step_equals_the_hosts(*state, NULL, 17);
+}
+
+/* Millions of weights: hours in the emulator. */
+static void a_step_of_resnet18(void **state)
+{
+    if (!test_device_is_emulated()) a_step_equals_the_hosts(*state, "resnet18", 64);
+}
+
+int main(void)
+{
+    test_device_register();
+    const struct CMUnitTest tests[] = {
+        TEST(a_step_of_a_cifar_resnet),
+        TEST(a_step_of_a_stem_with_pooling),
+        TEST(a_step_of_resnet18),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
