@@ -59,7 +59,7 @@ static clv_status stir_statistics(bench *b)
         clv_param_info info;
         float value[4096];
         TRY(clv_params_info(b->params, i, &info));
-        if (info.kind != CLV_PARAM_BUFFER || info.shape[0] > 4096) continue;
+        if (!strstr(info.name, "running_") || info.shape[0] > 4096) continue;
         const bool is_mean = strstr(info.name, "mean") != NULL;
         for (int64_t c = 0; c < info.shape[0]; c++)
             value[c] = is_mean ? 0.1f * (float)(c % 7 - 3) : 0.5f + 0.25f * (float)(c % 5);
@@ -73,6 +73,7 @@ static clv_status build(bench *b, const settings *s, clv_node *images, clv_node 
 {
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     const clv_option stem[] = { { "stem", s->stem } };
+    const bool residual = strstr(s->backbone, "resnet") != NULL;        /* only those have stems to choose */
     const clv_option dim[] = { { "dim", "10" } };
     clv_node features, logits;
     TRY(clv_params_create(b->ctx, CLV_F32, &b->params));
@@ -83,7 +84,7 @@ static clv_status build(bench *b, const settings *s, clv_node *images, clv_node 
     TRY(clv_graph_create(b->ctx, &desc, &b->graph));
     *images = clv_input_image(b->graph, "images", s->batch, 3, s->size, s->size);
     *targets = clv_input(b->graph, "targets", CLV_I64, 1, &s->batch);
-    TRY(clv_backbone_node(b->graph, s->backbone, stem, 1, "", *images, &features));
+    TRY(clv_backbone_node(b->graph, s->backbone, stem, residual, "", *images, &features));
     TRY(clv_head_node(b->graph, "linear", dim, 1, "", features, &logits));
     b->loss = logits;
     if (!s->infer) b->loss = clv_reduce(b->graph, clv_softmax_xent(b->graph, logits, *targets, CLV_NONE), -1, true);

@@ -1,12 +1,15 @@
-"""The step of bench/bench_step.c in PyTorch: a ResNet, cross entropy, SGD with momentum; bf16 is CPU autocast.
+"""The step of bench/bench_step.c in PyTorch: a ResNet, torchvision's ConvNeXt-T or timm's ViT with the projection of
+patches and the positions left alone; cross entropy, SGD with momentum; bf16 is CPU autocast.
 
-torch_step.py [--backbone resnet18|resnet50|resnet20] [--stem cifar|imagenet] [--size PIXELS] [--batch N] [--threads N]
-              [--steps N] [--precision fp32|bf16] [--infer] [--channels-last] [--check FILE] [--serve]
+torch_step.py [--backbone resnet18|resnet50|resnet20|convnext_tiny|vit_small|vit_base] [--stem cifar|imagenet]
+              [--size PIXELS] [--batch N] [--threads N] [--steps N] [--precision fp32|bf16] [--infer] [--channels-last]
+              [--check FILE] [--serve]
 
 --infer: logits in evaluation mode. --check starts from the weights and the batch `bench_step --export FILE` wrote and
 compares loss and gradients; --serve makes one step for each line read and answers with its seconds.
 """
 import argparse
+import functools
 import statistics
 import sys
 import time
@@ -93,6 +96,29 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+LAST = {"convnext_tiny": "classifier.2.", "vit_small": "head.", "vit_base": "head."}     # what is fc. in Cleave
+
+
+def network(args, outputs=10):
+    if args.backbone in FAMILIES:
+        return ResNet(args.backbone, args.stem, outputs)
+    if args.backbone == "convnext_tiny":
+        import torchvision
+        return torchvision.models.convnext_tiny(num_classes=outputs, stochastic_depth_prob=0.0)
+    import timm
+    net = timm.models.vision_transformer.VisionTransformer(
+        img_size=args.size, patch_size=16, embed_dim={"vit_small": 384, "vit_base": 768}[args.backbone], depth=12,
+        num_heads=12, num_classes=outputs, norm_layer=functools.partial(nn.LayerNorm, eps=1e-6))
+    for p in (net.pos_embed, *net.patch_embed.parameters()):
+        p.requires_grad = False
+    return net
+
+
+def our_name(args, name):
+    last = LAST.get(args.backbone)
+    return "fc." + name[len(last):] if last and name.startswith(last) else name
+
+
 def read_records(path):
     records = {}
     with open(path, "rb") as file:
@@ -104,11 +130,11 @@ def read_records(path):
     return records
 
 
-def load(net, records):
+def load(net, records, args):
     with torch.no_grad():
         for name, value in list(net.named_parameters()) + list(net.named_buffers()):
             if not name.endswith("num_batches_tracked"):
-                value.copy_(records["param:" + name])
+                value.copy_(records["param:" + our_name(args, name)])
 
 
 def forward(net, images, precision):
@@ -117,15 +143,16 @@ def forward(net, images, precision):
     return logits if precision == "fp32" else logits.float()
 
 
-def step_in(net, records, dtype, channels_last, precision="fp32"):
+def step_in(args, records, dtype, channels_last, precision="fp32"):
     """Loss and gradients of the exported step, computed in dtype."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    load(net, records)
+    net = network(args).train()
+    load(net, records, args)
     net = net.to(dtype=dtype).to(memory_format=layout)
     images = records["images"].permute(0, 3, 1, 2).to(dtype=dtype).contiguous(memory_format=layout)
     loss = F.cross_entropy(forward(net, images, precision), records["targets"].long())
     loss.backward()
-    return loss.item(), {name: p.grad.double() for name, p in net.named_parameters()}
+    return loss.item(), {our_name(args, name): p.grad.double() for name, p in net.named_parameters() if p.requires_grad}
 
 
 def errors(gradients, truth):
@@ -134,8 +161,8 @@ def errors(gradients, truth):
 
 def check_logits(args):
     records = read_records(args.check)
-    net = ResNet(args.backbone, args.stem).eval()
-    load(net, records)
+    net = network(args).eval()
+    load(net, records, args)
     with torch.no_grad():
         exact = net.double()(records["images"].permute(0, 3, 1, 2).double())
     error = ((records["logits"].double() - exact).abs().max() / exact.abs().max()).item()
@@ -149,14 +176,13 @@ def check(args):
     computes them, and in bfloat16 many times that: so all are held against float64, and ours may be off by no more than
     twice what PyTorch's are in the same precision."""
     records = read_records(args.check)
-    exact, truth = step_in(ResNet(args.backbone, args.stem).train(), records, torch.float64, False)
+    exact, truth = step_in(args, records, torch.float64, False)
     ours = records["loss"].item()
     mine = errors({name: records["grad:" + name].double() for name in truth}, truth)
     theirs = []
     print(f"float64      loss {exact:.7f}, errors of {len(truth)} gradients against it, median and largest:")
     for name, channels_last in (("torch", False), ("torch nhwc", True)):
-        net = ResNet(args.backbone, args.stem).train()
-        loss, gradients = step_in(net, records, torch.float32, channels_last, args.precision)
+        loss, gradients = step_in(args, records, torch.float32, channels_last, args.precision)
         error = errors(gradients, truth)
         theirs += error
         print(f"{name:12} loss {loss:.7f}  {statistics.median(error):.1e} {max(error):.1e}")
@@ -168,7 +194,7 @@ def check(args):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--backbone", default="resnet18", choices=FAMILIES)
+    parser.add_argument("--backbone", default="resnet18", choices=[*FAMILIES, *LAST])
     parser.add_argument("--stem", default="cifar")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--infer", action="store_true")
@@ -188,7 +214,7 @@ def main():
         return
 
     torch.manual_seed(1)
-    net = ResNet(args.backbone, args.stem).train(not args.infer)
+    net = network(args).train(not args.infer)
     images = torch.rand(args.batch, 3, args.size, args.size) * 2 - 1
     targets = torch.arange(args.batch) % 10
     if args.channels_last:
