@@ -1,0 +1,105 @@
+"""The step of bench/bench_moco.c in PyTorch, as MoCo's authors wrote it, but with the key encoder's update in place.
+
+torch_moco.py [--backbone resnet18|resnet50] [--stem cifar|imagenet] [--size PIXELS] [--batch N] [--queue K]
+              [--threads N] [--channels-last] (--check FILE | --serve)
+
+--check starts from what `bench_moco --export FILE` wrote and compares loss and gradients as torch_step.py does.
+"""
+import argparse
+import copy
+import statistics
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torch_step import FAMILIES, GRADIENT_FACTOR, LOSS_TOLERANCE, ResNet, errors, load, read_records
+
+DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
+
+
+def make_encoder(args):
+    net = ResNet(args.backbone, args.stem, DIM)
+    features = net.fc.in_features
+    net.fc = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, DIM))
+    return net.train()
+
+
+def info_nce(q, k, queue):
+    """queue: [D,K]."""
+    q = F.normalize(q, dim=1)
+    positive = torch.einsum("nc,nc->n", q, k).unsqueeze(-1)
+    negative = torch.einsum("nc,ck->nk", q, queue.clone())
+    logits = torch.cat([positive, negative], dim=1) / TEMPERATURE
+    return F.cross_entropy(logits, torch.zeros(logits.shape[0], dtype=torch.long))
+
+
+def first_step(args, records, dtype, channels_last):
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net = make_encoder(args)
+    load(net, records)
+    query = net.to(dtype=dtype).to(memory_format=layout)
+    key = copy.deepcopy(query)
+    images = [records[name].permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=layout) for name in ("query", "key")]
+    with torch.no_grad():
+        k = F.normalize(key(images[1]), dim=1)
+    loss = info_nce(query(images[0]), k, records["queue"].to(dtype).T)
+    loss.backward()
+    return loss.item(), {name: p.grad.double() for name, p in query.named_parameters()}
+
+
+def check(args):
+    records = read_records(args.check)
+    exact, truth = first_step(args, records, torch.float64, False)
+    ours, mine = records["loss"].item(), errors({n: records["grad:" + n].double() for n in truth}, truth)
+    theirs = [e for last in (False, True) for e in errors(first_step(args, records, torch.float32, last)[1], truth)]
+    print(f"float64 loss {exact:.7f}; cleave {ours:.7f}, errors of {len(truth)} gradients, median and largest: "
+          f"{statistics.median(mine):.1e} {max(mine):.1e}; torch {statistics.median(theirs):.1e} {max(theirs):.1e}")
+    if not (abs(ours - exact) <= LOSS_TOLERANCE["fp32"] * abs(exact) and max(mine) <= GRADIENT_FACTOR * max(theirs)):
+        sys.exit("this is not the same step")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backbone", default="resnet18", choices=FAMILIES)
+    parser.add_argument("--stem", default="cifar")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--queue", type=int, default=4096)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--check")
+    parser.add_argument("--serve", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.check:
+        check(args)
+        return
+    torch.manual_seed(1)
+    query = make_encoder(args)
+    images = [torch.rand(args.batch, 3, args.size, args.size) * 2 - 1 for _ in range(2)]
+    if args.channels_last:
+        query = query.to(memory_format=torch.channels_last)
+        images = [x.to(memory_format=torch.channels_last) for x in images]
+    key = copy.deepcopy(query)
+    queue, pointer = F.normalize(torch.randn(DIM, args.queue), dim=0), 0
+    optimizer = torch.optim.SGD(query.parameters(), lr=0.03, momentum=0.9, weight_decay=1e-4)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        with torch.no_grad():
+            for k, q in zip(key.parameters(), query.parameters()):
+                k.mul_(MOMENTUM).add_(q, alpha=1 - MOMENTUM)
+            keys = F.normalize(key(images[1]), dim=1)
+        optimizer.zero_grad(set_to_none=True)
+        info_nce(query(images[0]), keys, queue).backward()
+        optimizer.step()
+        queue[:, pointer:pointer + args.batch] = keys.T
+        pointer = (pointer + args.batch) % args.queue
+        print(f"{time.perf_counter() - start:.6f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
