@@ -1,7 +1,7 @@
-/* heads.c: what follows the pooled features: projectors and predictors, all of linear layers with ReLUs between them. They
- * differ in how many layers, which have a bias, and where batch norm stands; each as its paper's authors have it. Layers are
- * numbered as in PyTorch's nn.Sequential, where batch norms and ReLUs count, too: "fc.0.weight", "fc.1.running_mean",
- * "fc.3.weight". */
+/* heads.c: what follows the pooled features: projectors and predictors, all of linear layers with ReLUs between them.
+ * They differ in how many layers, which have a bias, and where batch norm stands; each as its paper's authors have it.
+ * Layers are numbered as in PyTorch's nn.Sequential, where batch norms and ReLUs count, too: "fc.0.weight",
+ * "fc.1.running_mean", "fc.3.weight". */
 #include "backbones/backbone.h"
 
 #include <stdio.h>
@@ -67,7 +67,7 @@ static clv_node mlp(clv_graph *g, const clvi_head_params *p, const char *prefix,
 
 #define HEAD_DIM CLVI_OPTION_I64(clvi_head_params, dim, "dim", "128", 1, 65536, "size of the embedding", "D")
 #define HEAD_HIDDEN                                                                                                    \
-    CLVI_OPTION_I64(clvi_head_params, hidden, "hidden", "0", 0, 65536, "size of the hidden layers; 0: the input's", NULL)
+    CLVI_OPTION_I64(clvi_head_params, hidden, "hidden", "0", 0, 65536, "size of hidden layers; 0: the input's", NULL)
 #define HEAD_SPLITS                                                                                                    \
     CLVI_OPTION_I64(clvi_head_params, bn_splits, "bn-splits", "1", 1, 4096,                                            \
                     "groups of split batch norm (the batch size must be a multiple)", NULL)

@@ -3,6 +3,7 @@
 #include "train/encoder.h"
 #include "train/checkpoint.h"
 #include "train/foreign.h"
+#include "train/method.h"
 #include "train/network.h"
 #include "train/weights.h"
 #include "core/checked.h"
@@ -142,12 +143,22 @@ clv_status clvi_encoder_over(const clv_config *config, clv_params *params, int64
     return CLV_OK;
 }
 
+static clv_status check_key(const clv_config *config, const clv_encoder_desc *desc)
+{
+    const clvi_method_class *method = NULL;
+    CLV_TRY(clvi_method_find(config->settings.method, &method));
+    CLV_CHECK(!desc->key || method->teacher, CLV_ERR_INVALID, "'%s': method '%s' has no momentum encoder",
+              desc->checkpoint, method->info.name);
+    return CLV_OK;
+}
+
 static clv_status open_checkpoint(clv_context *ctx, const clv_encoder_desc *desc, clv_config *config, clv_encoder **out)
 {
     clv_encoder *e = NULL;
     clvi_checkpoint *file = NULL;
     clv_status st = CLV_OK;
     CLV_TRY_OR_DONE(clvi_checkpoint_open(ctx, desc->checkpoint, config, &file));
+    CLV_TRY_OR_DONE(check_key(config, desc));
     CLV_TRY_OR_DONE(clvi_encoder_over(config, NULL, file->channels, file->eval_aug, desc->layer, desc->batch_size, &e));
     if (desc->untrained)
         CLV_TRY_OR_DONE(clv_params_init(e->params, (uint64_t)config->settings.seed));

@@ -1,5 +1,5 @@
-/* method.c: what all methods do: one graph of network and loss, its optimiser, perhaps a momentum encoder; a step; what a
- * checkpoint keeps of it. */
+/* method.c: what all methods do: one graph of network and loss, its optimiser, perhaps a momentum encoder; a step; what
+ * a checkpoint keeps of it. */
 #include "train/method.h"
 #include "train/network.h"
 #include "train/teacher.h"
@@ -50,6 +50,10 @@ clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features)
 
 void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS])
 {
+    if (m->settings->bn_splits > 1)
+        clvi_graph_fail(m->graph, CLV_ERR_INVALID,
+                        "bn-splits %" PRId64 " cannot act with method '%s': its batch norm sees both views together",
+                        m->settings->bn_splits, m->cls->info.name);
     const clv_node images[2] = { image_input(m, 0), image_input(m, 1) };
     const clv_node both = network(m, clv_concat(m->graph, images, 2, 0), NULL);
     for (int v = 0; v < 2; v++)
@@ -84,9 +88,9 @@ clv_node clvi_method_give_input(clvi_method *m, const char *name, const clv_view
     return node;
 }
 
-clv_node clvi_method_give_labels(clvi_method *m, const char *name)
+clv_node clvi_method_give_labels(clvi_method *m, const char *name, int views)
 {
-    const clv_view view = clv_view_1d(m->labels, CLV_I64, m->batch);
+    const clv_view view = clv_view_1d(m->labels, CLV_I64, views * m->batch);
     return clvi_method_give_input(m, name, &view);
 }
 
@@ -124,6 +128,11 @@ bool clvi_method_uses(const clvi_method_class *cls, const char *setting)
     for (const char *const *name = cls->uses; name && *name; name++)
         if (!strcmp(*name, setting)) return true;
     return false;
+}
+
+const char *clvi_method_head(const clvi_method_class *cls, const clvi_settings *settings)
+{
+    return cls->choose_head ? cls->choose_head(settings) : cls->head;
 }
 
 static clv_status parse_loss(clvi_method *m)
@@ -164,7 +173,7 @@ static clv_status init(clvi_method *m)
               "batch-size %" PRId64 " is no multiple of bn-splits %" PRId64, s->batch_size, s->bn_splits);
     CLV_CHECK(!m->cls->labels || m->setup.classes > 0, CLV_ERR_INVALID, "method '%s' needs data with labels",
               m->cls->info.name);
-    m->labels = clvi_calloc(m->ctx, (size_t)m->batch, sizeof *m->labels);
+    m->labels = clvi_calloc(m->ctx, (size_t)(m->cls->views * m->batch), sizeof *m->labels);
     if (!m->labels) return CLV_ERR_NOMEM;
     CLV_TRY(parse_loss(m));
     if (m->cls->open) CLV_TRY(m->cls->open(m));
@@ -247,7 +256,8 @@ static clv_status forward(clvi_method *m, const clv_batch *batch, const clvi_ste
 clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
 {
     *out = (clvi_step_result) { .loss = 0 };
-    memcpy(m->labels, batch->labels, (size_t)m->batch * sizeof *m->labels);
+    for (int v = 0; v < m->cls->views; v++)
+        memcpy(m->labels + v * m->batch, batch->labels, (size_t)m->batch * sizeof *m->labels);
     CLV_TRY((m->cls->forward ? m->cls->forward : forward)(m, batch, at, out));
     out->grad_norm = clvi_method_grad_norm(m);
     return CLV_OK;

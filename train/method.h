@@ -1,6 +1,6 @@
-/* method.h: what a training method is. One file each, listed in registry.def, which says what network it trains, what it
- * computes from the views of a batch, and what losses can be computed from that; method.c does what all methods do: a
- * graph of network and loss, an optimiser, perhaps a momentum encoder, a step, a checkpoint. The trainer owns data,
+/* method.h: what a training method is. One file each, listed in registry.def, which says what network it trains, what
+ * it computes from the views of a batch, and what losses can be computed from that; method.c does what all methods do:
+ * a graph of network and loss, an optimiser, perhaps a momentum encoder, a step, a checkpoint. The trainer owns data,
  * schedule, log and files. */
 #ifndef CLVI_TRAIN_METHOD_H
 #define CLVI_TRAIN_METHOD_H
@@ -54,8 +54,8 @@ struct clvi_method_class {
     bool               labels;        /* it cannot do without labels */
     const clvi_takes  *takes;         /* losses; the first is its own. Ends with loss NULL */
     const char *const *uses;          /* settings that act for some methods only, and do for this one; ends with NULL */
-    /* The head between features and embedding; NULL: the embedding is the features. */
-    const char *(*head)(const clvi_settings *settings);
+    const char        *head;          /* between features and embedding; NULL: none, the embedding is the features */
+    const char *(*choose_head)(const clvi_settings *settings);   /* instead, where settings decide */
     const char        *predictor;     /* the head on top of the embedding; NULL: none */
     /* Appends networks to the method's graph and gives what the losses read. */
     clv_status (*build)(clvi_method *m);
@@ -91,7 +91,7 @@ struct clvi_method {
     clvi_given               given[CLVI_MAX_GIVEN];   /* to the losses */
     clvi_teacher            *teacher;
     float                   *keys[CLVI_MAX_VIEWS];    /* [B,D] the teacher's unit rows of each view */
-    int64_t                 *labels;                  /* [B] of the batch at work */
+    int64_t                 *labels;                  /* [views B] of the batch at work, for each view again */
     int64_t                  number[1];               /* of the step at work, for draws inside a loss */
     clvi_optimizer          *optimizer;
 };
@@ -104,6 +104,9 @@ const clvi_method_class *clvi_method_at(int i);   /* NULL past the end */
 
 /* Whether one of the settings that act for some methods only acts for this one. */
 bool clvi_method_uses(const clvi_method_class *cls, const char *setting);
+
+/* The head for these settings, or NULL. */
+const char *clvi_method_head(const clvi_method_class *cls, const clvi_settings *settings);
 
 /* The method that the settings name. */
 clv_status clvi_method_create(const clvi_method_setup *setup, clvi_method **out) CLV_NODISCARD;
@@ -137,9 +140,9 @@ void clvi_method_give(clvi_method *m, const char *name, clv_node node);
  * place. */
 clv_node clvi_method_give_input(clvi_method *m, const char *name, const clv_view *data);
 clv_status clvi_method_move(clvi_method *m, const char *name, void *data) CLV_NODISCARD;
-/* The labels of the batch, int64 [B]; what the momentum encoder says of view v, unit rows [B,D]; the number of the step,
- * int64 [1]. */
-clv_node clvi_method_give_labels(clvi_method *m, const char *name);
+/* The labels of the batch, `views` times one below the other, int64 [views B]; what the momentum encoder says of view
+ * v, unit rows [B,D]; the number of the step, int64 [1]. */
+clv_node clvi_method_give_labels(clvi_method *m, const char *name, int views);
 clv_node clvi_method_give_target(clvi_method *m, const char *name, int v);
 clv_node clvi_method_give_step(clvi_method *m, const char *name);
 

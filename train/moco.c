@@ -100,7 +100,7 @@ static clv_status moco_build(clvi_method *base)
     if (clvi_objective_reads(&base->objective, "mask")) give_masks(m, s->queue_mask);
     if (clvi_objective_reads(&base->objective, "step")) (void)clvi_method_give_step(base, "step");
     if (clvi_objective_reads(&base->objective, "labels") && s->bank == CLVI_BANK_KIND_LABELLED) {
-        (void)clvi_method_give_labels(base, "labels");
+        (void)clvi_method_give_labels(base, "labels", 1);
         (void)clvi_method_give_input(base, "queue_labels", &labels);
     }
     return CLV_OK;
@@ -178,7 +178,7 @@ static clv_status moco_forward(clvi_method *base, const clv_batch *batch, const 
 static clv_status moco_update(clvi_method *base, const clv_batch *batch)
 {
     moco *m = (moco *)base;
-    for (int v = base->settings->symmetric ? 0 : 1; v < 2; v++) {      /* the demo enqueues the first view's keys first */
+    for (int v = base->settings->symmetric ? 0 : 1; v < 2; v++) {   /* the demo enqueues the first view's keys first */
         const clv_view keys = clv_view_2d(base->keys[v], CLV_F32, base->batch, base->dim);
         const int64_t begin = clv_profile_begin(base->ctx);
         CLV_TRY(clv_bank_push(m->bank, &keys, batch->ids, batch->labels));
@@ -229,14 +229,16 @@ static const char *moco_head(const clvi_settings *s)
     return s->mlp ? "mlp" : "linear";
 }
 
-static const char *const uses[] = { "mlp", "moco-k", "moco-m", "moco-m-cos", "symmetric", "shuffle-bn", "bn-buffers",
-                                    "bank", "queue-init", "queue-mask", "moco-queue-dtype", NULL };
+static const char *const uses[] = {
+    "mlp",  "moco-k",     "moco-m",     "moco-m-cos",       "symmetric", "shuffle-bn", "bn-buffers",
+    "bank", "queue-init", "queue-mask", "moco-queue-dtype", NULL,
+};
 
 extern const clvi_method_class clvi_method_moco;
 const clvi_method_class clvi_method_moco = {
     .info = { "moco", "momentum contrast, v1 and v2, asymmetric or symmetric", "arXiv:1911.05722, arXiv:2003.04297",
               0 },
-    .size = sizeof(moco), .views = 2, .teacher = true, .takes = takes, .uses = uses, .head = moco_head,
-    .build = moco_build, .open = moco_open, .ready = moco_ready, .forward = moco_forward, .update = moco_update, .write = moco_write,
-    .read = moco_read, .memory = moco_memory, .describe = moco_describe, .close = moco_close,
+    .size = sizeof(moco), .views = 2, .teacher = true, .takes = takes, .uses = uses, .choose_head = moco_head,
+    .build = moco_build, .open = moco_open, .ready = moco_ready, .forward = moco_forward, .update = moco_update,
+    .write = moco_write, .read = moco_read, .memory = moco_memory, .describe = moco_describe, .close = moco_close,
 };

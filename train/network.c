@@ -79,14 +79,15 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node ima
     const clvi_method_class *method = NULL;
     CLV_TRY(clvi_method_find(s->method, &method));
     CLV_TRY(clvi_network_backbone(g, s, images, features));
-    const char *head = method->head ? method->head(s) : NULL;
+    const char *head = clvi_method_head(method, s);
     if (head)
         return head_node(g, head, s->moco_dim, s->moco_mlp_dim, s->proj_layers, s->bn_splits, "", *features, embedding);
     *embedding = *features;
     return CLV_OK;
 }
 
-clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *s, const char *head, clv_node embedding, clv_node *out)
+clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *s, const char *head, clv_node embedding,
+                               clv_node *out)
 {
     return head_node(g, head, s->moco_dim, s->pred_dim, 0, s->bn_splits, "predictor.", embedding, out);
 }

@@ -6,7 +6,8 @@
 #include <cleave/graph.h>
 #include "train/config.h"
 
-/* features: pooled [N,F]; embedding: the output [N,D] of the method's head, not normalised; without a head the features. */
+/* features: pooled [N,F]; embedding: the output [N,D] of the method's head, not normalised; without a head the
+ * features. */
 clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *settings, clv_node images, clv_node *features,
                               clv_node *embedding) CLV_NODISCARD;
 /* The backbone alone. */

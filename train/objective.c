@@ -247,7 +247,8 @@ static clv_node term_node(clvi_term *term, clv_graph *g, const clv_loss_value *i
     clv_loss_value outputs[CLVI_LOSS_MAX_OUT];
     const int n_out = clvi_loss_port_count(ports, CLVI_LOSS_MAX_OUT);
     for (int p = 0; p < n_out; p++) outputs[p] = (clv_loss_value) { ports[p].name, CLV_NONE };
-    const clv_node value = clv_loss_node(g, term->takes->loss, term->options, term->n_options, inputs, n, outputs, n_out);
+    const clv_node value = clv_loss_node(g, term->takes->loss, term->options, term->n_options, inputs, n, outputs,
+                                         n_out);
     for (int p = 0; p < n_out; p++)
         if (is_metric(&ports[p]) && !clvi_node_none(outputs[p].node)) term->figures |= UINT32_C(1) << p;
     return value;

@@ -50,7 +50,8 @@ typedef struct clvi_objective {
     struct clvi_look *look;                        /* made by clvi_objective_prepare */
 } clvi_objective;
 
-/* What a step came to beside its loss, by names with static storage or the objective's: "mochi/topn_false_negative_rate". */
+/* What a step came to beside its loss, by names with static storage or the objective's:
+ * "mochi/topn_false_negative_rate". */
 typedef struct clvi_metrics {
     int        count;
     clv_metric at[CLVI_MAX_METRICS];

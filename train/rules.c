@@ -55,7 +55,7 @@ static clv_status check_method(const clv_config *config)
         const rule r = { clvi_method_uses(m, some[i]), some[i], "method", with_method };
         CLV_TRY(check(config, &r));
     }
-    const char *head = m->head ? m->head(s) : NULL;
+    const char *head = clvi_method_head(m, s);
     const bool by_mlp = clvi_method_uses(m, "mlp");
     const rule rules[] = {
         { head_has(head, "dim"), "moco-dim", "method", with_method },

@@ -1,5 +1,5 @@
-/* teacher.h: the momentum encoder: a copy of the trained network that follows it slowly and whose features are constants.
- * He et al. 2020, arXiv:1911.05722, eq. 2 and section 3.3. */
+/* teacher.h: the momentum encoder: a copy of the trained network that follows it slowly and whose features are
+ * constants. He et al. 2020, arXiv:1911.05722, eq. 2 and section 3.3. */
 #ifndef CLVI_TRAIN_TEACHER_H
 #define CLVI_TRAIN_TEACHER_H
 
@@ -18,7 +18,8 @@ struct clvi_teacher {
 };
 
 /* Starts as a copy of `student`, which must have been initialised. */
-clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params *student, clvi_teacher **out) CLV_NODISCARD;
+clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params *student,
+                               clvi_teacher **out) CLV_NODISCARD;
 /* NULL is accepted. */
 void clvi_teacher_destroy(clvi_teacher *t);
 

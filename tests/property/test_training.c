@@ -270,5 +270,6 @@ static void a_step_allocates_nothing(void **state)
 TEST_MAIN(TEST(the_number_of_workers_changes_no_bit), TEST(batches_made_ahead_change_no_bit),
           TEST(two_runs_with_the_same_seed_and_threads_are_equal_to_the_bit), TEST(another_seed_gives_another_network),
           TEST(a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits),
-          TEST(a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits), TEST(a_run_whose_loss_draws_goes_on_to_the_same_bits), TEST(a_finished_run_that_is_resumed_does_nothing),
+          TEST(a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits),
+          TEST(a_run_whose_loss_draws_goes_on_to_the_same_bits), TEST(a_finished_run_that_is_resumed_does_nothing),
           TEST(stop_epoch_keeps_the_horizon_of_the_schedule), TEST(a_step_allocates_nothing))

@@ -371,8 +371,8 @@ static void draws_depend_on_seed_and_step_alone(void **state)
 static void both_directions_draw_apart(void **state)
 {
     test_env *t = *state;
-    rig *s = make(t, "symmetric", "true", "loss", "feature_transform", NULL), *one = make(t, "loss", "feature_transform",
-                                                                                          NULL);
+    rig *s = make(t, "symmetric", "true", "loss", "feature_transform", NULL);
+    rig *one = make(t, "loss", "feature_transform", NULL);
     s->view[1] = s->view[0];
     one->view[1] = one->view[0];
     const double both = forward(s, 3, 0.0).loss, single = forward(one, 6, 0.0).loss;     /* number 6 and 7 */
@@ -400,7 +400,8 @@ static void labels_reach_the_loss_from_a_labelled_bank_only(void **state)
     rig *seen = make(t, "loss", mochi, "moco-k", "16", "bank", "labelled", NULL);
     rig *told = make(t, "loss", oracle, "moco-k", "16", "bank", "labelled", NULL);
     for (int step = 0; step < 2; step++) {
-        const double a = forward(plain, step, 0.9).loss, b = forward(seen, step, 0.9).loss, c = forward(told, step, 0.9).loss;
+        const double a = forward(plain, step, 0.9).loss, b = forward(seen, step, 0.9).loss;
+        const double c = forward(told, step, 0.9).loss;
         assert_true(a == b);
         assert_true(step == 0 ? a == c : a > c);
         if (step == 0) {
@@ -443,7 +444,8 @@ static void rows_of_a_querys_own_image_or_class_can_be_left_out(void **state)
 static void what_a_loss_measures_of_a_step_can_be_looked_at(void **state)
 {
     test_env *t = *state;
-    rig *r = make(t, "loss", "feature_transform target=none; mochi N=8 s=8 s-prime=8 weight=0.5", "bank", "labelled", NULL);
+    static const char two[] = "feature_transform target=none; mochi N=8 s=8 s-prime=8 weight=0.5";
+    rig *r = make(t, "loss", two, "bank", "labelled", NULL);
     const double loss = forward(r, 0, 0.9).loss;
     const double positive = metric(r, "feature_transform/score_pos");
     assert_near(metric(r, "feature_transform/loss") + 0.5 * metric(r, "mochi/loss"), loss, 1e-5);

@@ -1,0 +1,442 @@
+/* test_methods.c: what holds for every training method of the registry and every loss it takes, and what each does that
+ * the others do not. */
+#include "tests/support/train.h"
+#include "core/rng.h"
+#include "train/method.h"
+
+#include <cleave/loss.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 16, SIDE = 16, CLASSES = 3, PIXELS = BATCH * SIDE * SIDE * 3 };
+
+/* A method with a configuration and one batch. */
+typedef struct rig {
+    clv_context *ctx;
+    clv_config  *config;
+    clvi_method *method;
+    clv_batch    batch;
+    clv_view     view[2];
+    int64_t      ids[BATCH], labels[BATCH];
+    float        pixels[2][PIXELS];
+} rig;
+
+static void fill(rig *r)
+{
+    for (int v = 0; v < 2; v++) {
+        clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
+        for (int i = 0; i < PIXELS; i++) {                  /* each image has waves of its own, and noise */
+            const int image = i / (PIXELS / BATCH), column = i / 3 % SIDE, row = i / 3 / SIDE % SIDE;
+            const double wave = sin(0.4 * (image / 4 + 1) * column + 0.5 * (image % 4) * row + i % 3);
+            r->pixels[v][i] = (float)(2 * wave + 0.3 * clvi_rng_normal(&rng));
+        }
+        r->view[v] = clv_view_nhwc(r->pixels[v], CLV_F32, BATCH, 3, SIDE, SIDE);
+    }
+    for (int i = 0; i < BATCH; i++) {
+        r->ids[i] = 1000 + i;
+        r->labels[i] = i % CLASSES;
+    }
+    r->batch.view = r->view;
+    r->batch.ids = r->ids;
+    r->batch.labels = r->labels;
+}
+
+static clv_status try_make(test_env *t, const char *method, const char *loss, const char *name, const char *value,
+                           int64_t classes, rig **out)
+{
+    const char *const settings[][2] = {
+        { "arch", "resnet8" }, { "width", "4" }, { "batch-size", "16" }, { "moco-dim", "16" }, { "moco-k", "32" },
+        { "moco-t", "0.2" }, { "moco-mlp-dim", "24" }, { "seed", "5" }, { "weight-decay", "0" }, { "method", method },
+        { "loss", loss }, { name, value },
+    };
+    rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    *out = r;
+    r->ctx = test_context(t, 1);
+    assert_ok(clv_config_create(r->ctx, &r->config));
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0] && settings[i][0]; i++)
+        assert_ok(clv_config_set(r->config, settings[i][0], settings[i][1]));
+    fill(r);
+    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE, classes };
+    return clvi_method_create(&setup, &r->method);
+}
+
+static rig *make(test_env *t, const char *method, const char *loss, const char *name, const char *value)
+{
+    rig *r = NULL;
+    assert_ok(try_make(t, method, loss, name, value, CLASSES, &r));
+    return r;
+}
+
+static void destroy(rig *r)
+{
+    clvi_method_destroy(r->method);
+    clv_config_destroy(r->config);
+    clv_context_destroy(r->ctx);
+    free(r);
+}
+
+static clvi_step_result forward(rig *r, int64_t total, double key_momentum)
+{
+    const clvi_step at = { 5, total, (double)total / 4, 0.1, key_momentum };
+    clvi_step_result result;
+    assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
+    assert_true(isfinite(result.loss) && isfinite(result.grad_norm) && result.grad_norm > 0);
+    return result;
+}
+
+static void update(rig *r, int64_t total, double lr)
+{
+    const clvi_step at = { 5, total, 0, lr, 0.9 };
+    assert_ok(clvi_method_update(r->method, &r->batch, &at));
+}
+
+/* "supcon variant=..." of entry k of a method's losses. */
+static void loss_text(const clvi_takes *takes, char *text, size_t size)
+{
+    const char *variant = takes->variant;
+    snprintf(text, size, "%s%s%s", takes->loss, variant ? " variant=" : "", variant ? variant : "");
+}
+
+/* ---- every method, every loss ---- */
+
+/* A short step along the gradient lowers the loss by step length times squared gradient: the gradient is that of the
+ * loss, through every network that it is meant to go through. */
+static void a_step_lowers_the_loss_by_what_the_gradient_says(void **state)
+{
+    test_env *t = *state;
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++) {
+        for (const clvi_takes *takes = cls->takes; takes->loss; takes++) {
+            char text[128];
+            loss_text(takes, text, sizeof text);
+            rig *r = make(t, cls->info.name, text, NULL, NULL);
+            const clvi_step_result first = forward(r, 0, 1.0);
+            const double wanted = 2e-3 * fmax(fabs(first.loss), 0.1), lr = wanted / (first.grad_norm * first.grad_norm);
+            r->method->optimizer->cls->step(r->method->optimizer, lr);
+            const double fell = first.loss - forward(r, 0, 1.0).loss;
+            if (fell < 0.6 * wanted || fell > 1.4 * wanted)
+                fail_msg("%s, %s: the loss fell by %g, expected about %g", cls->info.name, text, fell, wanted);
+            destroy(r);
+        }
+    }
+}
+
+static void embeddings_are_looked_at_as_unit_rows_in_the_order_of_the_batch(void **state)
+{
+    test_env *t = *state;
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++) {
+        rig *r = make(t, cls->info.name, "", NULL, NULL);
+        const clvi_step_result result = forward(r, 0, 0.9);
+        const clv_view *rows[2] = { &result.query, &result.key };
+        for (int v = 0; v < cls->views; v++) {
+            assert_true(rows[v]->shape[0] == BATCH && rows[v]->shape[1] == r->method->dim);
+            for (int n = 0; n < BATCH; n++) {
+                double norm = 0;
+                for (int64_t d = 0; d < r->method->dim; d++)
+                    norm += pow(((const float *)rows[v]->data)[n * r->method->dim + d], 2);
+                assert_near(norm, 1, 1e-5);
+            }
+        }
+        assert_true((result.key.data != NULL) == (cls->views > 1));
+        assert_true((clvi_method_params(r->method, true) != NULL) == cls->teacher);
+        destroy(r);
+    }
+}
+
+static void a_loss_a_method_cannot_take_is_refused_with_those_it_can(void **state)
+{
+    test_env *t = *state;
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++) {
+        clv_class_info loss;
+        for (int k = 0; clv_loss_info_at(k, &loss); k++) {
+            const clvi_takes *takes = cls->takes;
+            while (takes->loss && strcmp(takes->loss, loss.name) != 0) takes++;
+            if (takes->loss) continue;
+            char message[256];
+            rig *r = NULL;
+            snprintf(message, sizeof message, "method '%s' cannot take the loss %s; it takes %s", cls->info.name,
+                     loss.name, cls->takes->loss);
+            assert_fails(try_make(t, cls->info.name, loss.name, NULL, NULL, CLASSES, &r), CLV_ERR_INVALID, message);
+            assert_null(r->method);
+            destroy(r);
+        }
+    }
+    rig *r = NULL;
+    assert_fails(try_make(t, "mocov3", "info_nce variant=explicit", NULL, NULL, CLASSES, &r), CLV_ERR_INVALID,
+                 "cannot take the loss info_nce variant=explicit; it takes info_nce variant=moco_v3");
+    destroy(r);
+}
+
+static void methods_of_labels_refuse_data_without(void **state)
+{
+    test_env *t = *state;
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++) {
+        rig *r = NULL;
+        const clv_status st = try_make(t, cls->info.name, "", NULL, NULL, 0, &r);
+        if (cls->labels) assert_fails(st, CLV_ERR_INVALID, "needs data with labels");
+        else assert_ok(st);
+        destroy(r);
+    }
+}
+
+/* ---- runs ---- */
+
+/* A configuration of the tiny run for a method: settings that it does not have at their defaults. */
+static clv_config *run_config(test_env *t, const clvi_method_class *cls, const char *directory, const char *name,
+                              const char *value)
+{
+    const bool teacher = cls->teacher, bank = clvi_method_uses(cls, "moco-k");
+    return test_run_config(t, directory, "method", cls->info.name, "moco-k", bank ? "64" : "65536", "moco-m",
+                           teacher ? "0.9" : "0.999", "moco-dim", cls->head || bank ? "16" : "128", name, value, NULL);
+}
+
+typedef struct watch {
+    int64_t stop_at;           /* -1: never */
+    double  epoch_loss[2];
+    bool    bank, teacher;
+} watch;
+
+static bool watches(const clv_progress *p, void *user)
+{
+    watch *w = user;
+    if (p->kind == CLV_PROGRESS_EPOCH) w->epoch_loss[p->epoch - 1] = p->loss_mean;
+    if (p->kind != CLV_PROGRESS_STEP) return true;
+    w->bank = p->has_bank;
+    w->teacher = p->has_teacher;
+    return p->total_step != w->stop_at;
+}
+
+static void every_method_learns_and_goes_on_to_the_same_bits(void **state)
+{
+    test_env *t = *state;
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++) {
+        char whole[32], cut[32], files[2][48];
+        snprintf(whole, sizeof whole, "whole-%s", cls->info.name);
+        snprintf(cut, sizeof cut, "cut-%s", cls->info.name);
+        snprintf(files[0], sizeof files[0], "%s/last.h5", whole);
+        snprintf(files[1], sizeof files[1], "%s/last.h5", cut);
+        watch w = { .stop_at = -1 }, stop = { .stop_at = 7 };
+        assert_ok(test_run(t, run_config(t, cls, whole, "workers", "0"), watches, &w));
+        assert_true(isfinite(w.epoch_loss[0]) && isfinite(w.epoch_loss[1]));
+        assert_true(w.bank == clvi_method_uses(cls, "moco-k") && w.teacher == cls->teacher);
+        if (!w.bank && w.epoch_loss[1] >= w.epoch_loss[0])              /* while a bank fills, the loss rises */
+            fail_msg("%s: loss %g, then %g", cls->info.name, w.epoch_loss[0], w.epoch_loss[1]);
+        assert_int_equal(test_run(t, run_config(t, cls, cut, "workers", "2"), watches, &stop), CLV_STOPPED);
+        stop.stop_at = -1;
+        assert_ok(test_run(t, run_config(t, cls, cut, "resume", "auto"), watches, &stop));
+        assert_true(test_same_file(t, files[0], files[1]));
+    }
+}
+
+typedef struct told {
+    char text[8192];
+} told;
+
+static void keeps(const char *text, void *user)
+{
+    told *k = user;
+    const size_t length = strlen(k->text);
+    snprintf(k->text + length, sizeof k->text - length, "%s\n", text);
+}
+
+static void every_method_says_what_it_would_do(void **state)
+{
+    test_env *t = *state;
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++) {
+        clv_trainer *trainer = NULL;
+        clv_config *config = run_config(t, cls, "dry", "workers", "0");
+        told k = { "" };
+        char want[96];
+        assert_ok(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer));
+        clv_config_destroy(config);
+        assert_ok(clv_trainer_describe(trainer, keeps, &k));
+        snprintf(want, sizeof want, "method: %s; %d view", cls->info.name, cls->views);
+        assert_non_null(strstr(k.text, want));
+        snprintf(want, sizeof want, "loss: %s", cls->takes->loss);
+        assert_non_null(strstr(k.text, want));
+        assert_true((strstr(k.text, "key encoder: parameters") != NULL) == cls->teacher);
+        clv_trainer_destroy(trainer);
+        assert_false(test_has_file(t, "dry"));
+    }
+}
+
+static void features_of_every_method_can_be_embedded(void **state)
+{
+    test_env *t = *state;
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++) {
+        clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
+        clv_encoder *e = NULL;
+        clv_dataset *ds = NULL;
+        float rows[16 * 64];
+        assert_ok(test_run(t, run_config(t, cls, cls->info.name, "epochs", "1"), NULL, NULL));
+        desc.checkpoint = test_path(t, cls->info.name);
+        desc.layer = CLV_LAYER_EMBEDDING;
+        desc.batch_size = 16;
+        assert_ok(clv_encoder_open(t->ctx, &desc, &e));
+        assert_ok(clv_dataset_open(t->ctx, test_path(t, "data.h5"), NULL, &ds));
+        const clv_view view = clv_view_2d(rows, CLV_F32, 16, clv_encoder_dim(e));
+        assert_true(clv_encoder_dim(e) <= 64);
+        assert_ok(clv_encoder_embed(e, ds, 0, 16, &view, NULL, NULL));
+        clv_encoder_destroy(e);
+        e = NULL;
+        desc.key = true;
+        const clv_status st = clv_encoder_open(t->ctx, &desc, &e);
+        if (cls->teacher) assert_ok(st);
+        else assert_fails(st, CLV_ERR_INVALID, "has no momentum encoder");
+        clv_encoder_destroy(e);
+        clv_dataset_destroy(ds);
+    }
+}
+
+static void settings_of_other_methods_are_refused(void **state)
+{
+    test_env *t = *state;
+    static const char *const cases[][4] = {
+        { "simclr", "moco-k", "64", "moco-k '64' cannot act with method 'simclr'" },
+        { "simclr", "mlp", "true", "mlp 'true' cannot act with method 'simclr'" },
+        { "barlow", "moco-m", "0.9", "moco-m '0.9' cannot act with method 'barlow'" },
+        { "barlow", "pred-dim", "32", "pred-dim '32' cannot act with method 'barlow'" },
+        { "barlow", "moco-t", "0.5", "moco-t '0.5' cannot act with the loss 'barlow_twins'" },
+        { "byol", "fix-pred-lr", "true", "fix-pred-lr 'true' cannot act with method 'byol'" },
+        { "byol", "bank", "labelled", "bank 'labelled' cannot act with method 'byol'" },
+        { "simsiam", "symmetric", "true", "symmetric 'true' cannot act with method 'simsiam'" },
+        { "supervised", "aug2", "glyphs", "aug2 'glyphs' cannot act with method 'supervised'" },
+        { "supervised", "moco-dim", "32", "moco-dim '32' cannot act with method 'supervised'" },
+        { "supcon", "proj-layers", "3", "proj-layers '3' cannot act with method 'supcon'" },
+        { "simclr", "bn-splits", "2", "its batch norm sees both views together" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        clv_trainer *trainer = NULL;
+        const char *const *c = cases[i];
+        clv_config *config = test_run_config(t, "a", "moco-k", "65536", "moco-m", "0.999", "moco-dim", "128", "method",
+                                             c[0], c[1], c[2], NULL);
+        assert_fails(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer), CLV_ERR_INVALID, c[3]);
+        clv_config_destroy(config);
+    }
+}
+
+/* ---- what each does ---- */
+
+/* Does the first view's embedding depend on the second view? */
+static bool sees_both(rig *r)
+{
+    static float before[BATCH * 64];
+    const clvi_step_result first = forward(r, 0, 1.0);
+    const size_t bytes = (size_t)(BATCH * r->method->dim) * sizeof(float);
+    assert_true(bytes <= sizeof before);
+    memcpy(before, first.query.data, bytes);
+    for (int i = 0; i < PIXELS; i++) r->pixels[1][i] = 3 * r->pixels[1][i] + 1;
+    const clvi_step_result second = forward(r, 0, 1.0);
+    return memcmp(before, second.query.data, bytes) != 0;
+}
+
+static void batch_norm_sees_the_views_as_the_authors_code_has_it(void **state)
+{
+    test_env *t = *state;
+    static const struct {
+        const char *method;
+        bool        both;
+    } cases[] = { { "simclr", true }, { "supcon", true },   { "barlow", false }, { "vicreg", false },
+                  { "byol", false },  { "mocov3", false }, { "moco", false },   { "simsiam", false } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rig *r = make(t, cases[i].method, "", NULL, NULL);
+        if (sees_both(r) != cases[i].both) fail_msg("%s", cases[i].method);
+        destroy(r);
+    }
+}
+
+static double read_first(clvi_method *m, const char *name)
+{
+    static float values[1 << 16];
+    clv_params *params = clvi_method_params(m, false);
+    const int64_t i = clv_params_find(params, name);
+    clv_param_info info;
+    assert_true(i >= 0);
+    assert_ok(clv_params_info(params, i, &info));
+    clv_view view = clv_view_dense(values, CLV_F32, info.ndim, info.shape);
+    assert_true(clv_view_count(&view) <= 1 << 16);
+    assert_ok(clv_params_read(params, i, CLV_PARAM_VALUE, &view));
+    return values[0];
+}
+
+static void a_held_predictor_keeps_its_learning_rate(void **state)
+{
+    test_env *t = *state;
+    static const char predictor[] = "predictor.fc.0.weight", backbone[] = "conv1.weight";
+    for (int held = 0; held < 2; held++) {
+        rig *r = make(t, "simsiam", "", "fix-pred-lr", held ? "true" : "false");
+        const double before[2] = { read_first(r->method, predictor), read_first(r->method, backbone) };
+        forward(r, 0, 1.0);
+        update(r, 0, 0.0);                                     /* the schedule says 0 */
+        assert_true((read_first(r->method, predictor) != before[0]) == held);
+        assert_near(read_first(r->method, backbone), before[1], 0);
+        destroy(r);
+    }
+}
+
+static double metric(rig *r, const char *name)
+{
+    clvi_metrics m;
+    assert_ok(clvi_method_look(r->method, &r->batch, &m));
+    for (int i = 0; i < m.count; i++)
+        if (!strcmp(m.at[i].name, name)) return m.at[i].value;
+    fail_msg("no metric '%s'", name);
+    return 0;
+}
+
+static void a_classifier_learns_its_batch_by_heart(void **state)
+{
+    test_env *t = *state;
+    static const char *const losses[] = { "cross_entropy label-smoothing=0.1", "focal", "arcface s=8 m=0.1",
+                                          "cosface s=8 m=0.1", "unpg s=8 m=0.1" };
+    for (int i = 0; i < 5; i++) {
+        rig *r = make(t, "supervised", losses[i], NULL, NULL);
+        const double first = forward(r, 0, 0).loss;
+        for (int step = 1; step <= 60; step++) {
+            update(r, step, 0.05);
+            forward(r, step, 0);
+        }
+        assert_true(forward(r, 61, 0).loss < 0.8 * first);
+        if (metric(r, "train/acc1") < 90) fail_msg("%s: %g %%", losses[i], metric(r, "train/acc1"));
+        destroy(r);
+    }
+}
+
+static void losses_add_up_with_their_weights(void **state)
+{
+    test_env *t = *state;
+    rig *both = make(t, "supervised", "cross_entropy; opl weight=0.5 gamma=2", NULL, NULL);
+    rig *one = make(t, "supervised", "cross_entropy", NULL, NULL);
+    rig *two = make(t, "supervised", "opl gamma=2", NULL, NULL);
+    const double sum = forward(both, 0, 0).loss, ce = forward(one, 0, 0).loss, opl = forward(two, 0, 0).loss;
+    assert_near(sum, ce + 0.5 * opl, 1e-5);
+    assert_near(metric(both, "cross_entropy/loss"), ce, 1e-5);
+    assert_near(metric(both, "opl/loss"), opl, 1e-5);
+    const double s = metric(both, "opl/pos_mean"), d = metric(both, "opl/neg_term");
+    assert_near(opl, 1 - s + 2 * d, 1e-5);
+    rig *r = NULL;
+    assert_fails(try_make(t, "supervised", "cross_entropy; arcface", NULL, NULL, CLASSES, &r), CLV_ERR_INVALID,
+                 "two different classifiers");
+    destroy(r);
+    destroy(both);
+    destroy(one);
+    destroy(two);
+}
+
+TEST_MAIN(TEST(a_step_lowers_the_loss_by_what_the_gradient_says),
+          TEST(embeddings_are_looked_at_as_unit_rows_in_the_order_of_the_batch),
+          TEST(a_loss_a_method_cannot_take_is_refused_with_those_it_can), TEST(methods_of_labels_refuse_data_without),
+          TEST(every_method_learns_and_goes_on_to_the_same_bits), TEST(every_method_says_what_it_would_do),
+          TEST(features_of_every_method_can_be_embedded), TEST(settings_of_other_methods_are_refused),
+          TEST(batch_norm_sees_the_views_as_the_authors_code_has_it), TEST(a_held_predictor_keeps_its_learning_rate),
+          TEST(a_classifier_learns_its_batch_by_heart),
+          TEST(losses_add_up_with_their_weights))

@@ -1,0 +1,106 @@
+/* supervised.c: a classifier trained with labels, alone or with a loss on its features beside (opl, triplet, circle,
+ * dispersive). Losses of logits see a linear classifier on the pooled features; margin losses (arcface, cosface, unpg)
+ * see directions of classes on an embedding, a linear layer on the features (`moco-dim`), because pooled features have
+ * no negative entries. */
+#include "train/method.h"
+#include "tensor/op.h"
+
+#define LOGITS { { "logits", "logits" }, { "targets", "labels" } }
+#define ROWS   { { "features", "embedding" }, { "labels", "labels" } }
+#define MARGIN { { "features", "embedding" }, { "weight", "weight" }, { "labels", "labels" } }
+
+typedef struct supervised {
+    clvi_method base;
+    clv_node    scores;       /* [B,C] what the classifier says; none without one */
+} supervised;
+
+static const clvi_takes takes[] = {
+    { "cross_entropy", NULL, LOGITS },
+    { "focal", "softmax", LOGITS },
+    { "dice", "multiclass_official", LOGITS },
+    { "arcface", NULL, MARGIN },
+    { "cosface", NULL, MARGIN },
+    { "unpg", NULL, MARGIN },
+    { "opl", NULL, ROWS },
+    { "triplet", "batch_hard", ROWS },
+    { "triplet", "batch_hard_soft", ROWS },
+    { "triplet", "batch_all", ROWS },
+    { "circle", "pairwise", ROWS },
+    { "dispersive", "infonce_l2", { { "z", "embedding" } } },
+    { "dispersive", "infonce_cos", { { "z", "embedding" } } },
+    { "dispersive", "hinge", { { "z", "embedding" } } },
+    { "dispersive", "covariance", { { "z", "embedding" } } },
+    { .loss = NULL }
+};
+
+static bool has_margin(const clvi_objective *o)
+{
+    return clvi_objective_reads(o, "weight");
+}
+
+static clv_node class_weights(clvi_method *m)
+{
+    const int64_t shape[2] = { m->setup.classes, m->dim };
+    const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, m->dim };
+    return clv_parameter(m->graph, "classifier.weight", CLV_PARAM_TRAINABLE, 2, shape, init);
+}
+
+static clv_status build(clvi_method *base)
+{
+    supervised *m = (supervised *)base;
+    clv_graph *g = base->graph;
+    const clv_node x = clvi_method_embed(base, 0, NULL);
+    m->scores = CLV_NONE;
+    CLV_CHECK(!has_margin(&base->objective) || !clvi_objective_reads(&base->objective, "logits"), CLV_ERR_INVALID,
+              "loss: a loss of logits and a margin loss have two different classifiers; choose one");
+    clvi_method_give(base, "embedding", x);
+    if (clvi_objective_reads(&base->objective, "labels")) (void)clvi_method_give_labels(base, "labels", 1);
+    if (has_margin(&base->objective)) {
+        const clv_node w = class_weights(base);
+        clvi_method_give(base, "weight", w);
+        m->scores = clv_matmul(g, clv_l2norm_rows(g, x, 1e-12), false, clv_l2norm_rows(g, w, 1e-12), true);
+    } else if (clvi_objective_reads(&base->objective, "logits")) {
+        const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, base->dim };
+        const clv_node w = class_weights(base);
+        const clv_node b = clv_parameter(g, "classifier.bias", CLV_PARAM_TRAINABLE, 1, &base->setup.classes, init);
+        m->scores = clv_linear(g, x, w, b);
+        clvi_method_give(base, "logits", m->scores);
+    }
+    if (!clvi_node_none(m->scores)) clv_graph_output(g, m->scores);
+    return CLV_OK;
+}
+
+/* Percent of the batch whose class has the highest score; images without a label do not count. */
+static clv_status look(clvi_method *base, const clv_batch *batch, clvi_metrics *out)
+{
+    const supervised *m = (const supervised *)base;
+    const int64_t classes = base->setup.classes;
+    clv_view view;
+    int64_t right = 0, known = 0;
+    if (clvi_node_none(m->scores)) return CLV_OK;
+    CLV_TRY(clv_graph_read(base->graph, m->scores, &view));
+    for (int64_t i = 0; i < base->batch; i++) {
+        const float *scores = (const float *)view.data + i * classes;
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (scores[c] > scores[best]) best = c;
+        right += best == batch->labels[i];
+        known += batch->labels[i] >= 0;
+    }
+    if (out->count < CLVI_MAX_METRICS)
+        out->at[out->count++] = (clv_metric) { "train/acc1", known ? 100.0 * (double)right / (double)known : 0.0 };
+    return CLV_OK;
+}
+
+static const char *choose_head(const clvi_settings *s)
+{
+    clvi_objective o;
+    return clvi_objective_parse(s->loss, "supervised", takes, &o) == CLV_OK && has_margin(&o) ? "linear" : NULL;
+}
+
+extern const clvi_method_class clvi_method_supervised;
+const clvi_method_class clvi_method_supervised = {
+    .info = { "supervised", "a classifier trained with labels", NULL, 0 },
+    .size = sizeof(supervised), .views = 1, .labels = true, .takes = takes, .choose_head = choose_head, .build = build,
+    .look = look,
+};
