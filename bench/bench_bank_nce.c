@@ -173,7 +173,7 @@ static void report(clv_context *ctx, const problem *p, const char *name, clv_gra
            p->keys, clv_context_threads(ctx), 1e3 * median, 1e3 * t->seconds[0], 1e3 * t->seconds[REPEATS - 1],
            1e3 * t->cpu[REPEATS / 2] / clv_context_threads(ctx),
            4e-9 * (double)p->batch * (double)p->dim * (double)p->keys / median, base > 0 ? median / base : 1,
-           (double)(m.activations + m.scratch) / 1048576);
+           (double)m.activations / 1048576);
 }
 
 static clv_status bench(clv_context *ctx, const problem *p)
@@ -220,7 +220,7 @@ static clv_status grow(clv_context *ctx, problem *p, int64_t keys, double *per_k
         if (*per_key == 0) *per_key = median / (double)keys;
         printf("bank_nce,%" PRId64 ",%d,%.2f,%.2f,%.2f,%.3f,%.2f\n", keys, clv_context_threads(ctx), 1e3 * median,
                1e3 * t.seconds[0], 1e3 * t.seconds[REPEATS - 1], median / (double)keys / *per_key,
-               (double)(m.activations + m.scratch) / 1048576);
+               (double)m.activations / 1048576);
         fflush(stdout);
     }
     clv_graph_destroy(loss.graph);

@@ -70,6 +70,6 @@ const clvi_loss_class clvi_loss_cross_entropy = {
         "* sum: sum_i L_i\n"
         "An item does not count when its target is ignore-index or negative.",
     .published =
-        "label-smoothing 0.1 (Szegedy et al., ImageNet)",
+        "label-smoothing 0.1 (Szegedy et al., ImageNet, section 7)",
     .params_size = sizeof(cross_entropy_params), .options = cross_entropy_options, .variants = cross_entropy_variants,
 };

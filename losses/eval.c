@@ -355,7 +355,7 @@ clv_status clv_loss_memory(clv_loss *loss, const clv_loss_tensor *inputs, int n_
     CLV_TRY(plan_create(loss, &sig, &p));
     const clv_status st = clv_graph_memory(p->graph, &memory);
     if (st == CLV_OK) {
-        *bytes = memory.parameters + memory.gradients + memory.activations + memory.scratch;
+        *bytes = memory.parameters + memory.gradients + memory.activations;
         for (int i = 0; i < CLVI_LOSS_MAX_IN; i++)
             if (sig.staged[i]) *bytes += stage_bytes(&p->stage[i]);
     }

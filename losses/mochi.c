@@ -38,7 +38,7 @@ static const clvi_option mochi_options[] = {
                      "leave queue rows of the query's own class out, of the ranking and of the sum"),
     CLVI_OPTION_F64(mochi_params, epoch, "epoch", "0", 0, 1e9, "the current epoch", NULL),
     CLVI_OPTION_F64(mochi_params, warmup_epochs, "warmup-epochs", "0", 0, 1e9,
-                    "no mixes before this epoch (the paper: 10)", NULL),
+                    "no mixes before this epoch (10 in a public configuration for ImageNet-100)", NULL),
     CLVI_OPTION_I64(mochi_params, seed, "seed", "0", 0, 9007199254740992, "seed of the draws", NULL),
     CLVI_OPTION_I64(mochi_params, step, "step", "0", -1, 9007199254740992,
                     "number of the optimiser step, for the draws; -1: no mixes", NULL),
@@ -183,6 +183,7 @@ const clvi_loss_class clvi_loss_mochi = {
         "negative step,\n"
         "nothing is mixed and the loss is that of moco_queue.",
     .published =
-        "N 1024, s up to 1024, s-prime up to 512, temperature 0.2, warmup-epochs 10, on MoCo v2",
+        "N 1024, s 1024, s-prime 128, temperature 0.2, warmup-epochs 10, bank 16384 (a public reimplementation, "
+        "ImageNet-100)",
     .params_size = sizeof(mochi_params), .options = mochi_options, .variants = mochi_variants,
 };

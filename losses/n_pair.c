@@ -66,6 +66,6 @@ const clvi_loss_class clvi_loss_n_pair = {
         "Rows are not normalised: their lengths are what the softmax is sharpened with, and what the regulariser "
         "holds down.",
     .published =
-        "l2-reg 0.002 (a widely used TensorFlow implementation)",
+        "l2-reg 0.002 (the default of TensorFlow's npairs_loss)",
     .params_size = sizeof(n_pair_params), .options = n_pair_options, .variants = n_pair_variants,
 };

@@ -524,9 +524,94 @@ static void walking_the_bank_equals_the_composed_form(void **state)
     }
 }
 
+/* ---- MoCHi: what its gradient goes through ---- */
+
+/* Each query's bank, its pairs and its mixes with the query, as shown by a and all of unit length, are the explicit
+ * negatives of l. */
+static void mixes_as_negatives(test_loss *a, sizes s, test_loss *l)
+{
+    static const char *const shown[] = { "synth", "synth_prime" };
+    const int64_t M = s.K + 2 * s.B;
+    const uint8_t *valid = test_loss_input(a, "queue_valid")->data;
+    memcpy(test_loss_input(l, "query")->data, test_loss_input(a, "query")->data, (size_t)(s.B * s.D) * sizeof(double));
+    memcpy(test_loss_input(l, "positive")->data, test_loss_input(a, "key")->data, (size_t)(s.B * s.D) * sizeof(double));
+    for (int64_t b = 0; b < s.B; b++) {
+        double *to = (double *)test_loss_input(l, "negatives")->data + b * M * s.D;
+        uint8_t *mask = (uint8_t *)test_loss_input(l, "negative_mask")->data + b * M;
+        memcpy(to, test_loss_input(a, "queue")->data, (size_t)(s.K * s.D) * sizeof(double));
+        memcpy(mask, valid, (size_t)s.K);
+        for (int k = 0; k < 2; k++)
+            memcpy(to + (s.K + k * s.B) * s.D, (double *)test_loss_output(a, shown[k])->data + b * s.B * s.D,
+                   (size_t)(s.B * s.D) * sizeof(double));
+        for (int64_t j = s.K; j < M; j++) {   /* a mix that is left out shows as zeros */
+            double sum = 0;
+            for (int64_t d = 0; d < s.D; d++) sum += to[j * s.D + d] * to[j * s.D + d];
+            mask[j] = sum > 0;
+        }
+    }
+}
+
+/* What the gradient in the mixes h' = n(beta q + (1 - beta) r) adds to that in the query, q = n(query). */
+static void add_through_mixes(test_loss *a, test_loss *l, sizes s, double *gradient)
+{
+    const double *query = test_loss_input(a, "query")->data, *beta = test_loss_input(a, "beta")->data;
+    const double *queue = test_loss_input(a, "queue")->data, *mixes = test_loss_output(a, "synth_prime")->data;
+    const double *in_mixes = test_loss_grad(l, "negatives")->data;
+    const int64_t *rank = test_loss_input(a, "idx_q")->data, *list = test_loss_output(a, "topk_idx")->data;
+    for (int64_t b = 0; b < s.B; b++) {
+        double in_q[16] = { 0 }, length = 0, along = 0;
+        for (int64_t d = 0; d < s.D; d++) length += query[b * s.D + d] * query[b * s.D + d];
+        length = sqrt(length);
+        for (int64_t c = 0; c < s.B; c++) {
+            const double *h = mixes + (b * s.B + c) * s.D, w = beta[b * s.B + c];
+            const double *g = in_mixes + ((b * (s.K + 2 * s.B)) + s.K + s.B + c) * s.D;
+            const double *r = queue + list[b * s.K + rank[b * s.B + c]] * s.D;
+            double norm = 0, dot = 0;
+            for (int64_t d = 0; d < s.D; d++) {
+                const double m = w * query[b * s.D + d] / length + (1 - w) * r[d];
+                norm += m * m;
+                dot += g[d] * h[d];
+            }
+            for (int64_t d = 0; d < s.D; d++) in_q[d] += w / sqrt(norm) * (g[d] - dot * h[d]);
+        }
+        for (int64_t d = 0; d < s.D; d++) along += in_q[d] * query[b * s.D + d] / length;
+        for (int64_t d = 0; d < s.D; d++)
+            gradient[b * s.D + d] += (in_q[d] - along * query[b * s.D + d] / length) / length;
+    }
+}
+
+/* The composed form: InfoNCE with the mixes as constant negatives; and what flows through the query inside them. */
+static void mixes_are_constants_unless_the_gradient_is_let_through(void **state)
+{
+    test_env *t = *state;
+    const sizes s = { 6, 9, 31, 0, 0 }, e = { s.B, s.D, 0, s.K + 2 * s.B, 0 };
+    const clv_option stopped[] = { { "stop-grad-synthetic", "true" }, { "stop-grad-synthetic", "false" } };
+    test_loss *l = test_loss_make(t->ctx, "info_nce", "explicit", "0.2", true, 5, length, (void *)(uintptr_t)&e);
+    double gradient[6 * 9];
+    for (int through = 0; through < 2; through++) {
+        test_loss *a = test_loss_make_with(t->ctx, "mochi", NULL, &stopped[through], "0.2", true, 5, length,
+                                           (void *)(uintptr_t)&s);
+        unit_rows(test_loss_input(a, "queue"));   /* `explicit` normalises its negatives */
+        assert_ok(test_loss_eval(a));
+        mixes_as_negatives(a, s, l);
+        assert_ok(test_loss_eval(l));
+        assert_near(a->value, l->value, 1e-12);
+        memcpy(gradient, test_loss_grad(l, "query")->data, sizeof gradient);
+        const clv_view want = clv_view_2d(gradient, CLV_F64, s.B, s.D), *got = test_loss_grad(a, "query");
+        if (through) {
+            assert_true(largest_gap(got, &want) > 1e-3);
+            add_through_mixes(a, l, s, gradient);
+        }
+        assert_near(largest_gap(got, &want), 0, 1e-12);
+        test_loss_free(a);
+    }
+    test_loss_free(l);
+}
+
 TEST_MAIN(TEST(the_order_of_a_batch_does_not_matter), TEST(a_batch_in_two_parts_has_the_mean_of_both),
           TEST(the_order_of_a_bank_does_not_matter),
           TEST(normalised_losses_do_not_see_lengths), TEST(the_number_of_threads_changes_no_bit),
           TEST(any_sizes_give_finite_results_and_all_kernels_the_same), TEST(rows_of_zeros_get_zero_gradients),
           TEST(a_row_without_negatives_contributes_nothing),
-          TEST(rows_that_do_not_count_may_hold_anything), TEST(walking_the_bank_equals_the_composed_form))
+          TEST(rows_that_do_not_count_may_hold_anything), TEST(walking_the_bank_equals_the_composed_form),
+          TEST(mixes_are_constants_unless_the_gradient_is_let_through))
