@@ -88,14 +88,17 @@ static clv_status read_table(const clvi_encoder_parts *e, table *t)
 static clv_status save_safetensors(const clvi_encoder_parts *e, const char *path)
 {
     const clvi_settings *s = &e->config->settings;
-    char width[24], stem[32];
+    char width[24], patch[24], size[24], stem[32];
     int64_t count = 0;
     table t = { 0 };
     snprintf(width, sizeof width, "%" PRId64, s->width);
+    snprintf(patch, sizeof patch, "%" PRId64, s->patch);
+    snprintf(size, sizeof size, "%" PRId64, e->height == e->width ? e->height : s->size);
     CLV_TRY(clv_config_get(e->config, "stem", stem, sizeof stem));
     const clv_option meta[] = {
         { "format", "pt" }, { "cleave.arch", s->arch }, { "cleave.stem", stem },
-        { "cleave.width", width }, { "cleave.eval-aug", e->eval_aug },
+        { "cleave.width", width }, { "cleave.patch", patch }, { "cleave.size", size },
+        { "cleave.eval-aug", e->eval_aug },
     };
     clv_status st = CLV_OK;
     CLV_TRY(count_parameters(e, &count));

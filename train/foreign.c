@@ -53,6 +53,14 @@ static int64_t lacks(const clvi_match *m)
     return n;
 }
 
+/* The file's weights of the layer that sees the pictures. */
+static const clvi_tensor *first_convolution(const clvi_match *m)
+{
+    for (int64_t i = 0; i < m->backbone; i++)
+        if (m->tensor[i] && m->tensor[i]->ndim == 4) return m->tensor[i];
+    return NULL;
+}
+
 /* Matches one network; what the first layer of the file tells about channels and width goes back. */
 static clv_status match_once(search *s, const clvi_settings *try, int64_t *channels, int64_t *width, bool *done)
 {
@@ -69,9 +77,9 @@ static clv_status match_once(search *s, const clvi_settings *try, int64_t *chann
         s->nearest_channels = *channels;
         s->any = true;
     }
-    const clvi_tensor *first = m.found ? m.tensor[0] : NULL;
-    *done = !first || first->ndim != 4 || !lacking;
-    if (first && first->ndim == 4) {
+    const clvi_tensor *first = first_convolution(&m);
+    *done = !first || !lacking;
+    if (first) {
         *channels = first->shape[1];
         *width = first->shape[0];
     }
@@ -80,7 +88,7 @@ static clv_status match_once(search *s, const clvi_settings *try, int64_t *chann
     s->best = *try;
     s->best_count = count;
     s->channels = *channels;
-    s->small = first && first->ndim == 4 && first->shape[2] == 3;
+    s->small = first && first->shape[2] == 3;
 done:
     clvi_match_free(&m);
     clv_params_destroy(params);
@@ -202,7 +210,7 @@ done:
 /* What files that Cleave wrote say about themselves. */
 static clv_status read_meta(clv_config *config, const clvi_tensor_file *file)
 {
-    static const char *const names[] = { "arch", "stem", "width", "eval-aug" };
+    static const char *const names[] = { "arch", "stem", "width", "patch", "size", "eval-aug" };
     for (size_t i = 0; i < CLVI_COUNT(names); i++) {
         char key[32];
         snprintf(key, sizeof key, "cleave.%s", names[i]);

@@ -126,7 +126,7 @@ CLV_API int64_t clv_encoder_dim(const clv_encoder *encoder);
 CLV_API const clv_config *clv_encoder_config(const clv_encoder *encoder);
 /* Writes the network to `path`, whole or not at all; the end of the name says how:
  *   .safetensors  torchvision's names, OIHW; for the layer CLV_LAYER_BACKBONE without the head. docs/weights.md
- *   .onnx         ONNX opset 13, images [N,C,H,W] (normalised pixels) to [N,dim], for any N
+ *   .onnx         ONNX opset 17, images [N,C,H,W] (normalised pixels) to [N,dim], for any N
  *   .h5           a checkpoint that encoders can be opened from, and training can begin with, but not go on from
  * Errors: CLV_ERR_IO, CLV_ERR_NOMEM, CLV_ERR_INVALID (another name), CLV_ERR_UNSUPPORTED (ONNX: an operation without a
  * counterpart). */
