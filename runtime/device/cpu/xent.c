@@ -90,7 +90,7 @@ CLVI_INLINE void complement(v16f *e, v16f *q, const v16f *c)
 }
 
 /* q^gamma; 0 for q <= 0 unless gamma is 0. */
-CLVI_INLINE void raise(v16f *q, float gamma)
+CLVI_INLINE void raise_to(v16f *q, float gamma)
 {
     const v16f one = zeros + 1.0f;
     if (gamma == 0) {
@@ -118,7 +118,7 @@ CLVI_INLINE void focal_body(void *arg, int64_t begin, int64_t end)
         v16f c, e, q;
         clvi_load16(&c, call->in_data[0], i, end, 0);
         complement(&e, &q, &c);
-        raise(&q, gamma);
+        raise_to(&q, gamma);
         q *= c;
         clvi_store16(&q, call->out_data[0], i, end);
     }
@@ -140,7 +140,7 @@ CLVI_INLINE void focal_bwd_body(void *arg, int64_t begin, int64_t end)
         clvi_select16(&ratio, &some, &q, &one);
         ratio = c / ratio;
         clvi_select16(&ratio, &some, &ratio, &one);
-        raise(&q, gamma);
+        raise_to(&q, gamma);
         q = dy * (q * (1 + gamma * e * ratio));
         clvi_store16(&q, call->out_data[0], i, end);
     }
