@@ -19,7 +19,6 @@ build       module:spng               libspng-dev            libspng-devel      
 build       module:zlib               zlib1g-dev             zlib-devel           zlib
 build       module:yaml-0.1           libyaml-dev            libyaml-devel        libyaml
 build       module:jansson            libjansson-dev         jansson-devel        jansson
-build       header:Random123/philox.h librandom123-dev       Random123-devel      random123
 report      program:gnuplot           gnuplot-nox            gnuplot              gnuplot
 test        header:cmocka.h           libcmocka-dev          libcmocka-devel      cmocka
 test        program:chromium          chromium               chromium             chromium

@@ -1,4 +1,4 @@
-/* rng.h: Philox4x32-10 (Salmon et al. 2011) through Random123. Counter-based: a draw is a pure function of
+/* rng.h: Philox4x32-10 (Salmon et al. 2011). Counter-based: a draw is a pure function of
  * (seed, purpose, epoch, sample, view, draw), so neither threads nor order of calls nor a resume can change it.
  * Known answer: key 0, counter 0 give 6627e8d5 e169c58d bc57ac4c 9b00dbd8. */
 #ifndef CLVI_CORE_RNG_H

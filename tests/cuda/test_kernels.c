@@ -13,7 +13,7 @@ typedef void (*case_fn)(test_env *env, clv_context *device, const clvi_kernel *k
 
 /* ---- running ---- */
 
-/* Runs the reference kernel on the host into poisoned blocks. */
+/* Runs the reference kernel on the host into poisoned blocks. What it changes of its inputs changes nothing here. */
 static void run_reference(test_env *env, const test_call *t, void *out[CLVI_MAX_OUT])
 {
     clvi_op_call c = t->call;
@@ -21,6 +21,8 @@ static void run_reference(test_env *env, const test_call *t, void *out[CLVI_MAX_
     const clvi_kernel *k = clvi_kernel_find(&c, true);
     if (!k) fail_msg("%s has no reference kernel for this call", c.op);
     if (k->prepare) assert_ok(k->prepare(&c));
+    for (int i = 0; i < c.n_in; i++)
+        if (c.in_data[i]) c.in_data[i] = memcpy(test_call_block(c.in[i].bytes), c.in_data[i], c.in[i].bytes);
     for (int i = 0; i < c.n_out; i++) {
         c.out_data[i] = out[i] = test_call_block(c.out[i].bytes);
         memset(out[i], 0xff, c.out[i].bytes);
@@ -28,6 +30,7 @@ static void run_reference(test_env *env, const test_call *t, void *out[CLVI_MAX_
     c.scratch = test_call_block(c.scratch_size);
     assert_ok(k->run(&c));
     if (k->release) k->release(&c);
+    for (int i = 0; i < c.n_in; i++) free(c.in_data[i]);
     free(c.scratch);
 }
 

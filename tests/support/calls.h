@@ -50,6 +50,12 @@ typedef struct test_call {
         clvi_label_pairs_attr label_pairs;
         clvi_ignore_label_attr ignore_label;
         clvi_row_stats_attr   row_stats;
+        clvi_gather_rows_attr gather_rows;
+        clvi_target_margin_attr target_margin;
+        clvi_triplet_sum_attr triplet_sum;
+        clvi_box_filter_attr  box_filter;
+        clvi_hard_negatives_attr hard_negatives;
+        clvi_drop_path_attr   drop_path;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */

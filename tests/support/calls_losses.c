@@ -101,6 +101,101 @@ static void make_self_adjust(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = s.b;
 }
 
+static void make_log_sum_exp_rows(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "log_sum_exp_rows_bwd");
+    if (backward) IN(f, 1, s.a, 0, 0);
+    IN(f, 2, s.a, s.b, 0);
+    if (variant % 2) IN(CLV_U8, 2, s.a, s.b, 0);
+    else ABSENT;
+    if (backward) IN(f, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0);
+    else OUT(f, 1, s.a, 0, 0);
+    t->high = variant < 2 || backward ? 1 : 30;
+    t->low = -t->high;
+}
+
+/* pick, put: with a value in half of the variants. */
+static void make_pick(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    IN(f, 2, s.a, s.b, 0);
+    IN(CLV_I64, 1, s.a, 0, 0);
+    if (is(c, "pick")) OUT(f, 1, s.a, 0, 0);
+    else OUT(f, 2, s.a, s.b, 0);
+    if (is(c, "put") && variant % 2) IN(f, 1, s.a, 0, 0);
+    else if (is(c, "put")) ABSENT;
+    t->target_limit = s.b;
+}
+
+static void make_gather_rows(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t rows = variant % 2 ? s.c : CLVI_MIN(s.c, 5);
+    if (is(c, "gather_rows")) IN(f, 2, rows, s.b, 0), IN(CLV_I64, 1, s.a, 0, 0), OUT(f, 2, s.a, s.b, 0);
+    else IN(f, 2, s.a, s.b, 0), IN(CLV_I64, 1, s.a, 0, 0), OUT(f, 2, rows, s.b, 0);
+    t->attr.gather_rows.rows = rows;
+    t->target_limit = rows;
+}
+
+/* Every mode; margins as an input, or cosines clamped, in half of the variants. */
+static void make_target_margin(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    static const int modes[VARIANTS] = { CLVI_MARGIN_COSINE, CLVI_MARGIN_ARC, CLVI_MARGIN_EASY, CLVI_MARGIN_FALLBACK };
+    clvi_op_call *c = &t->call;
+    IN(f, 2, s.a, s.b, 0);
+    IN(CLV_I64, 1, s.a, 0, 0);
+    if (variant % 2) IN(f, 1, s.a, 0, 0);
+    else ABSENT;
+    if (is(c, "target_margin_bwd")) IN(f, 1, s.a, 0, 0);
+    OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0);
+    t->attr.target_margin = (clvi_target_margin_attr){ .scale = 1.25, .margin = 0.4, .clamp = variant / 2 ? 0.3 : 0,
+                                                       .mode = modes[variant] };
+    t->low = -0.9, t->high = 0.9;
+    t->target_limit = s.b;
+    t->depth = 20;            /* the slope near the edge */
+}
+
+/* Distances with ties. */
+static void make_triplets(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t n = is(c, "triplet_sum") ? s.a % 60 : s.a;
+    IN(f, 2, n, n, 0);
+    IN(CLV_I64, 1, n, 0, 0);
+    if (is(c, "triplet_sum")) OUT(f, 0, 0, 0, 0), OUT(f, 0, 0, 0, 0), OUT(f, 0, 0, 0, 0), OUT(f, 2, n, n, 0);
+    else OUT(CLV_I64, 1, n, 0, 0), OUT(CLV_I64, 1, n, 0, 0), OUT(CLV_U8, 1, n, 0, 0);
+    t->attr.triplet_sum.margin = 0.25;
+    t->target_limit = variant < 2 ? 3 : 20;
+    t->low = 0, t->high = 3;
+    t->grid = variant % 2 ? 4 : 64;
+}
+
+static void make_box_filter(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    IN(f, 2, s.a, s.b, 0);
+    IN(CLV_U8, 2, s.a, s.b, 0);
+    OUT(CLV_U8, 2, s.a, s.b, 0);
+    for (int i = 0; i < 5; i++) OUT(f, 0, 0, 0, 0);
+    t->attr.box_filter.reach = variant / 2 ? 0.125 : 1.5;
+    t->grid = variant % 2 ? 8 : 0;
+}
+
+static void make_hard_negatives(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t n = s.a * s.b;
+    IN(f, 1, n, 0, 0);
+    IN(CLV_I64, 1, n, 0, 0);
+    if (variant % 2) IN(CLV_U8, 1, n, 0, 0);
+    else ABSENT;
+    OUT(CLV_U8, 1, n, 0, 0), OUT(CLV_I64, 0, 0, 0, 0);
+    t->attr.hard_negatives = (clvi_hard_negatives_attr){ .ratio = variant % 2 ? 1.5 : 0.1, .official = variant / 2 };
+    t->target_limit = 2;
+    t->grid = s.a % 2 ? 8 : 0;
+}
+
 const test_call_entry test_calls_losses[] = {
     { "softmax_xent", make_softmax_xent }, { "softmax_xent_bwd", make_softmax_xent },
     { "pair_nce", make_pair_nce }, { "pair_nce_bwd", make_pair_nce },
@@ -110,5 +205,11 @@ const test_call_entry test_calls_losses[] = {
     { "pair_dist", make_pair_dist }, { "pair_dist_bwd", make_pair_dist },
     { "center_columns", make_columns }, { "column_dot", make_columns }, { "standardize_columns", make_columns },
     { "standardize_columns_bwd", make_columns }, { "scale_columns", make_columns },
+    { "log_sum_exp_rows", make_log_sum_exp_rows }, { "log_sum_exp_rows_bwd", make_log_sum_exp_rows },
+    { "pick", make_pick }, { "put", make_pick },
+    { "gather_rows", make_gather_rows }, { "gather_rows_bwd", make_gather_rows },
+    { "target_margin", make_target_margin }, { "target_margin_bwd", make_target_margin },
+    { "hardest_pairs", make_triplets }, { "triplet_sum", make_triplets },
+    { "box_filter", make_box_filter }, { "hard_negatives", make_hard_negatives },
     { NULL, NULL },
 };

@@ -120,8 +120,17 @@ static void make_pool2d(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = 35;
 }
 
+static void make_drop_path(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    IN(f, 2, s.a, s.b, 0), IN(f, 1, 1, 0, 0), OUT(f, 2, s.a, s.b, 0), OUT(f, 1, s.a, 0, 0);
+    t->attr.drop_path = (clvi_drop_path_attr){ .rate = 0.25 * variant, .seed = 2026, .stream = (uint32_t)variant };
+    t->low = 0, t->high = 1000;
+}
+
 const test_call_entry test_calls_networks[] = {
     { "layer_norm", make_layer_norm }, { "layer_norm_bwd", make_layer_norm },
+    { "drop_path", make_drop_path },
     { "attention", make_attention }, { "attention_bwd", make_attention },
     { "conv2d", make_depthwise }, { "conv2d_bwd_data", make_depthwise }, { "conv2d_bwd_weights", make_depthwise },
     { "matmul", make_matmul },

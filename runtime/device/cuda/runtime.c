@@ -1,6 +1,5 @@
 /* runtime.c: CUDA devices: opening, memory, copies, waiting, and what goes wrong. */
 #include "device/cuda/cuda.h"
-#include "device/cuda/flat.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -183,5 +182,4 @@ static const clvi_kernel *const kernels[] = {
 const clvi_backend clvi_backend_cuda = {
     .abi = CLVI_BACKEND_ABI, .name = "cuda", .kernels = kernels, .count = count_devices, .describe = describe,
     .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill, .wait = wait,
-    .sgd = clvi_cuda_flat_sgd, .mix = clvi_cuda_flat_mix, .measure = clvi_cuda_flat_measure,
 };
