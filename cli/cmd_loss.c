@@ -9,7 +9,7 @@ enum { DTYPE, REFERENCE, DEVICE, OUTPUT, BATCH, DIM, BANK, CLASSES, OPTIONS, REP
 static const cli_flag flags[] = {
     { "dtype", 0, "T", "check, run: float64 (default), float32 or bf16" },
     { "reference", 0, NULL, "check, run: the plain C kernels instead of the fast ones" },
-    { "device", 0, "D", "check: cpu (default)" },
+    { "device", 0, "NAME", "check: cpu (default), cuda or cuda:N" },
     { "output", 'o', "FILE", "run: where the results go" },
     { "batch", 0, "B", "bench: rows of a batch (default 256)" },
     { "dim", 0, "D", "bench: features of a row (default 128)" },
@@ -128,9 +128,10 @@ static int check(cli *c, const cli_args *args)
     int64_t failed = 0, compared = 0;
     bool all_read = true;
     if (!read_dtype(args, &dtype)) return CLI_USAGE;
-    if (args->value[DEVICE] && strcmp(args->value[DEVICE], "cpu") != 0)
-        return cli_usage(&cli_command_loss, "--device: expected cpu, got '%s'", args->value[DEVICE]);
     if (args->positional_count < 2) return cli_usage(&cli_command_loss, "loss check: expected FILE.h5");
+    const clv_status used = args->value[DEVICE] ? clv_context_use(c->ctx, args->value[DEVICE]) : CLV_OK;
+    if (used == CLV_ERR_INVALID) return cli_usage(&cli_command_loss, "--device: %s", clv_error_message());
+    if (used != CLV_OK) return cli_fail(used);
     for (int i = 1; i < args->positional_count; i++) {
         int64_t here = 0;
         const clv_status st = clv_loss_check(c->ctx, args->positional[i], dtype, wants_reference(args), print_result,
