@@ -78,16 +78,37 @@ static void move_pair(clv_graph *g, const feature_transform_params *p, const clv
     *q = q_hat;
 }
 
-static clv_node move_queue(clv_graph *g, const feature_transform_params *p, const clv_node *in)
+/* How the negatives are moved while they are read. */
+static clvi_bank_move move_of(clv_graph *g, const feature_transform_params *p, const clv_node *in)
 {
-    const clv_node queue = clv_stop_gradient(g, in[QUEUE]);
-    if (!(p->target & TARGET_NEG)) return queue;
-    const clv_node lambda = !clvi_node_none(in[LAMBDA_NEG]) ? clv_stop_gradient(g, in[LAMBDA_NEG])
-                            : draw_lambda(g, p, in, queue, p->alpha_neg, 0, DRAW_NEG);
-    const clvi_draw draw = draw_of(p, in, DRAW_PERM);
-    const clv_node perm = !clvi_node_none(in[PERM]) ? in[PERM]
-                          : clvi_permutation(g, clvi_node_length(g, queue, 0), &draw);
-    return clvi_lerp(g, queue, queue, lambda, perm);
+    const int64_t rows = clvi_node_length(g, in[QUEUE], 0), dim = clvi_node_length(g, in[QUEUE], 1);
+    const clvi_draw lambda = draw_of(p, in, DRAW_NEG), index = draw_of(p, in, DRAW_PERM);
+    const bool batch = p->level == LEVEL_BATCH;
+    clvi_bank_move move = {
+        .mix = p->target & TARGET_NEG, .unit = p->renorm & RENORM_NEG, .eps = p->norm_eps, .lambda = in[LAMBDA_NEG],
+        .index = in[PERM], .step = in[STEP], .index_draw = clvi_permutation_attr(rows, &index),
+        .lambda_draw = clvi_beta_draw_attr(batch ? 1 : rows, p->level == LEVEL_DIM ? dim : 1, p->alpha_neg, 0,
+                                           clv_node_dtype(g, in[QUEUE]), &lambda),
+    };
+    if (!clvi_node_none(move.lambda)) move.lambda = clv_stop_gradient(g, move.lambda);
+    else if (batch) move.lambda = draw_lambda(g, p, in, in[QUEUE], p->alpha_neg, 0, DRAW_NEG);
+    return move;
+}
+
+/* The moved queue itself, for looking at. */
+static clv_node moved_queue(clv_graph *g, const feature_transform_params *p, const clv_node *in,
+                            const clvi_bank_move *move)
+{
+    clv_node queue = clv_stop_gradient(g, in[QUEUE]);
+    if (move->mix) {
+        const clvi_draw draw = draw_of(p, in, DRAW_PERM);
+        const clv_node lambda = !clvi_node_none(move->lambda) ? move->lambda
+                                : draw_lambda(g, p, in, queue, p->alpha_neg, 0, DRAW_NEG);
+        const clv_node perm = !clvi_node_none(move->index) ? move->index
+                              : clvi_permutation(g, clvi_node_length(g, queue, 0), &draw);
+        queue = clvi_lerp(g, queue, queue, lambda, perm);
+    }
+    return clvi_unit_rows(g, queue, move->unit, p->norm_eps);
 }
 
 static clv_node feature_transform(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
@@ -98,12 +119,14 @@ static clv_node feature_transform(clv_graph *g, const clv_node *in, const void *
     move_pair(g, p, in, &q, &k);
     q = clvi_unit_rows(g, q, p->renorm & RENORM_POS, p->norm_eps);
     k = clvi_unit_rows(g, k, p->renorm & RENORM_POS, p->norm_eps);
-    const clv_node bank = clvi_unit_rows(g, move_queue(g, p, in), p->renorm & RENORM_NEG, p->norm_eps);
     clv_bank_nce_desc nce = CLV_BANK_NCE_DESC_INIT;
-    nce.query = q, nce.key = k, nce.bank = bank, nce.valid = in[VALID], nce.temperature = p->temperature;
-    const clvi_bank_nce_out loss = clvi_bank_nce(g, &nce, 0);
+    nce.query = q, nce.key = k, nce.bank = clv_stop_gradient(g, in[QUEUE]), nce.valid = in[VALID];
+    nce.temperature = p->temperature;
+    const clvi_bank_move move = move_of(g, p, in);
+    const clvi_bank_nce_out loss = clvi_bank_nce(g, &nce, &move, 0);
     out[PER_ROW] = loss.per_row;
 
+    const clv_node bank = moved_queue(g, p, in, &move);
     const double t = p->temperature;
     const int64_t column[2] = { clvi_node_length(g, q, 0), 1 };
     const clv_node positive = clv_reshape(g, clv_row_dot(g, q, k), 2, column);

@@ -38,14 +38,15 @@ static clv_node softmax(clv_graph *g, const clv_node *in, const void *params, cl
     const focal_params *p = params;
     const int64_t N = clvi_node_length(g, in[0], 0), C = clvi_node_length(g, in[0], 1);
     const clv_node labels = clv_ignore_label(g, in[1], p->ignore_index);
-    const clv_node own = clv_one_hot(g, labels, C);
+    const clv_node one = clvi_fill(g, 2, (int64_t[]) { C, 1 }, 1);
+    const clv_node known = clv_reshape(g, clv_gather_rows(g, one, labels), 1, &N);
     out[0] = focus(g, clv_softmax_xent(g, in[0], labels, CLV_NONE), p->gamma);
     if (!clvi_node_none(in[2])) {
         const clv_node alpha = clv_reshape(g, in[2], 2, (int64_t[]) { C, 1 });
-        out[0] = clv_mul(g, out[0], clv_reshape(g, clv_matmul(g, own, false, alpha, false), 1, &N));
+        out[0] = clv_mul(g, out[0], clv_reshape(g, clv_gather_rows(g, alpha, labels), 1, &N));
     }
     const clv_node sum = clv_reduce(g, out[0], -1, false);
-    return p->reduction == REDUCE_MEAN ? clv_div(g, sum, clv_reduce(g, own, -1, false)) : sum;
+    return p->reduction == REDUCE_MEAN ? clv_div(g, sum, clv_reduce(g, known, -1, false)) : sum;
 }
 
 static clv_node sigmoid(clv_graph *g, const clv_node *in, const void *params, clv_node *out)

@@ -107,7 +107,7 @@ static clv_node mochi(clv_graph *g, const clv_node *in, const void *params, clv_
     nce.query = q, nce.key = k, nce.bank = clv_stop_gradient(g, in[QUEUE]), nce.valid = in[VALID];
     if (p->oracle) nce.ids = in[LABELS], nce.bank_ids = in[QUEUE_LABELS];
     nce.temperature = p->temperature;
-    const clvi_bank_nce_out plain = clvi_bank_nce(g, &nce, p->hardest);
+    const clvi_bank_nce_out plain = clvi_bank_nce(g, &nce, NULL, p->hardest);
     const clvi_mixes mixes = choose_mixes(g, p, in, plain.slots);    /* drawn ones only for looking at */
     const bool mixing = p->epoch >= p->warmup_epochs;
 

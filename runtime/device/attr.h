@@ -39,7 +39,8 @@
  *   softmax_xent            logits [N,C], targets i64 [N], mask? u8 [N,C]    -> per_row [N], lse [N]
  *   softmax_xent_bwd        dper_row?, logits, targets, mask?, lse, dlse?    -> dlogits
  *   bank_nce                q [B,D], key [B,D], bank [K,D] (also bfloat16), valid? u8 [K], ids? i64 [B],
- *                           bank_ids? i64 [K]
+ *                           bank_ids? i64 [K], and when rows are mixed: lambda? [1 or K, 1 or D], index? i64 [K],
+ *                           step? i64 [1]
  *                           -> per_row [B], prob_pos [B], dq [B,D] (d per_row_b / d q_b), prob_neg [B] (1 - prob_pos),
  *                           and when `top` is not 0: the two of bank_topk
  *   bank_topk               q [B,D], bank [K,D], valid?, ids?, bank_ids? as for bank_nce
@@ -245,11 +246,26 @@ typedef struct clvi_triplet_sum_attr {
     double margin;
 } clvi_triplet_sum_attr;
 
-/* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. */
+/* mochi_draw, beta_draw, permutation: which numbers of the generator. A step given as an input replaces `step`. */
+typedef struct clvi_draw_attr {
+    uint64_t seed;
+    int64_t  step;
+    uint32_t stream;               /* draws of different streams are independent; mochi_draw uses two from here on */
+    int      dtype;                /* clv_dtype of real numbers */
+    int64_t  rows, cols;           /* mochi_draw: pairs and query mixes of a row; permutation: length in rows */
+    double   alpha, beta, offset;  /* beta_draw: offset + Beta(alpha, beta) */
+} clvi_draw_attr;
+
+/* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. With `mix` row j of the bank is
+ * read as l_j n_j + (1 - l_j) n_{i_j}, n_j itself where there is no row i_j; with `unit` that is over max(its length,
+ * eps). l and i are inputs, or drawn as beta_draw and permutation would. */
 typedef struct clvi_bank_nce_attr {
     double temperature;
     bool   unit_rows;  /* all rows are known to be unit length or zero: logits lie in [-1/t, 1/t] */
-    int64_t top;       /* also list this many of the largest scores; 0: do not */
+    int64_t top;       /* also list this many of the largest scores; 0: do not; not of rows that are moved */
+    bool   mix, unit;
+    double eps;
+    clvi_draw_attr lambda, index;
 } clvi_bank_nce_attr;
 
 /* standardize_columns, standardize_columns_bwd: centred columns over sqrt(variance + eps) or, unit, max(length, eps). */
@@ -317,16 +333,6 @@ typedef struct clvi_bank_topk_attr {
 typedef struct clvi_topk_same_attr {
     int dtype;                     /* clv_dtype of the result */
 } clvi_topk_same_attr;
-
-/* mochi_draw, beta_draw, permutation: which numbers of the generator. A step given as an input replaces `step`. */
-typedef struct clvi_draw_attr {
-    uint64_t seed;
-    int64_t  step;
-    uint32_t stream;               /* draws of different streams are independent; mochi_draw uses two from here on */
-    int      dtype;                /* clv_dtype of real numbers */
-    int64_t  rows, cols;           /* mochi_draw: pairs and query mixes of a row; permutation: length in rows */
-    double   alpha, beta, offset;  /* beta_draw: offset + Beta(alpha, beta) */
-} clvi_draw_attr;
 
 /* mix_rows, mix_nce: n(x) = x / max(|x|, eps). */
 typedef struct clvi_mix_attr {

@@ -10,8 +10,19 @@ typedef struct clvi_bank_nce_out {
     clv_node slots, scores;                 /* [B,T] as clv_bank_topk gives them; CLV_NONE when top is 0 */
 } clvi_bank_nce_out;
 
-/* clv_bank_nce, listing the `top` largest scores of each query on the way. */
-clvi_bank_nce_out clvi_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, int64_t top);
+/* Rows of a bank moved while they are read, so that no moved bank is ever held: with `mix` as by clvi_lerp(g, bank,
+ * bank, lambda, index), with `unit` then divided by max(length, eps). A lambda [1 or K, 1 or D] or index [K] that is
+ * CLV_NONE is drawn as clvi_beta_draw and clvi_permutation do it. */
+typedef struct clvi_bank_move {
+    bool           mix, unit;
+    double         eps;
+    clv_node       lambda, index, step;         /* step: int64 [1], of the draws, or CLV_NONE */
+    clvi_draw_attr lambda_draw, index_draw;
+} clvi_bank_move;
+
+/* clv_bank_nce against rows that are moved (NULL: they are not), or listing the `top` largest scores of each query on
+ * the way. */
+clvi_bank_nce_out clvi_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, const clvi_bank_move *move, int64_t top);
 
 /* Share of the rows in a list that carry the query's id; 0 for an empty list. Not differentiable. */
 clv_node clvi_topk_same(clv_graph *g, clv_node slots, clv_node ids, clv_node bank_ids, clv_dtype real);
@@ -61,6 +72,10 @@ clv_node clvi_beta_draw(clv_graph *g, int64_t rows, int64_t cols, double alpha, 
                         const clvi_draw *draw);
 /* A permutation of 0..length-1, int64. */
 clv_node clvi_permutation(clv_graph *g, int64_t length, const clvi_draw *draw);
+/* The same draws, for an operation that makes them itself. */
+clvi_draw_attr clvi_beta_draw_attr(int64_t rows, int64_t cols, double alpha, double offset, clv_dtype real,
+                                   const clvi_draw *draw);
+clvi_draw_attr clvi_permutation_attr(int64_t length, const clvi_draw *draw);
 
 /* lambda a_n + (1 - lambda) b_n, lambda a constant [1 or N, 1 or D]; an a or b that is CLV_NONE is zero. With `index`
  * int64 [N]: the row index_n of b, and a_n itself where there is no such row; a and b are constants then. */

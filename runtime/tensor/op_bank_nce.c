@@ -3,7 +3,7 @@
  * request the same walk lists the largest scores. */
 #include "tensor/bank.h"
 
-enum { Q, KEY, BANK, VALID, IDS, BANK_IDS, INPUTS };
+enum { Q, KEY, BANK, VALID, IDS, BANK_IDS, LAMBDA, INDEX, STEP, INPUTS };
 enum { PER_ROW, PROB_POS, DQ, PROB_NEG, TOP, TOP_SCORE };
 
 static clv_status check_side(const clvi_op_call *call, int input, clv_dtype type, int64_t length, const char *name)
@@ -44,6 +44,24 @@ clv_status clvi_bank_out_topk(clvi_op_call *call, int q, int bank, int64_t top)
     return CLV_OK;
 }
 
+/* What says how rows are mixed: an input or, for what is not given, a draw. */
+static clv_status check_mix(const clvi_op_call *call)
+{
+    const clvi_bank_nce_attr *a = call->attr;
+    const clvi_desc *rows = &call->in[BANK], *lambda = &call->in[LAMBDA];
+    const bool given = clvi_op_has(call, LAMBDA);
+    CLV_TRY(clvi_op_check_step(call, STEP));
+    CLV_TRY(check_side(call, INDEX, CLV_I64, rows->shape[0], "index"));
+    if (given) CLV_TRY(clvi_op_want(call, LAMBDA, 2));
+    const int64_t n = given ? lambda->shape[0] : a->lambda.rows, d = given ? lambda->shape[1] : a->lambda.cols;
+    CLV_CHECK((n == 1 || n == rows->shape[0]) && (d == 1 || d == rows->shape[1]), CLV_ERR_SHAPE,
+              "bank_nce: lambda must be [1 or %" PRId64 ",1 or %" PRId64 "], is [%" PRId64 ",%" PRId64 "]",
+              rows->shape[0], rows->shape[1], n, d);
+    CLV_CHECK(given || a->lambda.alpha > 0, CLV_ERR_INVALID, "bank_nce: alpha is %g, want more than 0",
+              a->lambda.alpha);
+    return CLV_OK;
+}
+
 static clv_status infer(clvi_op_call *call)
 {
     const clvi_bank_nce_attr *a = call->attr;
@@ -52,6 +70,8 @@ static clv_status infer(clvi_op_call *call)
     CLV_TRY(clvi_op_want(call, KEY, 2));
     CLV_TRY(clvi_op_want_same_shape(call, Q, KEY));
     CLV_CHECK(a->temperature > 0, CLV_ERR_INVALID, "bank_nce: temperature is %g, want more than 0", a->temperature);
+    CLV_CHECK(!a->top || !(a->mix || a->unit), CLV_ERR_INVALID, "bank_nce: moved rows cannot be listed");
+    if (a->mix) CLV_TRY(check_mix(call));
     clvi_op_out(call, q->dtype, 1, q->shape);
     clvi_op_out(call, q->dtype, 1, q->shape);
     clvi_op_out_like(call, Q);
@@ -81,13 +101,20 @@ static double flops(const clvi_op_call *call)
 
 const clvi_op_class clvi_op_bank_nce = {
     .name = "bank_nce", .attr_size = sizeof(clvi_bank_nce_attr), .n_in = INPUTS,
-    .optional = 1u << VALID | 1u << IDS | 1u << BANK_IDS, .infer = infer, .backward = backward, .flops = flops,
+    .optional = 1u << VALID | 1u << IDS | 1u << BANK_IDS | 1u << LAMBDA | 1u << INDEX | 1u << STEP, .infer = infer, .backward = backward, .flops = flops,
 };
 
-clvi_bank_nce_out clvi_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, int64_t top)
+clvi_bank_nce_out clvi_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, const clvi_bank_move *move, int64_t top)
 {
-    const clvi_bank_nce_attr attr = { .temperature = desc->temperature, .unit_rows = desc->unit_rows, .top = top };
-    const clv_node in[INPUTS] = { desc->query, desc->key, desc->bank, desc->valid, desc->ids, desc->bank_ids };
+    clvi_bank_nce_attr attr = { .temperature = desc->temperature, .unit_rows = desc->unit_rows, .top = top };
+    clv_node in[INPUTS] = { desc->query, desc->key, desc->bank, desc->valid, desc->ids, desc->bank_ids,
+                            CLV_NONE, CLV_NONE, CLV_NONE };
+    if (move) attr.unit = move->unit, attr.eps = move->eps;
+    if (move && move->mix) {
+        attr.mix = true;
+        attr.lambda = move->lambda_draw, attr.index = move->index_draw;
+        in[LAMBDA] = move->lambda, in[INDEX] = move->index, in[STEP] = move->step;
+    }
     clv_node out[6];
     const clv_node per_row = clvi_op(g, "bank_nce", &attr, in, INPUTS, out, 6);
     return (clvi_bank_nce_out) { per_row, out[PROB_POS], out[PROB_NEG], out[TOP], out[TOP_SCORE] };
@@ -95,7 +122,7 @@ clvi_bank_nce_out clvi_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, int
 
 clv_node clv_bank_nce(clv_graph *g, const clv_bank_nce_desc *desc, clv_node *prob_pos)
 {
-    const clvi_bank_nce_out out = clvi_bank_nce(g, desc, 0);
+    const clvi_bank_nce_out out = clvi_bank_nce(g, desc, NULL, 0);
     if (prob_pos) *prob_pos = out.prob_pos;
     return out.per_row;
 }

@@ -69,12 +69,19 @@ const clvi_op_class clvi_op_beta_draw = {
     .name = "beta_draw", .attr_size = sizeof(clvi_draw_attr), .n_in = 1, .optional = 1u << 0, .infer = beta_infer,
 };
 
-clv_node clvi_beta_draw(clv_graph *g, int64_t rows, int64_t cols, double alpha, double offset, clv_dtype real,
-                        const clvi_draw *draw)
+clvi_draw_attr clvi_beta_draw_attr(int64_t rows, int64_t cols, double alpha, double offset, clv_dtype real,
+                                   const clvi_draw *draw)
 {
     clvi_draw_attr attr = attr_of(draw, real, rows, cols);
     attr.alpha = attr.beta = alpha;
     attr.offset = offset;
+    return attr;
+}
+
+clv_node clvi_beta_draw(clv_graph *g, int64_t rows, int64_t cols, double alpha, double offset, clv_dtype real,
+                        const clvi_draw *draw)
+{
+    const clvi_draw_attr attr = clvi_beta_draw_attr(rows, cols, alpha, offset, real, draw);
     return clvi_op1(g, "beta_draw", &attr, draw->step_input);
 }
 
@@ -92,8 +99,13 @@ const clvi_op_class clvi_op_permutation = {
     .infer = permutation_infer,
 };
 
+clvi_draw_attr clvi_permutation_attr(int64_t length, const clvi_draw *draw)
+{
+    return attr_of(draw, CLV_F32, length, 1);
+}
+
 clv_node clvi_permutation(clv_graph *g, int64_t length, const clvi_draw *draw)
 {
-    const clvi_draw_attr attr = attr_of(draw, CLV_F32, length, 1);
+    const clvi_draw_attr attr = clvi_permutation_attr(length, draw);
     return clvi_op1(g, "permutation", &attr, draw->step_input);
 }

@@ -321,6 +321,17 @@ static clv_node bank(op_test *t, bool sides)
 static clv_node bank_nce(op_test *t) { return bank(t, false); }
 static clv_node bank_nce_sides(op_test *t) { return bank(t, true); }
 
+/* One row is mixed with itself, one with none. */
+static clv_node bank_nce_moved(op_test *t)
+{
+    clv_bank_nce_desc desc = CLV_BANK_NCE_DESC_INIT;
+    desc.query = values(t, SHAPE(4, 5)), desc.key = values(t, SHAPE(4, 5)), desc.bank = constants(t, SHAPE(7, 5));
+    desc.temperature = 0.5;
+    const clvi_bank_move move = { .mix = true, .unit = true, .eps = 1e-12, .lambda = constants(t, SHAPE(7, 5)),
+                                  .index = integers(t, 7, (int64_t[]) { 3, 1, -1, 6, 7, 0, 2 }), .step = CLV_NONE };
+    return clvi_bank_nce(t->g, &desc, &move, 0).per_row;
+}
+
 /* Three rows of one label, two pairs, and a row that is alone. */
 static clv_node pairs(op_test *t, int64_t anchors)
 {
@@ -519,6 +530,7 @@ static const op_case cases[] = {
     { "target_margin", margin_fallback, false }, { "target_margin", margin_clamped, false },
     { "triplet_sum", triplets, false },
     { "mask", mask, false }, { "bank_nce", bank_nce, false }, { "bank_nce", bank_nce_sides, false },
+    { "bank_nce", bank_nce_moved, false },
     { "center_columns", center, false }, { "standardize_columns", standardize, false },
     { "standardize_columns", unit_columns, false }, { "scale_columns", scale_columns, false },
     { "column_dot", column_dot, false },

@@ -1,7 +1,22 @@
 /* calls_banks.c: calls of the operations on banks. */
 #include "tests/support/calls_make.h"
 
-/* bank_nce with a list in half of the variants, and bank_topk. */
+/* Rows of bank_nce moved: mixed as given in variant 1, as drawn and then scaled in variant 2. */
+static void make_move(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    clvi_bank_nce_attr *a = &t->attr.bank_nce;
+    if (variant == 1) IN(f, 2, s.c, 1, 0), IN(CLV_I64, 1, s.c, 0, 0);
+    else ABSENT, ABSENT;
+    ABSENT;
+    a->mix = variant == 1 || variant == 2;
+    a->unit = variant == 2;
+    a->eps = 1e-12;
+    a->lambda = (clvi_draw_attr) { .seed = 3, .dtype = (int)f, .rows = s.c, .cols = s.b, .alpha = 1.6, .beta = 1.6 };
+    a->index = (clvi_draw_attr) { .seed = 3, .stream = 1, .rows = s.c, .cols = 1 };
+}
+
+/* bank_nce with a list or with moved rows, and bank_topk. */
 static void make_bank(test_call *t, clv_dtype f, sizes s, int variant)
 {
     clvi_op_call *c = &t->call;
@@ -18,6 +33,7 @@ static void make_bank(test_call *t, clv_dtype f, sizes s, int variant)
     if (nce) t->attr.bank_nce = (clvi_bank_nce_attr){ .temperature = variant % 3 ? 0.7 : 0.5,
                                                       .top = variant % 3 ? 0 : top };
     else t->attr.bank_topk.top = top;
+    if (nce) make_move(t, f, s, variant);
     t->target_limit = 6;
     if (nce && variant % 3) return;
     OUT(CLV_I64, 2, s.a, top, 0), OUT(f, 2, s.a, top, 0);

@@ -40,9 +40,9 @@ static bool is_wanted(const clv_loss_port *port)
 }
 
 /* Bytes for a batch of 256, 128 values and a bank of `keys`; 0: the loss has no bank. */
-static size_t memory_of(test_env *t, int index, const char *name, int64_t keys, clv_dtype bank)
+static size_t memory_with(test_env *t, int index, const char *name, const clv_option *options, int n_options,
+                          int64_t keys, clv_dtype bank)
 {
-    const clv_option pair_only = { "target", "pos" };
     clv_loss_tensor in[8];
     clv_loss_port port;
     size_t bytes = 0;
@@ -52,13 +52,17 @@ static size_t memory_of(test_env *t, int index, const char *name, int64_t keys, 
         if (is_wanted(&port) && n < 8) in[n++] = tensor_of(&port, keys, bank);
     }
     if (!banks) return 0;
-    clv_loss *loss = make(t->ctx, name, &pair_only, strcmp(name, "feature_transform") == 0);
+    clv_loss *loss = make(t->ctx, name, options, n_options);
     assert_ok(clv_loss_memory(loss, in, n, &bytes));
     clv_loss_destroy(loss);
     return bytes;
 }
 
-/* feature_transform with its pair alone: a queue that is moved is a copy. */
+static size_t memory_of(test_env *t, int index, const char *name, int64_t keys, clv_dtype bank)
+{
+    return memory_with(t, index, name, NULL, 0, keys, bank);
+}
+
 static void no_bank_makes_a_loss_take_more_than_eight_mebibytes(void **state)
 {
     test_env *t = *state;
@@ -73,6 +77,22 @@ static void no_bank_makes_a_loss_take_more_than_eight_mebibytes(void **state)
         assert_true(memory_of(t, i, info.name, 4096, CLV_F32) <= small);
     }
     assert_true(found >= 4);
+}
+
+/* Neither the moved queue nor what is drawn to move it is ever held. */
+static void feature_transform_takes_as_much_whatever_it_moves(void **state)
+{
+    static const char *const targets[] = { "none", "pos", "neg", "posneg" }, *const renorms[] = { "none", "both" };
+    static const char *const levels[] = { "batch", "sample", "dim" };
+    test_env *t = *state;
+    const int index = clv_loss_find("feature_transform");
+    for (int i = 0; i < 4 * 2 * 3; i++) {
+        const clv_option o[] = { { "target", targets[i / 6] }, { "renorm", renorms[i / 3 % 2] },
+                                 { "level", levels[i % 3] } };
+        const size_t small = memory_with(t, index, "feature_transform", o, 3, 65536, CLV_F32);
+        assert_in_range(small, 1, 8 * MIB);
+        assert_int_equal(memory_with(t, index, "feature_transform", o, 3, 1048576, CLV_F32), small);
+    }
 }
 
 static void moco_queue_takes_two_mebibytes_whatever_the_bank_is_stored_in(void **state)
@@ -213,6 +233,48 @@ static void mixes_that_cancel_count_as_zero(void **state)
     clv_loss_destroy(loss);
 }
 
+/* ---- feature_transform ---- */
+
+/* Value and gradient, with the moved queue in `shown` unless NULL. */
+static void transform(clv_context *ctx, const example *e, const char *target, const char *level, float *shown,
+                      double *value, float *grad)
+{
+    const clv_option options[] = { { "target", target }, { "level", level }, { "seed", "3" },
+                                   { "renorm", strcmp(target, "none") == 0 ? "none" : "neg" } };
+    const clv_loss_tensor in[] = { { "q", e->in[0].view }, { "k", e->in[1].view }, { "queue", e->in[2].view } };
+    const clv_loss_tensor grads[] = { { "q", clv_view_2d(grad, CLV_F32, B, D) } };
+    const clv_loss_tensor out[] = { { "queue_hat", clv_view_2d(shown, CLV_F32, K, D) } };
+    clv_loss *loss = make(ctx, "feature_transform", options, 4);
+    assert_ok(clv_loss_eval(loss, in, 3, grads, 1, out, shown != NULL, value));
+    clv_loss_destroy(loss);
+}
+
+static void the_moved_queue_shown_is_the_one_used(void **state)
+{
+    static const char *const levels[] = { "batch", "sample", "dim" };
+    test_env *t = *state;
+    example e, moved;
+    make_example(&e), make_example(&moved);
+    for (int i = 0; i < 3; i++) {
+        double seen, unseen, again;
+        float grad[3][B * D];
+        transform(t->ctx, &e, "neg", levels[i], moved.queue, &seen, grad[0]);
+        transform(t->ctx, &e, "neg", levels[i], NULL, &unseen, grad[1]);
+        transform(t->ctx, &moved, "none", levels[i], NULL, &again, grad[2]);
+        assert_true(seen == unseen);
+        assert_memory_equal(grad[0], grad[1], sizeof grad[0]);
+        assert_near(again, seen, 1e-6 * seen);
+        for (int k = 0; k < B * D; k++) assert_near(grad[2][k], grad[0][k], 1e-6);
+        for (int threads = 1; threads <= 3; threads += 2) {
+            clv_context *ctx = test_context(t, threads);
+            transform(ctx, &e, "neg", levels[i], NULL, &again, grad[2]);
+            assert_true(again == seen);
+            assert_memory_equal(grad[2], grad[0], sizeof grad[0]);
+            clv_context_destroy(ctx);
+        }
+    }
+}
+
 /* ---- MoCHi and feature_transform: bad input ---- */
 
 static void a_list_longer_than_the_bank_is_the_whole_bank(void **state)
@@ -283,8 +345,10 @@ static void the_oracle_needs_labels(void **state)
 }
 
 TEST_MAIN(TEST(no_bank_makes_a_loss_take_more_than_eight_mebibytes),
+          TEST(feature_transform_takes_as_much_whatever_it_moves),
           TEST(moco_queue_takes_two_mebibytes_whatever_the_bank_is_stored_in),
           TEST(the_mixes_shown_are_the_mixes_used), TEST(every_step_draws_anew_and_a_negative_one_nothing),
           TEST(threads_do_not_change_a_bit), TEST(mixes_that_cancel_count_as_zero),
+          TEST(the_moved_queue_shown_is_the_one_used),
           TEST(a_list_longer_than_the_bank_is_the_whole_bank), TEST(mixes_must_be_whole_and_of_one_length),
           TEST(options_out_of_range_are_named), TEST(the_oracle_needs_labels))

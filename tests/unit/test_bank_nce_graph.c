@@ -1,4 +1,5 @@
 /* test_bank_nce_graph.c: clv_bank_nce in a graph: the composed form is its oracle, mistakes get clear messages. */
+#include "tensor/bank.h"
 #include "tests/support/test.h"
 #include <cleave/graph.h>
 #include <math.h>
@@ -150,6 +151,78 @@ static void mistakes_are_refused_with_the_numbers(void **state)
     check_refused(*state, 6, CLV_ERR_INVALID, "bank_nce: temperature is");
 }
 
+/* ---- rows that are moved ---- */
+
+/* Loss of each query and the gradient of their sum, in float64: moved in the walk, or before it. */
+static void solve_moved(test_env *t, bool in_walk, double per_row[B], double gradient[B * D])
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    desc.dtype = CLV_F64;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    const inputs in = make_inputs(g);
+    const clvi_draw lambda = { .seed = 4, .step_input = CLV_NONE }, index = { .seed = 4, .step_input = CLV_NONE,
+                                                                              .stream = 1 };
+    clvi_bank_move move = { .mix = true, .unit = true, .eps = 1e-12, .lambda = CLV_NONE, .index = CLV_NONE,
+                            .step = CLV_NONE, .lambda_draw = clvi_beta_draw_attr(K, D, 1.6, 0, CLV_F64, &lambda),
+                            .index_draw = clvi_permutation_attr(K, &index) };
+    clv_bank_nce_desc nce = CLV_BANK_NCE_DESC_INIT;
+    nce.query = in.query, nce.key = in.key, nce.bank = in.bank, nce.valid = in.valid, nce.temperature = 0.5;
+    if (!in_walk)
+        nce.bank = clv_l2norm_rows(g, clvi_lerp(g, in.bank, in.bank,
+                                                clvi_beta_draw(g, K, D, 1.6, 0, CLV_F64, &lambda),
+                                                clvi_permutation(g, K, &index)), 1e-12);
+    const clv_node loss = clvi_bank_nce(g, &nce, in_walk ? &move : NULL, 0).per_row;
+    assert_ok(clv_graph_backward(g, clv_reduce(g, loss, -1, false)));
+    const clv_node dq = clv_graph_gradient(g, in.query);
+    clv_graph_output(g, loss);
+    clv_graph_output(g, dq);
+    assert_ok(clv_graph_finish(g));
+    bind_inputs(g, &in);
+    assert_ok(clv_graph_run(g));
+    clv_view out;
+    assert_ok(clv_graph_read(g, loss, &out));
+    memcpy(per_row, out.data, B * sizeof *per_row);
+    assert_ok(clv_graph_read(g, dq, &out));
+    memcpy(gradient, out.data, B * D * sizeof *gradient);
+    clv_graph_destroy(g);
+}
+
+static void rows_moved_in_the_walk_equal_rows_moved_before(void **state)
+{
+    double loss[2][B], gradient[2][B * D];
+    fill_values();
+    solve_moved(*state, true, loss[0], gradient[0]);
+    solve_moved(*state, false, loss[1], gradient[1]);
+    for (int b = 0; b < B; b++) assert_near(loss[0][b], loss[1][b], 1e-12);
+    for (int i = 0; i < B * D; i++) assert_near(gradient[0][i], gradient[1][i], 1e-12);
+}
+
+static void mistakes_in_moves_are_refused(void **state)
+{
+    static const char *const texts[] = { "bank_nce: moved rows cannot be listed",
+                                         "bank_nce: lambda must be [1 or 40,1 or 6], is [3,1]",
+                                         "bank_nce: alpha is 0, want more than 0",
+                                         "bank_nce: index must be int64 [40], is int64 [5]" };
+    test_env *t = *state;
+    for (int mistake = 0; mistake < 4; mistake++) {
+        clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+        clv_graph *g = NULL;
+        desc.dtype = CLV_F64;
+        assert_ok(clv_graph_create(t->ctx, &desc, &g));
+        const inputs in = make_inputs(g);
+        clv_bank_nce_desc nce = CLV_BANK_NCE_DESC_INIT;
+        nce.query = in.query, nce.key = in.key, nce.bank = in.bank;
+        clvi_bank_move move = { .mix = mistake > 0, .unit = true, .eps = 1e-12, .lambda = CLV_NONE,
+                                .index = mistake == 3 ? in.ids : CLV_NONE, .step = CLV_NONE,
+                                .lambda_draw = { .rows = mistake == 1 ? 3 : K, .cols = 1,
+                                                 .alpha = mistake == 2 ? 0 : 1.6 } };
+        clv_graph_output(g, clvi_bank_nce(g, &nce, &move, mistake == 0 ? 5 : 0).per_row);
+        assert_fails(clv_graph_finish(g), mistake % 2 ? CLV_ERR_SHAPE : CLV_ERR_INVALID, texts[mistake]);
+        clv_graph_destroy(g);
+    }
+}
+
 /* ---- rows of bfloat16 ---- */
 
 static clv_graph *graph_of(test_env *t, clv_dtype dtype)
@@ -206,6 +279,8 @@ static void bfloat16_goes_nowhere_else(void **state)
 TEST_MAIN(
     TEST(one_node_equals_its_composed_form),
     TEST(mistakes_are_refused_with_the_numbers),
+    TEST(rows_moved_in_the_walk_equal_rows_moved_before),
+    TEST(mistakes_in_moves_are_refused),
     TEST(bfloat16_values_can_be_widened),
     TEST(bfloat16_goes_nowhere_else),
 )

@@ -10,12 +10,13 @@
  * takes the scores that may still be among its largest. Segments depend on the shapes alone and are joined in order,
  * and nothing else of a query depends on its block: the same bits with any number of threads.
  *
- * Rows of bfloat16 are widened tile by tile. Where the processor multiplies bfloat16 itself (AVX512-BF16), it gets each
+ * Rows that are moved are moved while a tile of them is read. Rows of bfloat16 are widened tile by tile. Where the processor multiplies bfloat16 itself (AVX512-BF16), it gets each
  * query as a sum of two, which keeps the scores' precision, and the weights of the gather rounded; sums are float32.
  * Then the packed words of the products below, a float each, are pairs of bfloat16: of values of a row for the scores,
  * of rows for the gather. */
 #include "core/bf16.h"
 #include "device/attr.h"
+#include "device/cpu/bank_mix.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
 #include "device/cpu/topk.h"
@@ -27,6 +28,7 @@
 #define TILE_KEYS     192     /* a multiple of every panel's width and of CLVI_LANES */
 #define MAX_QUERIES   128     /* of a block: P and the tile stay in the second-level cache */
 #define LIST_QUERIES  64      /* of a block with lists, whose room is most of the memory */
+#define MOVED_QUERIES 256     /* of a block that reads moved rows: each block moves them again */
 #define MAX_PANEL     48      /* keys of the widest panel */
 #define QUERY_STEP    24      /* a multiple of every score tile's height and of 3 */
 #define SEGMENT_KEYS  2048    /* at least */
@@ -177,7 +179,8 @@ typedef struct tile_isa {
     void (*list)(const float *score, int64_t count, const int32_t *keep, int64_t first, clvi_topk *list);
 } tile_isa;
 
-static const tile_isa *tile_for_isa(bool bf16)
+/* pairs: the bank's rows are to be multiplied as bfloat16, where that can be. */
+static const tile_isa *tile_for_isa(bool pairs)
 {
     static const tile_isa plain = { 4, 12, false, scores_plain, accumulate_all_plain, weigh_plain, list_plain };
 #if defined(__x86_64__)
@@ -185,11 +188,11 @@ static const tile_isa *tile_for_isa(bool bf16)
     static const tile_isa avx512 = { 8, 48, false, scores_avx512, accumulate_all_avx512, weigh_avx512, list_avx512 };
     static const tile_isa avx512_bf16 = { 8, 48, true, scores_avx512_bf16, accumulate_all_avx512_bf16,
                                           weigh_avx512_bf16, list_avx512_bf16 };
-    if (bf16 && clvi_cpu_isa() >= CLVI_ISA_AVX512_BF16) return &avx512_bf16;
+    if (pairs && clvi_cpu_isa() >= CLVI_ISA_AVX512_BF16) return &avx512_bf16;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX512) return &avx512;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX2) return &avx2;
 #else
-    (void)bf16;
+    (void)pairs;
 #endif
     return &plain;
 }
@@ -199,6 +202,8 @@ static const tile_isa *tile_for_isa(bool bf16)
 /* Operands of bank_nce and bank_topk. */
 typedef struct problem {
     bool                 nce;                      /* or only the list */
+    bool                 mix, unit;                /* rows of the bank are moved */
+    double               eps;
     int64_t              batch, dim, keys, top;    /* top: length of a list; 0: none */
     const float         *query, *key;
     const void          *bank;
@@ -220,6 +225,8 @@ static problem problem_of(const clvi_op_call *call)
                   .bank_ids = call->in_data[bank + 3] };
     if (listed) p.slots = clvi_ref_output(call, list), p.scores = clvi_ref_output(call, list + 1);
     if (!nce) return p;
+    const clvi_bank_nce_attr *attr = call->attr;
+    p.mix = attr->mix, p.unit = attr->unit, p.eps = attr->eps;
     p.per_row = call->out_data[0];
     p.prob_pos = clvi_ref_output(call, 1);
     p.dq = clvi_ref_output(call, 2);
@@ -238,6 +245,7 @@ typedef struct plan {
     size_t  queries, acc, state;           /* in scratch, in bytes; with lists acc and state: in a thread's part */
     size_t  thread;                        /* where the first thread's part begins */
     size_t  panel, rows, keep, total, gathered, lists, list_rows, select;   /* in a thread's part; P is at 0 */
+    size_t  mix, others;                   /* there too: two rows, and which rows those of a tile are mixed with */
     size_t  thread_size, size;
 } plan;
 
@@ -257,7 +265,7 @@ static size_t take(size_t *offset, int64_t count, size_t size)
  * order: a walk is then a block through all segments. */
 static void cut_work(plan *p, const problem *of)
 {
-    const int64_t most = of->top ? LIST_QUERIES : MAX_QUERIES;
+    const int64_t most = of->top ? LIST_QUERIES : of->mix || of->unit ? MOVED_QUERIES : MAX_QUERIES;
     p->blocks = CLVI_MAX((of->batch + most - 1) / most, 1);
     if (of->top && p->blocks > 1) p->blocks = round_up(p->blocks, 4);
     p->block = CLVI_MAX((of->batch + p->blocks - 1) / p->blocks, 1);
@@ -277,6 +285,8 @@ static void place_thread(plan *p, const problem *of)
     p->keep = take(size, 2 * TILE_KEYS, sizeof(int32_t));
     p->total = take(size, of->top ? p->step : 1, sizeof(joined));
     p->gathered = take(size, (of->top ? p->step : 1) * p->columns, sizeof(double));
+    p->mix = take(size, of->mix ? 2 * p->columns : 0, sizeof(float));
+    p->others = take(size, of->mix ? TILE_KEYS : 0, sizeof(int64_t));
     if (!of->top) return;
     p->acc = take(size, of->nce ? p->step * p->columns : 0, sizeof(float));
     p->state = take(size, of->nce ? p->step : 0, sizeof(running));
@@ -435,17 +445,62 @@ static bool counts(const tile *t, int64_t key)
     return !t->keep || t->keep[key];
 }
 
-/* float32 rows as long as whole vectors, zeros where a key does not count: the memory of an unused slot may hold
- * anything. */
+static void read_row(const walk *w, int64_t row, float *to)
+{
+    const int64_t dim = w->of.dim;
+    const uint16_t *half = (const uint16_t *)w->of.bank + row * dim;
+    if (!w->bf16) memcpy(to, (const float *)w->of.bank + row * dim, (size_t)dim * sizeof *to);
+    else for (int64_t d = 0; d < dim; d++) to[d] = clvi_bf16_value(half[d]);
+}
+
+/* Which rows those of a tile are mixed with, -1 for none; they are asked for, since they lie anywhere. */
+static const int64_t *find_others(const walk *w, const tile *t)
+{
+    const int64_t bytes = w->of.dim * (int64_t)(w->bf16 ? sizeof(uint16_t) : sizeof(float));
+    int64_t *others = thread_at(w, w->p.others);
+    for (int64_t k = 0; k < t->count; k++) {
+        others[k] = clvi_bank_mix_other(w->call, t->first + k);
+        const char *row = (const char *)w->of.bank + CLVI_MAX(others[k], 0) * bytes;
+        for (int64_t i = 0; i < bytes; i += CLVI_ALIGN) __builtin_prefetch(row + i);
+    }
+    return others;
+}
+
+static void mix_row(const walk *w, int64_t row, int64_t other, float *x)
+{
+    float *room = thread_at(w, w->p.mix), *y = room + w->p.columns;
+    int64_t step;
+    const float *lambda = clvi_bank_mix_lambda(w->call, row, room, &step);
+    read_row(w, other, y);
+    if (step) for (int64_t d = 0; d < w->of.dim; d++) x[d] = lambda[d] * x[d] + (1 - lambda[d]) * y[d];
+    else for (int64_t d = 0; d < w->of.dim; d++) x[d] = *lambda * x[d] + (1 - *lambda) * y[d];
+}
+
+/* Rows are as long as whole vectors, the rest is 0. */
+static void scale_to_unit(const walk *w, float *row)
+{
+    clvi_v8d sum = { 0 };
+    clvi_v16f v;
+    for (int64_t d = 0; d < w->p.columns; d += CLVI_LANES) {
+        memcpy(&v, row + d, sizeof v);
+        v *= v;
+        clvi_add16(&sum, &v);
+    }
+    const float factor = (float)(1 / fmax(sqrt(clvi_total8(&sum)), w->of.eps));
+    for (int64_t d = 0; d < w->p.columns; d++) row[d] *= factor;
+}
+
+/* float32 rows as long as whole vectors, moved if they are to be, zeros where a key does not count: the memory of an
+ * unused slot may hold anything. */
 static void copy_rows(const walk *w, const tile *t, float *to)
 {
-    const int64_t dim = w->of.dim, at = t->first * dim;
+    const int64_t *others = w->of.mix ? find_others(w, t) : NULL;
     memset(to, 0, (size_t)(t->count * w->p.columns) * sizeof *to);
     for (int64_t k = 0; k < t->count; k++, to += w->p.columns) {
         if (!counts(t, k)) continue;
-        const uint16_t *half = (const uint16_t *)w->of.bank + at + k * dim;
-        if (!w->bf16) memcpy(to, (const float *)w->of.bank + at + k * dim, (size_t)dim * sizeof *to);
-        else for (int64_t d = 0; d < dim; d++) to[d] = clvi_bf16_value(half[d]);
+        read_row(w, t->first + k, to);
+        if (others && others[k] >= 0) mix_row(w, t->first + k, others[k], to);
+        if (w->of.unit) scale_to_unit(w, to);
     }
 }
 
@@ -454,7 +509,8 @@ static void load_rows(const walk *w, tile *t, float *room)
     t->rows = room;
     t->stride = w->p.columns;
     t->steps = t->count;
-    if (w->bf16 || t->keep || w->p.columns != w->of.dim) copy_rows(w, t, room);
+    const bool moved = w->of.mix || w->of.unit;
+    if (moved || w->bf16 || t->keep || w->p.columns != w->of.dim) copy_rows(w, t, room);
     else t->rows = (const float *)w->of.bank + t->first * w->of.dim;
     t->source = t->rows;
     t->source_stride = t->stride;
@@ -697,7 +753,7 @@ static clv_status start(const clvi_op_call *call, double temperature, bool unit_
     const bool bf16 = call->in[of.nce ? 2 : 1].dtype == CLV_BF16;
     if (of.batch == 0) return CLV_OK;
     walk w = {
-        .call = call, .isa = tile_for_isa(bf16), .bf16 = bf16, .of = of, .p = plan_of(&of, call->ctx->threads),
+        .call = call, .isa = tile_for_isa(bf16 && !of.mix && !of.unit), .bf16 = bf16, .of = of, .p = plan_of(&of, call->ctx->threads),
         .temperature = temperature, .inverse_t = (float)(1 / temperature),
         .constant = unit_rows && temperature >= CONSTANT_FROM,
     };

@@ -19,4 +19,9 @@ int64_t clvi_draw_step(const clvi_draw_attr *attr, const void *given);
 void clvi_draw_mixes(const clvi_draw_attr *attr, int64_t step, int64_t row, const int64_t *list, int64_t top,
                      const clvi_mixes_row *to);
 
+/* Row `row` of what beta_draw gives, attr->cols numbers of type attr->dtype, and place i of what permutation gives.
+ * Pure; thread-safe. */
+void clvi_draw_beta_row(const clvi_draw_attr *attr, int64_t step, int64_t row, void *to);
+int64_t clvi_draw_permutation(const clvi_draw_attr *attr, int64_t step, int64_t i);
+
 #endif

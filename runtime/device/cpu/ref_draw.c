@@ -88,17 +88,21 @@ const clvi_kernel clvi_kernel_ref_mochi_draw = {
 
 /* ---- beta_draw ---- */
 
+void clvi_draw_beta_row(const clvi_draw_attr *attr, int64_t step, int64_t row, void *to)
+{
+    clvi_rng rng = stream_of(attr, step, row, 0);
+    for (int64_t c = 0; c < attr->cols; c++)
+        put(to, (clv_dtype)attr->dtype, c, attr->offset + clvi_rng_beta(&rng, attr->alpha, attr->beta));
+}
+
 static void beta_range(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const clvi_draw_attr *attr = call->attr;
     const int64_t step = clvi_draw_step(attr, call->in_data[0]);
-    for (int64_t row = begin; row < end; row++) {
-        clvi_rng rng = stream_of(attr, step, row, 0);
-        for (int64_t c = 0; c < attr->cols; c++)
-            put(call->out_data[0], call->out[0].dtype, row * attr->cols + c,
-                attr->offset + clvi_rng_beta(&rng, attr->alpha, attr->beta));
-    }
+    const int64_t size = attr->cols * (int64_t)clv_dtype_size(call->out[0].dtype);
+    for (int64_t row = begin; row < end; row++)
+        clvi_draw_beta_row(attr, step, row, (char *)call->out_data[0] + row * size);
 }
 
 static clv_status beta_draw(const clvi_op_call *call)
@@ -113,15 +117,19 @@ const clvi_kernel clvi_kernel_ref_beta_draw = {
 
 /* ---- permutation ---- */
 
+int64_t clvi_draw_permutation(const clvi_draw_attr *attr, int64_t step, int64_t i)
+{
+    const uint64_t seed = attr->seed + ((uint64_t)attr->stream << 32 ^ (uint64_t)step >> 32);
+    return (int64_t)clvi_rng_permute(seed, CLVI_RNG_LOSS, (uint32_t)step, (uint64_t)attr->rows, (uint64_t)i);
+}
+
 static void permutation_range(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
     const clvi_draw_attr *attr = call->attr;
     const int64_t step = clvi_draw_step(attr, call->in_data[0]);
-    const uint64_t seed = attr->seed + ((uint64_t)attr->stream << 32 ^ (uint64_t)step >> 32);
     for (int64_t i = begin; i < end; i++)
-        ((int64_t *)call->out_data[0])[i] =
-            (int64_t)clvi_rng_permute(seed, CLVI_RNG_LOSS, (uint32_t)step, (uint64_t)attr->rows, (uint64_t)i);
+        ((int64_t *)call->out_data[0])[i] = clvi_draw_permutation(attr, step, i);
 }
 
 static clv_status permutation(const clvi_op_call *call)
