@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-typedef enum input_kind { NONE, FLOATS, CONSTANT, UNIT_ROWS, SHARES, LABELS } input_kind;    /* FLOATS get a gradient */
+/* FLOATS get a gradient; UNIT_HALVES are UNIT_ROWS in bfloat16. */
+typedef enum input_kind { NONE, FLOATS, CONSTANT, UNIT_ROWS, UNIT_HALVES, SHARES, LABELS } input_kind;
 
 typedef struct input {
     input_kind  kind;
@@ -33,6 +34,9 @@ static const bench_case cases[] = {
     { .name = "moco_queue", .loss = "moco_queue",
       .inputs = { { FLOATS, "query", 2, { 256, 128 }, 0 }, { CONSTANT, "key", 2, { 256, 128 }, 0 },
                   { UNIT_ROWS, "queue", 2, { 65536, 128 }, 0 } } },
+    { .name = "moco_queue_bf16", .loss = "moco_queue",
+      .inputs = { { FLOATS, "query", 2, { 256, 128 }, 0 }, { CONSTANT, "key", 2, { 256, 128 }, 0 },
+                  { UNIT_HALVES, "queue", 2, { 65536, 128 }, 0 } } },
     { .name = "mochi", .loss = "mochi",
       .inputs = { { FLOATS, "query", 2, { 256, 128 }, 0 }, { CONSTANT, "key", 2, { 256, 128 }, 0 },
                   { UNIT_ROWS, "queue", 2, { 65536, 128 }, 0 }, { LABELS, "idx_i", 2, { 256, 512 }, 1024 },
@@ -79,6 +83,20 @@ static void make_unit_rows(float *x, int64_t rows, int64_t cols)
     }
 }
 
+/* Floats become bfloat16, in their memory. */
+static void store_halves(clv_view *view)
+{
+    const float *x = view->data;
+    uint16_t *y = view->data;
+    for (int64_t i = 0; i < clv_view_count(view); i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits += 0x7fff + (bits >> 16 & 1);
+        y[i] = (uint16_t)(bits >> 16);
+    }
+    *view = clv_view_dense(view->data, CLV_BF16, view->ndim, view->shape);
+}
+
 /* Numbers in (0, 1/parts). */
 static void make_shares(float *x, int64_t count, int64_t parts)
 {
@@ -94,18 +112,26 @@ static clv_status make(loss_bench *b, const bench_case *c)
         if (!good) return CLV_ERR_NOMEM;
         clv_loss_tensor *made = &b->in[b->n_inputs - 1];
         if (in->kind == SHARES) make_shares(made->view.data, clv_view_count(&made->view), in->classes);
-        if (in->kind == UNIT_ROWS) make_unit_rows(made->view.data, in->shape[0], in->shape[1]);
+        const bool unit = in->kind == UNIT_ROWS || in->kind == UNIT_HALVES;
+        if (unit) make_unit_rows(made->view.data, in->shape[0], in->shape[1]);
+        if (in->kind == UNIT_HALVES) store_halves(&made->view), b->tolerance = 2e-4;
     }
     return CLV_OK;
 }
 
 /* ---- what another program starts from and must arrive at ---- */
 
-static bool write_integers(const clv_loss_tensor *t)
+/* Labels and bfloat16 as floats, which hold them. */
+static bool write_converted(const clv_loss_tensor *t)
 {
     const int64_t n = clv_view_count(&t->view), *labels = t->view.data;
+    const uint16_t *halves = t->view.data;
     float *x = malloc((size_t)n * sizeof *x);
-    for (int64_t i = 0; x && i < n; i++) x[i] = (float)labels[i];
+    for (int64_t i = 0; x && i < n; i++) {
+        const uint32_t bits = t->view.dtype == CLV_BF16 ? (uint32_t)halves[i] << 16 : 0;
+        if (t->view.dtype == CLV_BF16) memcpy(&x[i], &bits, sizeof bits);
+        else x[i] = (float)labels[i];
+    }
     const bool written = x && write_record(stdout, "", t->name, t->view.ndim, t->view.shape, x);
     free(x);
     return written;
@@ -113,7 +139,7 @@ static bool write_integers(const clv_loss_tensor *t)
 
 static bool write_tensor(const char *prefix, const clv_loss_tensor *t)
 {
-    if (t->view.dtype == CLV_I64) return write_integers(t);
+    if (t->view.dtype != CLV_F32) return write_converted(t);
     return write_record(stdout, prefix, t->name, t->view.ndim, t->view.shape, t->view.data);
 }
 

@@ -2,6 +2,7 @@
 # Times losses, value and gradients, in Cleave and in PyTorch on this machine, taking turns: cleave, torch, torch-tuned,
 # cleave, ... First checks, loss by loss, that they compute the same on the same inputs.
 #   bench/compare_losses.sh [ROUNDS [LOSS...]]      default: 21 rounds of every loss of bench_losses
+# A LOSS may name another of PyTorch's forms after a colon: mochi:rows.
 # THREADS is how many each gets (default: as many as they take), PYTHON an interpreter that has torch (default python3),
 # BENCH_LOSSES our program. See docs/bench.md.
 set -eu
@@ -20,12 +21,12 @@ trap 'rm -rf "$work"' EXIT
 [ $# -eq 0 ] || losses=("$@")
 
 for loss in "${losses[@]}"; do
-    "${ours[@]}" --export "$loss" >"$work/$loss"
+    "${ours[@]}" --export "${loss%%:*}" >"$work/$loss"
     "${theirs[@]}" --check "$loss" "$work/$loss"
 done
 header
 for loss in "${losses[@]}"; do
-    cleave=("${ours[@]}" --serve "$loss")
+    cleave=("${ours[@]}" --serve "${loss%%:*}")
     torch=("${theirs[@]}" --serve "$loss" "$work/$loss")
     torch_tuned=("${tuned[@]}" "${torch[@]}")
     race "$rounds"
