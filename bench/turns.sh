@@ -5,8 +5,9 @@
 tuned=(env GLIBC_TUNABLES=glibc.malloc.hugetlb=1 MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_THRESHOLD_=17179869184
        MALLOC_TRIM_THRESHOLD_=17179869184 THP_MEM_ALLOC_ENABLE=1 ATEN_CPU_CAPABILITY=avx512)
 
-# These make OpenBLAS take another processor's kernels: neither side's defaults.
-unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+# Neither side's defaults: the first two make OpenBLAS take another processor's kernels, the third puts threads to sleep
+# between loops, which takes longer than a small loss.
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE OMP_WAIT_POLICY
 
 start() {       # start NAME COMMAND...: a program that does its work once for each line
     local name=$1

@@ -5,7 +5,8 @@
 #include "device/cpu/ref.h"
 #include <math.h>
 
-#define ROWS 4   /* a thread takes at a time */
+#define CHUNK 16384             /* logits a thread takes at a time */
+#define FOUR (4 * CLVI_LANES)   /* columns at a time, where there are as many: none waits for the one before */
 
 /* One row: -inf stands for what is left out. */
 typedef struct logits_row {
@@ -32,25 +33,69 @@ CLVI_INLINE void load_logits(clvi_v16f *v, const logits_row *row, int64_t j)
     memcpy(v, lane, sizeof lane);
 }
 
+CLVI_INLINE void load_four(clvi_v16f *a, clvi_v16f *b, clvi_v16f *c, clvi_v16f *d, const logits_row *row, int64_t j)
+{
+    load_logits(a, row, j);
+    load_logits(b, row, j + CLVI_LANES);
+    load_logits(c, row, j + 2 * CLVI_LANES);
+    load_logits(d, row, j + 3 * CLVI_LANES);
+}
+
+/* A NaN is left behind: the sum will have it. */
+CLVI_INLINE void keep_larger(clvi_v16f *max, const clvi_v16f *v)
+{
+    const clvi_v16i larger = *v > *max;
+    clvi_select16(max, &larger, v, max);
+}
+
+/* The largest of the target's and the unmasked entries. */
+CLVI_INLINE float largest(const logits_row *row, int64_t target)
+{
+    clvi_v16f max16, a, b, c, d;
+    int64_t j = 0;
+    for (int k = 0; k < CLVI_LANES; k++) max16[k] = row->x[target];
+    for (; j + FOUR <= row->cols; j += FOUR) {
+        load_four(&a, &b, &c, &d, row, j);
+        keep_larger(&a, &b), keep_larger(&c, &d), keep_larger(&a, &c), keep_larger(&max16, &a);
+    }
+    for (; j < row->cols; j += CLVI_LANES) {
+        load_logits(&a, row, j);
+        keep_larger(&max16, &a);
+    }
+    float lane[CLVI_LANES];
+    memcpy(lane, &max16, sizeof lane);
+    for (int half = CLVI_LANES / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; k++) lane[k] = lane[k + half] > lane[k] ? lane[k + half] : lane[k];
+    return lane[0];
+}
+
+/* e^{x - max}. */
+CLVI_INLINE void weigh(clvi_v16f *v, float max)
+{
+    *v -= max;
+    clvi_exp16(v);
+}
+
 /* LSE over the row without the masked entries; the target always counts. */
 CLVI_INLINE double log_sum_exp(const logits_row *row, int64_t target)
 {
-    clvi_v16f max16, v;
-    for (int k = 0; k < CLVI_LANES; k++) max16[k] = row->x[target];
-    for (int64_t j = 0; j < row->cols; j += CLVI_LANES) {
-        load_logits(&v, row, j);
-        const clvi_v16i larger = v > max16;
-        clvi_select16(&max16, &larger, &v, &max16);
-    }
-    float max = max16[0];
-    for (int k = 1; k < CLVI_LANES; k++) max = max16[k] > max ? max16[k] : max;
+    const float max = largest(row, target);
     clvi_v8d sum = { 0 };
-    for (int64_t j = 0; j < row->cols; j += CLVI_LANES) {
-        load_logits(&v, row, j);
-        v -= max;
-        clvi_exp16(&v);
-        clvi_add16(&sum, &v);
+    clvi_v16f a, b, c, d;
+    int64_t j = 0;
+    for (; j + FOUR <= row->cols; j += FOUR) {
+        load_four(&a, &b, &c, &d, row, j);
+        weigh(&a, max), weigh(&b, max), weigh(&c, max), weigh(&d, max);
+        a = (a + b) + (c + d);
+        clvi_add16(&sum, &a);
     }
+    clvi_v16f rest = { 0 };
+    for (; j < row->cols; j += CLVI_LANES) {
+        load_logits(&a, row, j);
+        weigh(&a, max);
+        rest += a;
+    }
+    clvi_add16(&sum, &rest);
     double total = clvi_total8(&sum);
     if (row->mask && !row->mask[target]) total += exp((double)row->x[target] - max);
     return max + log(total);
@@ -98,16 +143,23 @@ CLVI_INLINE void backward_body(void *arg, int64_t begin, int64_t end)
 }
 CLVI_ISA_VARIANTS(backward_body)
 
+static int64_t rows_of_chunk(const clvi_desc *logits)
+{
+    return CLVI_MAX(CHUNK / CLVI_MAX(logits->shape[1], 1), 1);
+}
+
 static clv_status forward(const clvi_op_call *call)
 {
     CLV_TRY(clvi_ref_check_targets(call));
-    clvi_parallel_for(call->ctx, call->in[0].shape[0], ROWS, clvi_isa_pick(forward_body_table), (void *)call);
+    clvi_parallel_for(call->ctx, call->in[0].shape[0], rows_of_chunk(&call->in[0]), clvi_isa_pick(forward_body_table),
+                      (void *)call);
     return CLV_OK;
 }
 
 static clv_status backward(const clvi_op_call *call)
 {
-    clvi_parallel_for(call->ctx, call->in[1].shape[0], ROWS, clvi_isa_pick(backward_body_table), (void *)call);
+    clvi_parallel_for(call->ctx, call->in[1].shape[0], rows_of_chunk(&call->in[1]), clvi_isa_pick(backward_body_table),
+                      (void *)call);
     return CLV_OK;
 }
 
