@@ -1,5 +1,5 @@
-/* test_kernels.c: every kernel of a device gives what the CPU's reference kernel gives: for awkward shapes, in place where
- * it says so, whatever the order in which threads run. */
+/* test_kernels.c: every kernel of a device gives what the CPU's reference kernel gives: for awkward shapes, in place
+ * where it says so, whatever the order in which threads run. */
 #include "core/checked.h"
 #include "tests/cuda/device.h"
 #include "tests/support/calls.h"

@@ -14,8 +14,8 @@ typedef struct network {
     clv_node    images, loss;
 } network;
 
-/* What a ResNet for ImageNet begins with, narrow: a strided convolution, batch norm, ReLU, maximum pooling; then the mean of
- * each channel. */
+/* What a ResNet for ImageNet begins with, narrow: a strided convolution, batch norm, ReLU, maximum pooling; then the
+ * mean of each channel. */
 static clv_node stem(clv_graph *g, clv_node images)
 {
     const int64_t shape[4] = { 12, 3, 7, 7 }, channels = 12;

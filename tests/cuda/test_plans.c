@@ -1,6 +1,6 @@
 /* test_plans.c: cuDNN can do every convolution of every backbone, but depthwise ones, on an H100 by the rules of dnn.h,
- * at batches of 32 and 256, forward and both gradients, in bfloat16 and float32. Needs the toolkit, no GPU: the device is
- * a text. */
+ * at batches of 32 and 256, forward and both gradients, in bfloat16 and float32. Needs the toolkit, no GPU: the device
+ * is a text. */
 #include <stdio.h>
 #ifndef CLV_HAVE_CUDA
 
@@ -60,9 +60,9 @@ static void check_plan(walk *w, const clvi_dnn_conv *c, const char *backbone)
     clvi_dnn_plan plan;
     if (!is_new(w, c)) return;
     if (clvi_dnn_conv_plan(c, w->device, WORKSPACE, &plan) != CLV_OK)
-        fail_msg("%s: %s of [%ld,%ld,%ld,%ld] with [%ld,%ld,%ld,%ld]: %s", backbone, directions[c->direction], (long)c->x[0],
-                 (long)c->x[1], (long)c->x[2], (long)c->x[3], (long)c->w[0], (long)c->w[1], (long)c->w[2], (long)c->w[3],
-                 clv_error_message());
+        fail_msg("%s: %s of [%ld,%ld,%ld,%ld] with [%ld,%ld,%ld,%ld]: %s", backbone, directions[c->direction],
+                 (long)c->x[0], (long)c->x[1], (long)c->x[2], (long)c->x[3], (long)c->w[0], (long)c->w[1],
+                 (long)c->w[2], (long)c->w[3], clv_error_message());
     assert_non_null(plan.plan);
     assert_true(plan.workspace <= WORKSPACE);
     assert_int_equal(plan.tensor_core, c->type == CUDNN_DATA_BFLOAT16);

@@ -1,6 +1,7 @@
 /* attention.cu: attention and its gradient; the formulas are those of ref_attention.c. A block has 16 rows of one head
  * of one sample, and 64 columns of their results; it walks over the other tokens 16 at a time, so scores and
- * probabilities exist in tiles only. The gradient computes them again: once for the queries, once for keys and values. */
+ * probabilities exist in tiles only. The gradient computes them again: once for the queries, once for keys and
+ * values. */
 #include "device/cuda/tile.h"
 
 enum { PARTS = CLVI_CU_TILE_COLS / CLVI_CU_TILE };

@@ -1,7 +1,7 @@
 /* batch_norm.cu: batch norm with its optional ReLU, and the gradient, over values whose channels come last: [rows, C],
- * rows = N H W. Split batch norm: `groups` equal runs of rows, each with statistics of its own. Sums are taken in double,
- * in two stages of fixed order: chunks of rows, then the chunks of a channel. The workspace is, with the ReLU, one byte
- * an element: did it get through. */
+ * rows = N H W. Split batch norm: `groups` equal runs of rows, each with statistics of its own. Sums are taken in
+ * double, in two stages of fixed order: chunks of rows, then the chunks of a channel. The workspace is, with the ReLU,
+ * one byte an element: did it get through. */
 #include "device/cuda/cu.h"
 
 enum { TILE = 32, LANES = 8, CHUNK_ROWS = 512 };       /* a block: 32 channels, 8 rows at a time */
@@ -28,7 +28,8 @@ __global__ void __launch_bounds__(TILE * LANES) chunk_sums(sizes s, double *part
 {
     __shared__ double sums[2][LANES][TILE];
     const int64_t c = (int64_t)blockIdx.x * TILE + threadIdx.x, group = blockIdx.z;
-    const int64_t first = (int64_t)blockIdx.y * CHUNK_ROWS, last = first + CHUNK_ROWS < s.rows ? first + CHUNK_ROWS : s.rows;
+    const int64_t first = (int64_t)blockIdx.y * CHUNK_ROWS;
+    const int64_t last = first + CHUNK_ROWS < s.rows ? first + CHUNK_ROWS : s.rows;
     double a = 0, b = 0;
     for (int64_t row = first + threadIdx.y; c < s.channels && row < last; row += LANES)
         f((group * s.rows + row) * s.channels + c, c, group, &a, &b);
@@ -128,7 +129,8 @@ template <class T> static clv_status batch_norm_of(const clvi_op_call *call)
     unsigned char *passed = attr.relu ? clvi_cu_output<unsigned char>(call, 3) : nullptr;
     if (attr.training && s.rows > 0)
         CLV_TRY(sum_chunks(call, s, [=] __device__ (int64_t i, int64_t c, int64_t group, double *a, double *b) {
-            const double v = (double)x[i] - (double)x[group * s.rows * s.channels + c];     /* shifted: nothing cancels */
+            /* shifted: nothing cancels */
+            const double v = (double)x[i] - (double)x[group * s.rows * s.channels + c];
             *a += v, *b += v * v;
         }));
     CLV_TRY(finalize<T>(call, s));
@@ -204,7 +206,10 @@ template <class T> static clv_status batch_norm_bwd_of(const clvi_op_call *call)
     });
 }
 
-static clv_status batch_norm_bwd(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->in[1], batch_norm_bwd_of, call); }
+static clv_status batch_norm_bwd(const clvi_op_call *call)
+{
+    return CLVI_CU_BY_TYPE(call->in[1], batch_norm_bwd_of, call);
+}
 
 static clv_status prepare_backward(clvi_op_call *call) { return prepare(call, 2, &call->in[1]); }
 CLVI_CU_KERNEL_WITH(batch_norm_bwd, nullptr, prepare_backward);

@@ -69,7 +69,8 @@ static clv_status make_pack(conv *c, void *workspace)
     c->pack = NULL;
     CLVI_DNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack));
     CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3, names));
-    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3, c->address));
+    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3,
+                                      c->address));
     CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace));
     CLVI_DNN(cudnnBackendFinalize(c->pack));
     return CLV_OK;
@@ -109,7 +110,8 @@ const clvi_kernel clvi_kernel_cudnn_conv2d = {
     .op = "conv2d", .name = "cudnn", .accepts = accepts, .prepare = prepare_forward, .run = forward, .release = release,
 };
 const clvi_kernel clvi_kernel_cudnn_conv2d_bwd_data = {
-    .op = "conv2d_bwd_data", .name = "cudnn", .accepts = accepts, .prepare = prepare_data, .run = data, .release = release,
+    .op = "conv2d_bwd_data", .name = "cudnn", .accepts = accepts, .prepare = prepare_data, .run = data,
+    .release = release,
 };
 const clvi_kernel clvi_kernel_cudnn_conv2d_bwd_weights = {
     .op = "conv2d_bwd_weights", .name = "cudnn", .accepts = accepts, .prepare = prepare_weights, .run = weights,

@@ -1,5 +1,5 @@
-/* conv2d_direct.cu: convolutions one thread a result: what cuDNN has no engine for, and what the emulator computes with.
- * Values are dense. */
+/* conv2d_direct.cu: convolutions one thread a result: what cuDNN has no engine for, and what the emulator computes
+ * with. Values are dense. */
 #include "device/cuda/cu.h"
 
 struct conv {
@@ -44,7 +44,8 @@ template <class T> static clv_status conv2d_bwd_data_of(const clvi_op_call *call
     const T *dy = (const T *)call->in_data[0], *w = (const T *)call->in_data[1];
     T *dx = (T *)call->out_data[0];
     return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t at) {
-        const int64_t col = at % s.w, row = at / s.w % s.h, channel = at / (s.w * s.h) % s.c, n = at / (s.w * s.h * s.c);
+        const int64_t col = at % s.w, row = at / s.w % s.h;
+        const int64_t channel = at / (s.w * s.h) % s.c, n = at / (s.w * s.h * s.c);
         const int64_t group = channel / s.gc, c = channel % s.gc;
         double sum = 0;
         for (int64_t o = group * s.go; o < (group + 1) * s.go; o++)
@@ -54,13 +55,17 @@ template <class T> static clv_status conv2d_bwd_data_of(const clvi_op_call *call
                     if (down < 0 || down % s.sh || right < 0 || right % s.sw) continue;
                     const int64_t p = down / s.sh, q = right / s.sw;
                     if (p >= s.oh || q >= s.ow) continue;
-                    sum += (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q] * (double)w[((o * s.gc + c) * s.kh + i) * s.kw + j];
+                    sum += (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q] *
+                           (double)w[((o * s.gc + c) * s.kh + i) * s.kw + j];
                 }
         dx[at] = (T)sum;
     });
 }
 
-static clv_status conv2d_bwd_data(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->out[0], conv2d_bwd_data_of, call); }
+static clv_status conv2d_bwd_data(const clvi_op_call *call)
+{
+    return CLVI_CU_BY_TYPE(call->out[0], conv2d_bwd_data_of, call);
+}
 CLVI_CU_KERNEL(conv2d_bwd_data);
 
 template <class T> static clv_status conv2d_bwd_weights_of(const clvi_op_call *call)
@@ -76,7 +81,8 @@ template <class T> static clv_status conv2d_bwd_weights_of(const clvi_op_call *c
             const int64_t n = k / pixels, p = k % pixels / s.ow, q = k % s.ow;
             const int64_t row = p * s.sh - s.ph + i, col = q * s.sw - s.pw + j;
             if (row < 0 || row >= s.h || col < 0 || col >= s.w) continue;
-            sum += (double)x[((n * s.c + c) * s.h + row) * s.w + col] * (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q];
+            sum += (double)x[((n * s.c + c) * s.h + row) * s.w + col] *
+                   (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q];
         }
         dw[at] = (T)sum;
     });

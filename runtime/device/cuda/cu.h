@@ -33,8 +33,8 @@ extern "C" {
 /* An elementwise operation: whatever layout without gaps its inputs share; output 0 may lie where input 0 lies. */
 #define CLVI_CU_ELEMENTWISE(op_name)                                                                                   \
     extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
-    const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", nullptr, clvi_cu_prepare_alike, op_name, nullptr, \
-                                                     { 1 } }
+    const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", nullptr, clvi_cu_prepare_alike, op_name,        \
+                                                     nullptr, { 1 } }
 /* With functions of its own for `accepts` and `prepare` (NULL: none). */
 #define CLVI_CU_KERNEL_WITH(op_name, accepts, prepare)                                                                 \
     extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
@@ -79,7 +79,8 @@ static inline clv_status clvi_cu_launched(const clvi_op_call *call, bool fine)
 }
 
 template <class... P, class... A>
-clv_status clvi_cu_launch(const clvi_op_call *call, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... args)
+clv_status clvi_cu_launch(const clvi_op_call *call, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                          A... args)
 {
     if (!grid.x || !grid.y || !grid.z) return CLV_OK;
     auto body = [&] { kernel(static_cast<P>(args)...); };
@@ -95,7 +96,8 @@ extern "C" cudaStream_t clvi_cuda_stream(clv_context *ctx);
 extern "C" clv_status clvi_cuda_launched(const char *op, cudaError_t error);
 
 template <class... P, class... A>
-clv_status clvi_cu_launch(const clvi_op_call *call, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, A... args)
+clv_status clvi_cu_launch(const clvi_op_call *call, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
+                          A... args)
 {
     if (!grid.x || !grid.y || !grid.z) return CLV_OK;
     if (shared > 48 * 1024)
@@ -157,7 +159,8 @@ template <class F> clv_status clvi_cu_rows(const clvi_op_call *call, int64_t row
 #else
     const int64_t most = 132 * 64;
 #endif
-    return clvi_cu_launch(call, clvi_cu_rows_kernel<F>, (unsigned)(rows < most ? rows : most), CLVI_CU_THREADS, 0, rows, f);
+    return clvi_cu_launch(call, clvi_cu_rows_kernel<F>, (unsigned)(rows < most ? rows : most), CLVI_CU_THREADS, 0, rows,
+                          f);
 }
 
 template <class T, class Op> __device__ T clvi_cu_block_combine(T value, T nothing, Op op)
@@ -175,12 +178,27 @@ template <class T, class Op> __device__ T clvi_cu_block_combine(T value, T nothi
 /* The sum, largest, smallest over the block's threads (a multiple of 32, at most CLVI_CU_THREADS), to all of them. */
 template <class T> struct clvi_cu_add { __device__ T operator()(T a, T b) const { return a + b; } };
 /* A NaN wins. */
-template <class T> struct clvi_cu_larger { __device__ T operator()(T a, T b) const { return a > b || a != a ? a : b; } };
-template <class T> struct clvi_cu_smaller { __device__ T operator()(T a, T b) const { return a < b || a != a ? a : b; } };
+template <class T> struct clvi_cu_larger {
+    __device__ T operator()(T a, T b) const { return a > b || a != a ? a : b; }
+};
+template <class T> struct clvi_cu_smaller {
+    __device__ T operator()(T a, T b) const { return a < b || a != a ? a : b; }
+};
 
-template <class T> __device__ T clvi_cu_block_sum(T value) { return clvi_cu_block_combine(value, T(0), clvi_cu_add<T>()); }
-template <class T> __device__ T clvi_cu_block_max(T value) { return clvi_cu_block_combine(value, T(-INFINITY), clvi_cu_larger<T>()); }
-template <class T> __device__ T clvi_cu_block_min(T value) { return clvi_cu_block_combine(value, T(INFINITY), clvi_cu_smaller<T>()); }
+template <class T> __device__ T clvi_cu_block_sum(T value)
+{
+    return clvi_cu_block_combine(value, T(0), clvi_cu_add<T>());
+}
+
+template <class T> __device__ T clvi_cu_block_max(T value)
+{
+    return clvi_cu_block_combine(value, T(-INFINITY), clvi_cu_larger<T>());
+}
+
+template <class T> __device__ T clvi_cu_block_min(T value)
+{
+    return clvi_cu_block_combine(value, T(INFINITY), clvi_cu_smaller<T>());
+}
 
 /* ---- types ---- */
 
@@ -197,7 +215,8 @@ static __device__ __forceinline__ uint16_t clvi_cu_to_bf16(float x)
 /* ---- faults ---- */
 
 /* Notes a fault for the next wait, unless there is one already. */
-static __device__ __forceinline__ void clvi_cu_report(clvi_cuda_fault *fault, clvi_cuda_fault_kind kind, int64_t a, int64_t b, int64_t c)
+static __device__ __forceinline__ void clvi_cu_report(clvi_cuda_fault *fault, clvi_cuda_fault_kind kind, int64_t a,
+                                                      int64_t b, int64_t c)
 {
     if (atomicCAS(&fault->kind, (int)CLVI_FAULT_NONE, (int)kind) != CLVI_FAULT_NONE) return;
     fault->value[0] = a, fault->value[1] = b, fault->value[2] = c;
@@ -206,7 +225,11 @@ static __device__ __forceinline__ void clvi_cu_report(clvi_cuda_fault *fault, cl
 static inline clvi_cuda_fault *clvi_cu_fault(const clvi_op_call *call) { return clvi_cuda_fault_of(call->ctx->device); }
 
 /* Memory of an output somebody reads, else NULL. */
-template <class T> T *clvi_cu_output(const clvi_op_call *call, int i) { return call->wanted[i] ? (T *)call->out_data[i] : nullptr; }
+template <class T> T *clvi_cu_output(const clvi_op_call *call, int i)
+{
+    return call->wanted[i] ? (T *)call->out_data[i] : nullptr;
+}
+
 static inline bool clvi_cu_present(const clvi_desc *desc) { return desc->dtype != CLV_DTYPE_COUNT; }
 
 #endif

@@ -119,7 +119,8 @@ static const direction_names names[] = {
         CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
     },
     [CLVI_DNN_DATA] = {
-        CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+        CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+        CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
         { CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
           CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY },
         CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
@@ -163,12 +164,12 @@ static clv_status look_at(const clvi_dnn_conv *c, desc config, int64_t most, clv
     clv_status st = CLV_OK;
     CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE,
         CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &one, &engine), "the engine of a configuration"));
-    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1,
-        &one, &out->engine), "the index of an engine"));
+    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX,
+        CUDNN_TYPE_INT64, 1, &one, &out->engine), "the index of an engine"));
     CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
         CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes), "the notes of an engine"));
-    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE, CUDNN_TYPE_INT64,
-        1, &one, &out->workspace), "the workspace of a configuration"));
+    CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE,
+        CUDNN_TYPE_INT64, 1, &one, &out->workspace), "the workspace of a configuration"));
     bool has[CUDNN_NUMERICAL_NOTE_TYPE_COUNT] = { false };
     for (int64_t i = 0; i < count; i++) has[notes[i]] = true;
     out->tensor_core = has[CUDNN_NUMERICAL_NOTE_TENSOR_CORE];

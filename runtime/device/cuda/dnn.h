@@ -1,4 +1,5 @@
-/* dnn.h: plans of cuDNN's graph interface for one convolution. No device is needed to make one, only its description. */
+/* dnn.h: plans of cuDNN's graph interface for one convolution. No device is needed to make one, only its
+ * description. */
 #ifndef CLVI_DEVICE_CUDA_DNN_H
 #define CLVI_DEVICE_CUDA_DNN_H
 

@@ -55,7 +55,8 @@ EACH_WITH(scale, clvi_scale_attr, double, attr.factor * a + attr.offset);
 
 /* ---- functions of one value; gradients: dy, x (sqrt: y) ---- */
 
-static __device__ double normal(double x) { return 0.5 * erfc(-x * 0.70710678118654752440); }   /* distribution function */
+/* distribution function */
+static __device__ double normal(double x) { return 0.5 * erfc(-x * 0.70710678118654752440); }
 static __device__ double softplus_of(double x) { return (x > 0 ? x : 0) + log1p(exp(-fabs(x))); }
 static __device__ double logistic(double x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); }
 

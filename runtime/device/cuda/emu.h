@@ -1,5 +1,5 @@
-/* emu.h: CUDA C for the host. The kernels' own sources, compiled as C++, run on the processor: each thread of a block is a
- * fiber, __syncthreads and the warp functions switch between them, blocks run one after another.
+/* emu.h: CUDA C for the host. The kernels' own sources, compiled as C++, run on the processor: each thread of a block
+ * is a fiber, __syncthreads and the warp functions switch between them, blocks run one after another.
  *
  * It finds steps out of bounds (with the address sanitizer), barriers that only a part of a block reaches, races within
  * a block (fibers run in a random order: results must not change), wrong tails and strides. It knows nothing of memory
@@ -37,7 +37,8 @@ extern clvi_emu_place clvi_emu_at;
 
 enum { CLVI_EMU_BLOCK = 1, CLVI_EMU_WARP = 2 };
 void clvi_emu_yield(int barrier);
-/* Gives `value` to the other lanes of the warp and takes that of `lane`; the value itself for a lane that is not there. */
+/* Gives `value` to the other lanes of the warp and takes that of `lane`; the value itself for a lane that is not
+ * there. */
 uint64_t clvi_emu_exchange(uint64_t value, unsigned lane);
 /* Bit l: the predicate of lane l. */
 unsigned clvi_emu_ballot(bool predicate);
@@ -63,7 +64,10 @@ template <class T> static inline T clvi_emu_from(T value, unsigned lane)
     memcpy(&value, &bits, sizeof value);
     return value;
 }
-template <class T> static inline T __shfl_sync(unsigned, T v, int lane) { return clvi_emu_from(v, (unsigned)lane & 31); }
+template <class T> static inline T __shfl_sync(unsigned, T v, int lane)
+{
+    return clvi_emu_from(v, (unsigned)lane & 31);
+}
 template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask)
 {
     return clvi_emu_from(v, clvi_emu_at.lane ^ (unsigned)mask);
@@ -79,8 +83,18 @@ template <class T> static inline T __shfl_up_sync(unsigned, T v, unsigned by)
 
 /* Fibers switch at barriers only, so plain operations are atomic. */
 template <class T> static inline T atomicAdd(T *at, T value) { const T was = *at; *at = was + value; return was; }
-template <class T> static inline T atomicMax(T *at, T value) { const T was = *at; if (value > was) *at = value; return was; }
-template <class T> static inline T atomicMin(T *at, T value) { const T was = *at; if (value < was) *at = value; return was; }
+template <class T> static inline T atomicMax(T *at, T value)
+{
+    const T was = *at;
+    if (value > was) *at = value;
+    return was;
+}
+template <class T> static inline T atomicMin(T *at, T value)
+{
+    const T was = *at;
+    if (value < was) *at = value;
+    return was;
+}
 template <class T> static inline T atomicOr(T *at, T value) { const T was = *at; *at = was | value; return was; }
 template <class T> static inline T atomicExch(T *at, T value) { const T was = *at; *at = value; return was; }
 template <class T> static inline T atomicCAS(T *at, T want, T value)

@@ -1,5 +1,5 @@
-/* gemm.c: matmul by cuBLASLt, in strict float32 or float64. Row-major y = op(a) op(b) is column-major y^T = op(b)^T op(a)^T:
- * the operands change places and nothing is moved. */
+/* gemm.c: matmul by cuBLASLt, in strict float32 or float64. Row-major y = op(a) op(b) is column-major
+ * y^T = op(b)^T op(a)^T: the operands change places and nothing is moved. */
 #include "device/cuda/cuda.h"
 
 typedef struct gemm {
@@ -42,7 +42,8 @@ static clv_status describe(const clvi_op_call *call, gemm *m)
     const bool f64 = call->out[0].dtype == CLV_F64;
     const cublasOperation_t op_a = attr->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = attr->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    CLVI_LT(cublasLtMatmulDescCreate(&m->desc, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, f64 ? CUDA_R_64F : CUDA_R_32F));
+    CLVI_LT(cublasLtMatmulDescCreate(&m->desc, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+                                     f64 ? CUDA_R_64F : CUDA_R_32F));
     CLVI_LT(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a));
     CLVI_LT(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
     CLV_TRY(layout(&call->in[1], &m->a));
@@ -57,11 +58,12 @@ static clv_status choose(const clvi_op_call *call, gemm *m, cublasLtMatmulPrefer
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
     cublasLtMatmulHeuristicResult_t found;
     int count = 0;
-    CLVI_LT(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
+    CLVI_LT(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                                                 sizeof workspace));
     CLVI_LT(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
                                                  sizeof reductions));
-    const cublasStatus_t st = cublasLtMatmulAlgoGetHeuristic(clvi_cuda_of(call->ctx)->blas, m->desc, m->a, m->b, m->y, m->y,
-                                                             wish, 1, &found, &count);
+    const cublasStatus_t st = cublasLtMatmulAlgoGetHeuristic(clvi_cuda_of(call->ctx)->blas, m->desc, m->a, m->b, m->y,
+                                                             m->y, wish, 1, &found, &count);
     if (st == CUBLAS_STATUS_NOT_SUPPORTED || (st == CUBLAS_STATUS_SUCCESS && count == 0)) return CLV_ERR_UNSUPPORTED;
     CLVI_LT(st);
     m->algo = found.algo;
@@ -92,9 +94,9 @@ static clv_status matmul(const clvi_op_call *call)
     const gemm *m = call->state;
     void *workspace = clvi_cuda_workspace(d);
     if (!workspace) return CLV_ERR_NOMEM;
-    CLVI_LT(cublasLtMatmul(d->blas, m->desc, f64 ? (const void *)&one64 : &one32, call->in_data[1], m->a, call->in_data[0],
-                           m->b, f64 ? (const void *)&zero64 : &zero32, call->out_data[0], m->y, call->out_data[0], m->y,
-                           &m->algo, workspace, CLVI_CUDA_WORKSPACE, d->stream));
+    CLVI_LT(cublasLtMatmul(d->blas, m->desc, f64 ? (const void *)&one64 : &one32, call->in_data[1], m->a,
+                           call->in_data[0], m->b, f64 ? (const void *)&zero64 : &zero32, call->out_data[0], m->y,
+                           call->out_data[0], m->y, &m->algo, workspace, CLVI_CUDA_WORKSPACE, d->stream));
     return CLV_OK;
 }
 

@@ -38,5 +38,8 @@ template <class T> static clv_status l2norm_rows_bwd_of(const clvi_op_call *call
     });
 }
 
-static clv_status l2norm_rows_bwd(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->out[0], l2norm_rows_bwd_of, call); }
+static clv_status l2norm_rows_bwd(const clvi_op_call *call)
+{
+    return CLVI_CU_BY_TYPE(call->out[0], l2norm_rows_bwd_of, call);
+}
 CLVI_CU_KERNEL(l2norm_rows_bwd);

@@ -9,7 +9,8 @@ template <class T> static clv_status one_hot_of(const clvi_op_call *call)
     clvi_cuda_fault *fault = clvi_cu_fault(call);
     return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) {
         const int64_t n = i / classes, c = i % classes, label = labels[n];
-        if (c == 0 && classes > 1 && label >= classes) clvi_cu_report(fault, CLVI_FAULT_ONE_HOT_LABEL, n, label, classes);
+        if (c == 0 && classes > 1 && label >= classes)
+            clvi_cu_report(fault, CLVI_FAULT_ONE_HOT_LABEL, n, label, classes);
         y[i] = (classes == 1 ? label > 0 : label == c) ? T(1) : T(0);
     });
 }

@@ -13,8 +13,10 @@ __global__ void __launch_bounds__(TILE * TILE) matmul_kernel(product p, const T 
     const int64_t row = (int64_t)blockIdx.y * TILE + threadIdx.y, col = (int64_t)blockIdx.x * TILE + threadIdx.x;
     double sum = 0;
     for (int64_t k = 0; k < p.depth; k += TILE) {
-        as[threadIdx.y][threadIdx.x] = row < p.rows && k + threadIdx.x < p.depth ? a[row * p.a_row + (k + threadIdx.x) * p.a_depth] : T(0);
-        bs[threadIdx.y][threadIdx.x] = col < p.cols && k + threadIdx.y < p.depth ? b[(k + threadIdx.y) * p.b_depth + col * p.b_col] : T(0);
+        as[threadIdx.y][threadIdx.x] = row < p.rows && k + threadIdx.x < p.depth
+                                     ? a[row * p.a_row + (k + threadIdx.x) * p.a_depth] : T(0);
+        bs[threadIdx.y][threadIdx.x] = col < p.cols && k + threadIdx.y < p.depth
+                                     ? b[(k + threadIdx.y) * p.b_depth + col * p.b_col] : T(0);
         __syncthreads();
         for (int i = 0; i < TILE; i++) sum += (double)as[threadIdx.y][i] * (double)bs[i][threadIdx.x];
         __syncthreads();

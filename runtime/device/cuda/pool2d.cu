@@ -1,6 +1,7 @@
-/* pool2d.cu: maximum and average pooling, channels last. Padding never wins a maximum and is not counted in an average; of
- * equal values the first in row-major order is the maximum. The workspace of max_pool2d holds, for each output, the
- * winner's index in its plane. Gradients gather: each pixel looks at the windows it is in, so nothing is added twice. */
+/* pool2d.cu: maximum and average pooling, channels last. Padding never wins a maximum and is not counted in an average;
+ * of equal values the first in row-major order is the maximum. The workspace of max_pool2d holds, for each output, the
+ * winner's index in its plane. Gradients gather: each pixel looks at the windows it is in, so nothing is added twice.
+ * */
 #include "device/cuda/cu.h"
 
 struct pooling {
@@ -27,7 +28,8 @@ static __device__ window window_at(const pooling &p, int64_t row, int64_t col)
 }
 
 /* The outputs whose windows hold row or column `at` of x: [first, last]. */
-static __device__ void holders(int64_t at, int64_t pad, int64_t kernel, int64_t stride, int64_t count, int64_t *first, int64_t *last)
+static __device__ void holders(int64_t at, int64_t pad, int64_t kernel, int64_t stride, int64_t count, int64_t *first,
+                               int64_t *last)
 {
     const int64_t reach = at + pad - kernel;              /* windows that begin after it hold `at` */
     *first = reach < 0 ? 0 : reach / stride + 1;
@@ -94,7 +96,10 @@ template <class T> static clv_status max_pool2d_bwd_of(const clvi_op_call *call)
     });
 }
 
-static clv_status max_pool2d_bwd(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->out[0], max_pool2d_bwd_of, call); }
+static clv_status max_pool2d_bwd(const clvi_op_call *call)
+{
+    return CLVI_CU_BY_TYPE(call->out[0], max_pool2d_bwd_of, call);
+}
 CLVI_CU_KERNEL_WITH(max_pool2d_bwd, nullptr, channels_last);
 
 /* ---- average ---- */
@@ -133,11 +138,15 @@ template <class T> static clv_status avg_pool2d_bwd_of(const clvi_op_call *call)
         for (int64_t r = r0; r <= r1; r++)
             for (int64_t k = k0; k <= k1; k++) {
                 const window win = window_at(p, r, k);
-                sum += dy[(plane + r * p.ow + k) * p.channels + c] / (T)((win.bottom - win.top) * (win.right - win.left));
+                sum += dy[(plane + r * p.ow + k) * p.channels + c] /
+                       (T)((win.bottom - win.top) * (win.right - win.left));
             }
         dx[i] = sum;
     });
 }
 
-static clv_status avg_pool2d_bwd(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->out[0], avg_pool2d_bwd_of, call); }
+static clv_status avg_pool2d_bwd(const clvi_op_call *call)
+{
+    return CLVI_CU_BY_TYPE(call->out[0], avg_pool2d_bwd_of, call);
+}
 CLVI_CU_KERNEL_WITH(avg_pool2d_bwd, nullptr, channels_last);

@@ -14,7 +14,8 @@ template <class T> static clv_status add_row_of(const clvi_op_call *call)
     const T *x = (const T *)call->in_data[0], *row = (const T *)call->in_data[1];
     T *y = (T *)call->out_data[0];
     const int64_t cols = call->in[0].shape[1];
-    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) { y[i] = x[i] + row[i % cols]; });
+    return clvi_cu_each(call, clvi_desc_count(&call->out[0]),
+                        [=] __device__ (int64_t i) { y[i] = x[i] + row[i % cols]; });
 }
 BOTH_TYPES(add_row);
 
@@ -33,7 +34,8 @@ template <class T> static clv_status scale_rows_of(const clvi_op_call *call)
     const T *x = (const T *)call->in_data[0], *s = (const T *)call->in_data[1];
     T *y = (T *)call->out_data[0];
     const int64_t cols = call->in[0].shape[1];
-    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) { y[i] = s[i / cols] * x[i]; });
+    return clvi_cu_each(call, clvi_desc_count(&call->out[0]),
+                        [=] __device__ (int64_t i) { y[i] = s[i / cols] * x[i]; });
 }
 BOTH_TYPES(scale_rows);
 
@@ -61,8 +63,8 @@ template <class T> static clv_status mask_rows_of(const clvi_op_call *call)
 }
 BOTH_TYPES(mask_rows);
 
-/* lambda a + (1 - lambda) b[index], lambda one number, one a row, one a column or one each; a alone where the index is no
- * row of b. */
+/* lambda a + (1 - lambda) b[index], lambda one number, one a row, one a column or one each; a alone where the index is
+ * no row of b. */
 template <class T> static clv_status lerp_of(const clvi_op_call *call)
 {
     const T *a = (const T *)call->in_data[0], *b = (const T *)call->in_data[1], *lambda = (const T *)call->in_data[2];
@@ -156,7 +158,8 @@ template <class T> static clv_status row_stats_of(const clvi_op_call *call)
     const T *x = (const T *)call->in_data[0];
     T *mean = clvi_cu_output<T>(call, 0), *var = clvi_cu_output<T>(call, 1), *exp_mean = clvi_cu_output<T>(call, 2);
     const int64_t cols = call->in[0].shape[1];
-    const double factor = ((const clvi_row_stats_attr *)call->attr)->factor, largest = sizeof(T) == 8 ? DBL_MAX : (double)FLT_MAX;
+    const double factor = ((const clvi_row_stats_attr *)call->attr)->factor;
+    const double largest = sizeof(T) == 8 ? DBL_MAX : (double)FLT_MAX;
     return clvi_cu_rows(call, call->in[0].shape[0], [=] __device__ (int64_t row) {
         const T *in = x + row * cols;
         double sum = 0, squares = 0, exps = 0;

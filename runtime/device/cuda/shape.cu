@@ -1,5 +1,5 @@
-/* shape.cu: operations that only move or make elements, of any type: concat, slice, reorder, transpose, pixel_rows, fill,
- * iota, widen; and x + x^T. */
+/* shape.cu: operations that only move or make elements, of any type: concat, slice, reorder, transpose, pixel_rows,
+ * fill, iota, widen; and x + x^T. */
 #include "device/cuda/cu.h"
 
 /* Calls fn<T> with an unsigned type as wide as the elements. */
@@ -113,12 +113,14 @@ static clv_status reorder(const clvi_op_call *call) { return BY_WIDTH(call->in[0
 CLVI_CU_KERNEL_WITH(reorder, reorder_accepts, reorder_prepare);
 
 /* y[j][i] = x[i][j], an entry being a block of `inner` elements. */
-template <class T> static clv_status swap_axes(const clvi_op_call *call, int64_t outer, int64_t rows, int64_t cols, int64_t inner)
+template <class T>
+static clv_status swap_axes(const clvi_op_call *call, int64_t outer, int64_t rows, int64_t cols, int64_t inner)
 {
     const T *x = (const T *)call->in_data[0];
     T *y = (T *)call->out_data[0];
     return clvi_cu_each(call, outer * rows * cols * inner, [=] __device__ (int64_t i) {
-        const int64_t in = i % inner, row = i / inner % rows, col = i / (inner * rows) % cols, n = i / (inner * rows * cols);
+        const int64_t in = i % inner, row = i / inner % rows;
+        const int64_t col = i / (inner * rows) % cols, n = i / (inner * rows * cols);
         y[i] = x[((n * rows + row) * cols + col) * inner + in];
     });
 }
@@ -153,7 +155,10 @@ template <class T> static clv_status add_transpose_of(const clvi_op_call *call)
     return clvi_cu_each(call, n * n, [=] __device__ (int64_t i) { y[i] = x[i] + x[i % n * n + i / n]; });
 }
 
-static clv_status add_transpose(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->out[0], add_transpose_of, call); }
+static clv_status add_transpose(const clvi_op_call *call)
+{
+    return CLVI_CU_BY_TYPE(call->out[0], add_transpose_of, call);
+}
 CLVI_CU_KERNEL(add_transpose);
 
 /* ---- constants and types ---- */
@@ -199,7 +204,8 @@ template <class T> static clv_status widen_of(const clvi_op_call *call)
 {
     const uint16_t *x = (const uint16_t *)call->in_data[0];
     T *y = (T *)call->out_data[0];
-    return clvi_cu_each(call, clvi_desc_count(&call->in[0]), [=] __device__ (int64_t i) { y[i] = (T)clvi_cu_from_bf16(x[i]); });
+    return clvi_cu_each(call, clvi_desc_count(&call->in[0]),
+                        [=] __device__ (int64_t i) { y[i] = (T)clvi_cu_from_bf16(x[i]); });
 }
 
 static bool widen_accepts(const clvi_op_call *call)
