@@ -310,6 +310,7 @@ static clv_status make_plan(clv_loss *loss, const call *c)
     signature sig;
     plan *fresh = NULL;
     sign(loss, c, &sig);
+    /* Padding is zero like all else.  NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
     if (loss->plan && memcmp(&loss->plan->sig, &sig, sizeof sig) == 0) return CLV_OK;
     CLV_TRY(plan_create(loss, &sig, &fresh));
     const clv_status st = plan_allocate(loss, fresh);

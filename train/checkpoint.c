@@ -48,15 +48,6 @@ done:
     return st;
 }
 
-/* Checkpoints are sealed: HDF5 is not to parse a foreign file, or one whose seal is gone. */
-static clv_status check_seal(const char *path)
-{
-    bool sealed = false;
-    CLV_TRY(clvi_h5_verify(path, &sealed));
-    CLV_CHECK(sealed, CLV_ERR_FORMAT, "'%s' is no checkpoint: it does not begin with Cleave's seal", path);
-    return CLV_OK;
-}
-
 clv_status clvi_checkpoint_open(clv_context *ctx, const char *path, clv_config *config, clvi_checkpoint **out)
 {
     *out = NULL;
@@ -64,8 +55,7 @@ clv_status clvi_checkpoint_open(clv_context *ctx, const char *path, clv_config *
     if (!file) return CLV_ERR_NOMEM;
     file->ctx = ctx;
     clv_status st = locate(path, file->path, sizeof file->path);
-    if (st == CLV_OK) st = check_seal(file->path);
-    if (st == CLV_OK) st = clvi_h5_open_untrusted(ctx, file->path, &file->h5);
+    if (st == CLV_OK) st = clvi_h5_open_sealed(ctx, file->path, "checkpoint", &file->h5);
     if (st == CLV_OK) st = read_head(file, config);
     if (st != CLV_OK) {
         clvi_checkpoint_close(file);

@@ -3,7 +3,7 @@
 #include "train/trainer.h"
 #include "core/checked.h"
 #include "core/file.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 
 #include <cleave/profile.h>
 

@@ -5,7 +5,7 @@
 #include "train/teacher.h"
 #include "train/weights.h"
 #include "core/checked.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include "tensor/op.h"
 
 #include <math.h>

@@ -11,7 +11,7 @@
 #include "train/network.h"
 #include "train/teacher.h"
 #include "core/checked.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include "memorybank/bank.h"
 
 #include <cleave/profile.h>

@@ -2,7 +2,7 @@
  * checkpoint_NNNN.h5. */
 #include "train/trainer.h"
 #include "core/checked.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 
 #include <errno.h>
 #include <stdio.h>

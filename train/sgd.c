@@ -1,7 +1,7 @@
 /* sgd.c: stochastic gradient descent with momentum and weight decay in PyTorch's form (Sutskever et al. 2013):
  * d = g + wd w;  v = mu v + d (first step: v = d);  w -= lr v, or lr (d + mu v) with Nesterov. */
 #include "core/checked.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include "train/optimizer.h"
 
 static void step_range(clvi_optimizer *o, const clv_view *w, const clv_view *g, int64_t begin, int64_t end, double lr)

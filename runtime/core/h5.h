@@ -18,6 +18,10 @@ clv_status clvi_h5_open_memory(clv_context *ctx, const void *bytes, size_t size,
 /* The same for a file from a stranger: a child process opens it first and reads all that HDF5 has to interpret (names,
  * attributes, chunked data), so that a file which crashes libhdf5 is CLV_ERR_FORMAT here. h5_untrusted.c */
 clv_status clvi_h5_open_untrusted(clv_context *ctx, const char *path, clvi_h5 **out) CLV_NODISCARD;
+/* And one that HDF5 is not to see without a seal. `what` it is to be ("checkpoint") is for the message. */
+clv_status clvi_h5_open_sealed(clv_context *ctx, const char *path, const char *what, clvi_h5 **out) CLV_NODISCARD;
+
+bool clvi_h5_sealed(const clvi_h5 *h5);     /* the file has a seal (see clvi_h5_create), and it is right */
 
 typedef struct clvi_h5_info {
     clv_dtype dtype;

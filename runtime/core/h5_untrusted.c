@@ -1,8 +1,7 @@
 /* h5_untrusted.c: trying an HDF5 file in a child before this process opens it. libhdf5 is known to crash on damaged
  * metadata; what it survives once, it survives again. */
-#include "core/h5.h"
+#include "core/h5_parts.h"
 #include "core/isolate.h"
-
 #include <stdio.h>
 
 #define MAX_DEPTH 16
@@ -59,21 +58,49 @@ static clv_status try_group(clv_context *ctx, clvi_h5 *h5, const char *group, in
     return st;
 }
 
+/* A file that is mapped, its seal verified. */
+typedef struct trial {
+    const char *path;
+    clvi_map    map;
+    bool        sealed;
+} trial;
+
 static clv_status try_file(clv_context *ctx, void *arg, int fd)
 {
+    trial *t = arg;
     (void)fd;
     clvi_h5 *h5 = NULL;
-    CLV_TRY(clvi_h5_open(ctx, arg, &h5));
+    CLV_TRY(clvi_h5_open_map(ctx, t->path, &t->map, t->sealed, &h5));
     (void)!try_group(ctx, h5, "/", 0);      /* what is merely wrong is told, by name, when it is used */
     clvi_h5_close(h5);
     return CLV_OK;
 }
 
-clv_status clvi_h5_open_untrusted(clv_context *ctx, const char *path, clvi_h5 **out)
+/* `t` is mapped; its map is the handle's, or closed. */
+static clv_status open_tried(clv_context *ctx, trial *t, clvi_h5 **out)
 {
     clvi_map nothing = { NULL, 0 };
-    *out = NULL;
-    CLV_TRY(clvi_isolate(path, try_file, (void *)path, &nothing));
+    const clv_status st = clvi_isolate(t->path, try_file, t, &nothing);
     clvi_map_close(&nothing);
-    return clvi_h5_open(ctx, path, out);
+    if (st == CLV_OK) return clvi_h5_open_map(ctx, t->path, &t->map, t->sealed, out);
+    clvi_map_close(&t->map);
+    return st;
+}
+
+clv_status clvi_h5_open_untrusted(clv_context *ctx, const char *path, clvi_h5 **out)
+{
+    trial t = { .path = path };
+    *out = NULL;
+    CLV_TRY(clvi_h5_map(path, &t.map, &t.sealed));
+    return open_tried(ctx, &t, out);
+}
+
+clv_status clvi_h5_open_sealed(clv_context *ctx, const char *path, const char *what, clvi_h5 **out)
+{
+    trial t = { .path = path };
+    *out = NULL;
+    CLV_TRY(clvi_h5_map(path, &t.map, &t.sealed));
+    if (t.sealed) return open_tried(ctx, &t, out);
+    clvi_map_close(&t.map);
+    return clvi_fail(CLV_ERR_FORMAT, "'%s' is no %s: it does not begin with Cleave's seal", path, what);
 }

@@ -169,9 +169,20 @@ void clvi_device_free(clv_context *ctx, void *memory, size_t size)
     else clvi_arena_free(ctx, memory, size);
 }
 
+/* What failed since the last time this was asked. */
+static clv_status late_error(clvi_device *device)
+{
+    const clv_status st = device->failed;
+    device->failed = CLV_OK;
+    return st == CLV_OK ? CLV_OK : clvi_fail(st, "%s", device->message);
+}
+
 clv_status clvi_device_copy(clv_context *ctx, void *to, const void *from, size_t size, clvi_copy kind)
 {
-    if (ctx->device) return ctx->device->backend->copy(ctx->device, to, from, size, kind);
+    if (ctx->device) {
+        CLV_TRY(late_error(ctx->device));
+        return ctx->device->backend->copy(ctx->device, to, from, size, kind);
+    }
     if (size) memcpy(to, from, size);
     return CLV_OK;
 }
@@ -185,5 +196,7 @@ clv_status clvi_device_fill(clv_context *ctx, void *memory, int byte, size_t siz
 
 clv_status clvi_device_wait(clv_context *ctx)
 {
-    return ctx->device ? ctx->device->backend->wait(ctx->device) : CLV_OK;
+    if (!ctx->device) return CLV_OK;
+    CLV_TRY(late_error(ctx->device));
+    return ctx->device->backend->wait(ctx->device);
 }

@@ -6,10 +6,11 @@
 #define CLVI_DEVICE_BACKEND_H
 
 #include "device/device.h"
+#include "device/flat.h"
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 2
+#define CLVI_BACKEND_ABI 3
 
 typedef struct clvi_device clvi_device;
 
@@ -40,6 +41,12 @@ typedef struct clvi_backend {
     /* Until all queued work is done. Errors: what a kernel found wrong with its data (a label beyond the classes);
      * CLV_ERR_DEVICE. */
     clv_status (*wait)(clvi_device *device);
+    /* Passes over flat arenas (device/flat.h): SGD and, for a `k` that is not NULL, k = m k + (1 - m) w; y = a x + b y; the
+     * sum of squares and the number of entries that are not finite. */
+    clv_status (*sgd)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                      const clvi_flat_sgd_args *sgd, void *k, double m);
+    clv_status (*mix)(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y);
+    clv_status (*measure)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double out[2]);
 } clvi_backend;
 
 /* What every backend's device begins with. */
@@ -47,6 +54,8 @@ struct clvi_device {
     const clvi_backend *backend;
     clv_context        *ctx;
     int                 ordinal;
+    clv_status          failed;         /* of something that could not tell; the next wait or copy does */
+    char                message[256];
 };
 
 /* The one symbol a backend's shared object exports. */

@@ -3,7 +3,7 @@
 #include "device/backend.h"
 #include "core/checked.h"
 #include "core/rng.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>

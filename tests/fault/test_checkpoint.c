@@ -321,7 +321,7 @@ static void a_network_that_is_not_finite_is_not_saved(void **state)
     assert_ok(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer));
     clv_config_destroy(config);
     assert_ok(clvi_save_last(trainer));
-    clv_params *params = trainer->method->cls->params(trainer->method, false);
+    clv_params *params = clvi_method_params(trainer->method, false);
     float bias[16] = { [3] = INFINITY };
     const clv_view view = clv_view_1d(bias, CLV_F32, 16);
     assert_ok(clv_params_write(params, clv_params_find(params, "fc.bias"), &view));

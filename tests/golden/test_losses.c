@@ -4,7 +4,7 @@
 #include <cleave/bank.h>
 #include <cleave/loss.h>
 #include "core/h5.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include "losses/loss.h"
 #include <dirent.h>
 #include <math.h>

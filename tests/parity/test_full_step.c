@@ -12,7 +12,7 @@
 #include "tests/support/test.h"
 #include "core/checked.h"
 #include "core/rng.h"
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include "tensor/graph.h"
 
 #include <cleave/backbone.h>

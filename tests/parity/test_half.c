@@ -112,10 +112,11 @@ static void run(test_env *t, const clvi_kernel *k, clvi_op_call *call)
     (void)t;
 }
 
-/* v in another layout of its type. */
+/* v in another layout, or type. */
 static value laid_out(test_env *t, const value *v, const clvi_desc *layout)
 {
     value to = { .desc = v->desc };
+    to.desc.dtype = layout->dtype;
     clvi_desc_copy_layout(&to.desc, layout);
     to.data = block(to.desc.bytes);
     clvi_op_call call = { .ctx = t->ctx, .op = "reorder", .n_in = 1, .n_out = 1, .wanted = { true } };
@@ -266,6 +267,35 @@ static void convolutions_round_once(void **state)
         }
         drop(v, 3);
     }
+}
+
+/* Then float32 Winograd is asked for widened operands, and rounds as float32 does. */
+static void gradients_of_many_weights_from_few_pixels_are_taken_in_float32(void **state)
+{
+    test_env *t = *state;
+    if (clvi_cpu_isa() < CLVI_ISA_AVX512_BF16) skip();
+    static const char *const modes[] = { "direct", "auto" };
+    const clvi_conv2d_attr attr = { .groups = 1, .stride = { 1, 1 }, .pad = { 1, 1 }, .in_size = { 4, 4 },
+                                    .kernel = { 3, 3 } };
+    problem p = pose("conv2d_bwd_weights", &attr);
+    give(&p, draw(4, SHAPE(128, 256, 4, 4), -1, 14));
+    give(&p, draw(4, SHAPE(128, 256, 4, 4), -1, 15));
+    want(&p, CLV_F64, 4, SHAPE(256, 256, 3, 3));
+    hold(t, &p, "onednn");
+    for (int wide = 0; wide < 2; wide++) {
+        clvi_op_call call = p.proto;
+        call.ctx = t->ctx;
+        for (int i = 0; i < 2; i++) call.in[i] = dense(CLV_BF16, 4, p.in[i].desc.shape);
+        call.out[0] = dense(CLV_F32, 4, p.proto.out[0].shape);
+        const clvi_kernel *k = clvi_kernel_next(&call, "onednn", NULL);
+        assert_non_null(k);
+        setenv("CLEAVE_CONV", modes[wide], 1);
+        assert_ok(k->prepare(&call));
+        unsetenv("CLEAVE_CONV");
+        for (int i = 0; i < 2; i++) assert_int_equal(call.in[i].dtype, wide ? CLV_F32 : CLV_BF16);
+        k->release(&call);
+    }
+    drop(p.in, 2);
 }
 
 /* ---- batch norm ---- */
@@ -457,7 +487,8 @@ static void conversion_rounds_to_nearest_even(void **state)
 static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(convolutions_round_once), TEST(batch_norm_keeps_its_statistics_in_float32),
+        TEST(convolutions_round_once), TEST(gradients_of_many_weights_from_few_pixels_are_taken_in_float32),
+        TEST(batch_norm_keeps_its_statistics_in_float32),
         TEST(elementwise_kernels_round_once), TEST(sums_of_special_numbers_stay_special),
         TEST(pooled_maxima_are_exact), TEST(conversion_rounds_to_nearest_even),
     };

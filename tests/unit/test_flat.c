@@ -1,5 +1,5 @@
 /* test_flat.c: passes over flat arenas compute what plain loops do, with the same bits for any number of threads. */
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include "tests/support/isa.h"
 #include "tests/support/test.h"
 #include <math.h>

@@ -383,6 +383,33 @@ static void any_damaged_byte_of_a_sealed_file_is_found(void **state)
     clvi_free(t->ctx, bytes);
 }
 
+static void a_file_without_a_seal_is_not_shown_to_hdf5_where_one_is_wanted(void **state)
+{
+    test_env *t = *state;
+    clvi_h5 *h5 = NULL;
+    write_sample(t, test_path(t, "sealed.h5"), true);
+    write_sample(t, test_path(t, "plain.h5"), false);
+    assert_ok(clvi_h5_open_sealed(t->ctx, test_path(t, "sealed.h5"), "checkpoint", &h5));
+    assert_true(clvi_h5_sealed(h5));
+    clvi_h5_close(h5);
+    assert_fails(clvi_h5_open_sealed(t->ctx, test_path(t, "plain.h5"), "checkpoint", &h5), CLV_ERR_FORMAT,
+                 "is no checkpoint: it does not begin with Cleave's seal");
+    assert_null(h5);
+    assert_ok(clvi_h5_open_untrusted(t->ctx, test_path(t, "plain.h5"), &h5));
+    assert_false(clvi_h5_sealed(h5));
+    clvi_h5_close(h5);
+    const char *damaged = test_path(t, "damaged.h5");
+    uint8_t *bytes;
+    size_t size;
+    assert_ok(clvi_file_read(t->ctx, test_path(t, "sealed.h5"), 1 << 20, &bytes, &size));
+    bytes[size / 2] ^= 1;
+    assert_ok(clvi_file_write(damaged, bytes, size));
+    assert_fails(clvi_h5_open_sealed(t->ctx, damaged, "checkpoint", &h5), CLV_ERR_FORMAT, "damaged: checksum");
+    assert_fails(clvi_h5_open_untrusted(t->ctx, damaged, &h5), CLV_ERR_FORMAT, "damaged: checksum");
+    assert_null(h5);
+    clvi_free(t->ctx, bytes);
+}
+
 static int entries(const char *folder)
 {
     int count = 0;
@@ -615,7 +642,8 @@ static void the_applications_own_error_printing_is_kept(void **state)
     assert_ptr_equal(arg, &mark);
 }
 
-TEST_MAIN(TEST(what_is_written_comes_back), TEST(a_file_in_memory_reads_like_one_on_disk), TEST(texts_come_back),
+TEST_MAIN(TEST(a_file_without_a_seal_is_not_shown_to_hdf5_where_one_is_wanted),
+          TEST(what_is_written_comes_back), TEST(a_file_in_memory_reads_like_one_on_disk), TEST(texts_come_back),
           TEST(members_and_attributes_are_listed_in_order), TEST(attributes_may_be_large),
           TEST(the_same_content_gives_the_same_bytes), TEST(each_type_comes_back_with_its_place),
           TEST(rows_are_written_and_read_in_parts), TEST(types_are_converted_but_integers_exactly),

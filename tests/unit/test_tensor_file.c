@@ -260,7 +260,7 @@ typedef struct archive {
 
 static void number(archive *a, uint64_t v, int n)
 {
-    for (int i = 0; i < n; i++) a->bytes[a->size++] = (uint8_t)(v >> 8 * i);
+    for (int i = 0; i < n; i++) a->bytes[a->size++] = (uint8_t)(i < 8 ? v >> 8 * i : 0);
 }
 
 static void add(archive *a, const char *name, const void *bytes, size_t packed, size_t size, unsigned method)

@@ -43,7 +43,7 @@ static void sweep(clv_context *ctx, const char *name, clv_dtype dtype, int64_t n
 /* A pass over `vectors` vectors, each counted once for being read and once for being written. */
 #define SWEEP(name, vectors, body) sweep(ctx, name, dtype, n, &p, vectors, body##_f32_table, body##_f64_table)
 
-void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+void clvi_cpu_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd)
 {
     pass p = { .y = w, .v = v, .x = g, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay,
@@ -52,7 +52,7 @@ void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const 
     else SWEEP("sgd", 5, momentum_sgd_body);
 }
 
-void clvi_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+void clvi_cpu_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                        const clvi_flat_sgd_args *sgd, void *k, double m)
 {
     pass p = { .y = w, .v = v, .x = g, .k = k, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay, .m = m,
@@ -60,13 +60,13 @@ void clvi_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, co
     SWEEP("sgd+ema", sgd->momentum == 0 ? 5 : 7, sgd_ema_body);
 }
 
-void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m)
+void clvi_cpu_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m)
 {
     pass p = { .y = k, .x = q, .a = m, .b = 1 - m };
     SWEEP("ema", 3, ema_body);
 }
 
-void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y)
+void clvi_cpu_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y)
 {
     pass p = { .y = y, .x = x, .a = a };
     SWEEP("axpy", 3, axpy_body);
@@ -85,12 +85,12 @@ static double reduce(clv_context *ctx, const char *name, clv_dtype dtype, int64_
     return sum;
 }
 
-double clvi_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
+double clvi_cpu_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
 {
     return reduce(ctx, "norm2", dtype, n, x, norm2_body_f32_table, norm2_body_f64_table);
 }
 
-bool clvi_flat_all_finite(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
+bool clvi_cpu_flat_all_finite(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
 {
     return reduce(ctx, "all_finite", dtype, n, x, not_finite_body_f32_table, not_finite_body_f64_table) == 0;
 }
