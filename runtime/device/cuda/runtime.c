@@ -182,11 +182,6 @@ static const clvi_kernel *const kernels[] = {
 
 const clvi_backend clvi_backend_cuda = {
     .abi = CLVI_BACKEND_ABI, .name = "cuda", .kernels = kernels, .count = count_devices, .describe = describe,
-<<<<<<< c547613b5afd0fa09f66c906f3f11feccddb6015
     .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill,
-    .wait = wait,
-=======
-    .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill, .wait = wait,
-    .sgd = clvi_cuda_flat_sgd, .mix = clvi_cuda_flat_mix, .measure = clvi_cuda_flat_measure,
->>>>>>> 1dc00b1b31fb706455267e33ec3cced62c431f81
+    .wait = wait, .sgd = clvi_cuda_flat_sgd, .mix = clvi_cuda_flat_mix, .measure = clvi_cuda_flat_measure,
 };
