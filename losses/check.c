@@ -363,9 +363,10 @@ static clv_status check_case(check *k, const char *name)
     clv_status st = clvi_golden_kind(k->ctx, k->h5, name, &is_loss);
     if (st == CLV_OK && !is_loss) report(k, "*", 0, 0, CLV_CHECK_NOT_COMPARED, "not about the loss's value");
     else if (st == CLV_OK) st = check_loss_case(k, name);
+    st = settle(k, "*", st);
     for (int i = 0; i < 2; i++) clvi_golden_free(&c[i]);
     clvi_free(k->ctx, c);
-    return settle(k, "*", st);
+    return st;
 }
 
 clv_status clv_loss_check(clv_context *ctx, const char *path, clv_dtype dtype, bool reference, clv_loss_check_fn fn,
