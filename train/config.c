@@ -84,6 +84,7 @@ const clvi_option clvi_settings_table[] = {
 
     FLAG(recompute, "recompute", "false",
          "less memory: compute activations again in the backward pass; slower, the same bits"),
+    TEXT(device, "device", "cpu", "what networks and losses compute on: cpu, cuda or cuda:N (cleave devices lists them)"),
     CHOICE(precision, "precision", "fp32", "fp32|bf16|auto",
            "convolutions in float32, in bfloat16, or in bfloat16 where the processor multiplies it"),
     I64(seed, "seed", "0", 0, BIG, "seed of everything random", NULL),

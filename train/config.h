@@ -40,6 +40,7 @@ typedef struct clvi_settings {
     double  warmup_epochs;
     int64_t epochs, stop_epoch, schedule_start, batch_size;
     /* run */
+    char    device[16];
     int     precision;                                        /* a clv_precision: the choices are in its order */
     int64_t seed, print_freq, save_freq, save_steps;
     char    results_dir[CLVI_PATH_SIZE], resume[CLVI_PATH_SIZE];

@@ -11,7 +11,7 @@
 #include "train/network.h"
 #include "train/teacher.h"
 #include "core/checked.h"
-#include "device/flat.h"
+#include "device/backend.h"
 #include "memorybank/bank.h"
 
 #include <cleave/profile.h>
@@ -115,7 +115,7 @@ static clv_status moco_ready(clvi_method *base)
     base->keys[0] = clvi_calloc(base->ctx, rows, sizeof(float));
     m->queries = clvi_calloc(base->ctx, rows, sizeof(float));
     m->sum_size = clvi_params_arena_size(base->params);
-    m->sum = clvi_arena_alloc(base->ctx, m->sum_size);
+    m->sum = clvi_device_alloc(base->ctx, m->sum_size);
     return base->keys[0] && m->queries && m->sum ? CLV_OK : CLV_ERR_NOMEM;
 }
 
@@ -123,7 +123,7 @@ static void moco_close(clvi_method *base)
 {
     moco *m = (moco *)base;
     clv_bank_destroy(m->bank);
-    if (m->sum) clvi_arena_free(base->ctx, m->sum, m->sum_size);
+    clvi_device_free(base->ctx, m->sum, m->sum_size);
     clvi_free(base->ctx, m->queries);
     clvi_free(base->ctx, m->ids);
 }
@@ -150,7 +150,8 @@ static clv_status other_direction(moco *m, const clv_batch *batch, const clvi_st
     clv_view g, unit;
     double second = 0.0;
     CLV_TRY(clv_params_flat(base->params, CLV_PARAM_GRADIENT, &g));
-    memcpy(m->sum, g.data, (size_t)clv_view_count(&g) * clv_dtype_size(g.dtype));
+    CLV_TRY(clvi_device_copy(base->ctx, m->sum, g.data, (size_t)clv_view_count(&g) * clv_dtype_size(g.dtype),
+                             CLVI_COPY_ON_DEVICE));
     CLV_TRY(clv_graph_read(base->graph, base->unit[0], &unit));
     memcpy(m->queries, unit.data, (size_t)clv_view_count(&unit) * sizeof(float));
     CLV_TRY(direction(m, batch, at, 1, &second));

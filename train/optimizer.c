@@ -1,5 +1,6 @@
 /* optimizer.c: what all optimisers share: their state, and keeping it in a checkpoint. */
 #include "train/optimizer.h"
+#include "device/backend.h"
 #include "train/weights.h"
 
 #include <string.h>
@@ -17,7 +18,7 @@ clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clv
         .held_from = INT64_MAX, .state_size = clvi_params_arena_size(params),
     };
     for (int i = 0; i < cls->states; i++) {
-        o->state[i] = clvi_arena_alloc(ctx, o->state_size);
+        o->state[i] = clvi_device_alloc(ctx, o->state_size);
         if (!o->state[i]) {
             clvi_optimizer_destroy(o);
             return CLV_ERR_NOMEM;
@@ -31,7 +32,7 @@ void clvi_optimizer_destroy(clvi_optimizer *o)
 {
     if (!o) return;
     for (int i = 0; i < o->cls->states; i++)
-        if (o->state[i]) clvi_arena_free(o->ctx, o->state[i], o->state_size);
+        clvi_device_free(o->ctx, o->state[i], o->state_size);
     clvi_free(o->ctx, o);
 }
 

@@ -78,8 +78,8 @@ static bool may_change(const char *name)
     static const char *const free_options[] = {
         "data",      "val-data",   "val-split",   "workers",  "prefetch",   "print-freq",
         "save-freq", "save-steps", "results-dir", "resume",   "stop-epoch", "stop-on-collapse",
-        "precision", "profile",    "recompute",   "knn-k",    "knn-t",      "knn-layer",   "knn-freq",
-        "knn-bank",  "knn-queries", "weights",
+        "device",    "precision",  "profile",     "recompute", "knn-k",     "knn-t",
+        "knn-layer", "knn-freq",   "knn-bank",    "knn-queries", "weights",
     };
     for (size_t i = 0; i < CLVI_COUNT(free_options); i++)
         if (!strcmp(free_options[i], name)) return true;

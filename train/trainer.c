@@ -3,6 +3,9 @@
 #include "train/foreign.h"
 #include "core/checked.h"
 #include "core/file.h"
+#include "device/backend.h"
+
+#include <cleave/device.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -156,6 +159,13 @@ static clv_status load_weights(clv_trainer *t)
     return key ? clvi_foreign_load(t->ctx, t->settings, t->info.channels, key, NULL, NULL) : CLV_OK;
 }
 
+/* A context that has a device already keeps it: its owner chose. */
+static clv_status use_device(clv_trainer *t)
+{
+    if (!strcmp(t->settings->device, "cpu") || t->ctx->device) return CLV_OK;
+    return clv_context_use(t->ctx, t->settings->device);
+}
+
 /* What a run was computed in is part of what it says of itself, so "auto" becomes what it found. */
 static clv_status settle_precision(clv_trainer *t)
 {
@@ -173,6 +183,7 @@ static clv_status build(clv_trainer *t, const clv_config *config)
     CLV_CHECK(t->settings->results_dir[0], CLV_ERR_INVALID, "no run directory given (results-dir)");
     CLV_TRY(clvi_config_check(config));
     t->at.knn_best = -1.0;
+    CLV_TRY(use_device(t));
     CLV_TRY(settle_precision(t));
     CLV_TRY(make_schedule(t));
     CLV_TRY(open_data(t));
