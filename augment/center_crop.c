@@ -4,8 +4,9 @@
 #include <math.h>
 
 typedef struct center_params {
-    int64_t size;
+    int64_t size, resize;
     double  margin;
+    int     filter;
     int     shorter;   /* derived */
 } center_params;
 
@@ -13,13 +14,18 @@ static const clvi_option center_options[] = {
     CLVI_OPTION_I64(center_params, size, "size", "224", 1, 4096, "side of the result in pixels", NULL),
     CLVI_OPTION_F64(center_params, margin, "margin", "1.1428571428571428", 1, 16,
                     "the shorter side is first resized to round(size * margin); 1: no border is cut off it", NULL),
+    CLVI_OPTION_I64(center_params, resize, "resize", "0", 0, 65536,
+                    "the shorter side is first resized to this, whatever the size; 0: as margin says", NULL),
+    CLVI_OPTION_FILTER(center_params),
     CLVI_OPTION_END
 };
 
 static clv_status center_prepare(void *params)
 {
     center_params *p = params;
-    p->shorter = (int)rint((double)p->size * p->margin);
+    CLV_CHECK(p->resize == 0 || p->resize >= p->size, CLV_ERR_INVALID,
+              "center-crop: resize %" PRId64 " is below size %" PRId64, p->resize, p->size);
+    p->shorter = p->resize ? (int)p->resize : (int)rint((double)p->size * p->margin);
     return CLV_OK;
 }
 
@@ -32,7 +38,7 @@ static size_t center_temp_size(const void *params, const clvi_geometry *in)
 {
     const center_params *p = params;
     const double shrink = 2.0 * CLVI_MAX(in->height, in->width) / p->shorter;   /* 2: the longer side rounds down */
-    return clvi_resample_temp(in, shrink, (int)p->size, (int)p->size);
+    return clvi_resample_temp(in, shrink, (int)p->size, (int)p->size, (clvi_filter)p->filter);
 }
 
 static clv_status center_apply(const void *params, const void *draw, clvi_frame *frame)
@@ -41,7 +47,8 @@ static clv_status center_apply(const void *params, const void *draw, clvi_frame 
     const center_params *p = params;
     const int size = (int)p->size;
     const int64_t h = frame->height, w = frame->width, shorter = p->shorter;
-    clvi_resample r = { .box_h = (int)h, .box_w = (int)w, .h = size, .w = size };
+    clvi_resample r = { .box_h = (int)h, .box_w = (int)w, .h = size, .w = size,
+                        .filter = (clvi_filter)p->filter };
     r.full_h = (int)(h <= w ? shorter : shorter * h / w);
     r.full_w = (int)(w <= h ? shorter : shorter * w / h);
     r.y = (int)rint((r.full_h - size) / 2.0);

@@ -28,4 +28,10 @@ typedef struct clvi_affine_draw {
     double angle, shift_x, shift_y, zoom, shear_x, shear_y;
 } clvi_affine_draw;
 
+/* random-erasing: the box that is filled, in pixels, and what the noise in it is drawn from. */
+typedef struct clvi_erase_draw {
+    int      y, x, height, width;
+    uint64_t noise;
+} clvi_erase_draw;
+
 #endif

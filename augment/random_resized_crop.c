@@ -9,6 +9,7 @@
 typedef struct crop_params {
     int64_t size;
     double  scale_min, scale_max, ratio_min, ratio_max;
+    int     filter;
 } crop_params;
 
 static const clvi_option crop_options[] = {
@@ -19,6 +20,7 @@ static const clvi_option crop_options[] = {
     CLVI_OPTION_F64(crop_params, ratio_min, "ratio-min", "0.75", 0.01, 100, "least width / height of the box", NULL),
     CLVI_OPTION_F64(crop_params, ratio_max, "ratio-max", "1.3333333333333333", 0.01, 100,
                     "greatest width / height of the box", NULL),
+    CLVI_OPTION_FILTER(crop_params),
     CLVI_OPTION_END
 };
 
@@ -40,7 +42,8 @@ static int crop_out_size(const void *params)
 static size_t crop_temp_size(const void *params, const clvi_geometry *in)
 {
     const int size = crop_out_size(params);
-    return clvi_resample_temp(in, (double)CLVI_MAX(in->height, in->width) / size, size, size);
+    return clvi_resample_temp(in, (double)CLVI_MAX(in->height, in->width) / size, size, size,
+                              (clvi_filter)((const crop_params *)params)->filter);
 }
 
 /* The largest box in the middle whose ratio is allowed. */
@@ -82,7 +85,8 @@ static clv_status crop_apply(const void *params, const void *draw, clvi_frame *f
     const int size = crop_out_size(params);
     clvi_resample_apply(frame, &(clvi_resample) {
         .box_y = d->y, .box_x = d->x, .box_h = d->height, .box_w = d->width,
-        .full_h = size, .full_w = size, .h = size, .w = size });
+        .full_h = size, .full_w = size, .h = size, .w = size,
+        .filter = (clvi_filter)((const crop_params *)params)->filter });
     return CLV_OK;
 }
 

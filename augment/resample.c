@@ -1,5 +1,5 @@
-/* resample.c: two-pass bilinear resizing with antialiasing: a triangle filter whose support grows with the reduction.
- * Weights are fixed-point with 22 fractional bits and each pass rounds to bytes, as Pillow does: the bytes are equal.
+/* resample.c: two-pass resizing with antialiasing: a triangle filter, or Keys' cubic with a = -1/2, whose support grows
+ * with the reduction. Weights are fixed-point with 22 fractional bits and each pass rounds to bytes, as Pillow does: the bytes are equal.
  *
  * Both passes are one kernel: a weighted sum of rows of 32 bytes. For the horizontal pass a strip of 32 picture rows is
  * transposed first, so that a column of the picture is such a row. */
@@ -23,14 +23,19 @@ typedef struct weights {
 
 /* ---- weights ---- */
 
-static int tap_count(double scale)
+static double reach(clvi_filter filter)
 {
-    return (int)ceil(fmax(scale, 1.0)) * 2 + 1;
+    return filter == CLVI_BICUBIC ? 2.0 : 1.0;
 }
 
-static size_t weights_bytes(int n, double scale)
+static int tap_count(double scale, clvi_filter filter)
 {
-    return clvi_round_up((size_t)n * (size_t)(2 + tap_count(scale)) * sizeof(int32_t), CLVI_ALIGN);
+    return (int)ceil(reach(filter) * fmax(scale, 1.0)) * 2 + 1;
+}
+
+static size_t weights_bytes(int n, double scale, clvi_filter filter)
+{
+    return clvi_round_up((size_t)n * (size_t)(2 + tap_count(scale, filter)) * sizeof(int32_t), CLVI_ALIGN);
 }
 
 static double triangle(double x)
@@ -38,11 +43,21 @@ static double triangle(double x)
     return fmax(1.0 - fabs(x), 0.0);
 }
 
-static weights weights_make(void *memory, int in_size, int full_size, int first_out, int n)
+/* Keys 1981, "Cubic convolution interpolation for digital image processing". */
+static double cubic(double x)
 {
-    const double scale = (double)in_size / full_size;
-    const double support = fmax(scale, 1.0), inverse = 1.0 / support;
-    weights w = { .taps = tap_count(scale), .first = memory };
+    const double a = -0.5;
+    x = fabs(x);
+    if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+    return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
+}
+
+static weights weights_make(void *memory, int in_size, int full_size, int first_out, int n, clvi_filter filter)
+{
+    double (*const shape)(double) = filter == CLVI_BICUBIC ? cubic : triangle;
+    const double scale = (double)in_size / full_size, inverse = 1.0 / fmax(scale, 1.0);
+    const double support = reach(filter) * fmax(scale, 1.0);
+    weights w = { .taps = tap_count(scale, filter), .first = memory };
     w.count = w.first + n;
     w.weight = w.count + n;
     for (int i = 0; i < n; i++) {
@@ -50,10 +65,10 @@ static weights weights_make(void *memory, int in_size, int full_size, int first_
         const int first = CLVI_MAX((int)(center - support + 0.5), 0);
         const int count = CLVI_MIN((int)(center + support + 0.5), in_size) - first;
         double sum = 0.0;
-        for (int t = 0; t < count; t++) sum += triangle((t + first - center + 0.5) * inverse);
+        for (int t = 0; t < count; t++) sum += shape((t + first - center + 0.5) * inverse);
         for (int t = 0; t < count; t++) {
-            const double k = triangle((t + first - center + 0.5) * inverse) / sum;
-            w.weight[i * w.taps + t] = (int32_t)(0.5 + k * (1 << WEIGHT_BITS));
+            const double k = shape((t + first - center + 0.5) * inverse) / sum;
+            w.weight[i * w.taps + t] = (int32_t)(copysign(0.5, k) + k * (1 << WEIGHT_BITS));
         }
         w.first[i] = first;
         w.count[i] = count;
@@ -72,7 +87,7 @@ static inline __attribute__((always_inline)) void weigh(const uint8_t *in, int64
         for (int j = 0; j < STRIP; j++) sum[j] += weight[t] * in[t * step + j];
     for (int j = 0; j < STRIP; j++) {
         const int32_t v = sum[j] >> WEIGHT_BITS;
-        out[j] = (uint8_t)CLVI_MIN(v, 255);   /* weights are not negative */
+        out[j] = (uint8_t)CLVI_MAX(CLVI_MIN(v, 255), 0);   /* weights of a cubic can be negative */
     }
 }
 
@@ -161,10 +176,12 @@ typedef struct layout {
     int64_t middle_stride, middle_plane;
 } layout;
 
-static layout layout_make(const clvi_geometry *in, double scale_x, double scale_y, int h, int w)
+static layout layout_make(const clvi_geometry *in, double scale_x, double scale_y, int h, int w,
+                          clvi_filter filter)
 {
     const size_t c = (size_t)in->channels;
-    layout l = { .weights_x = weights_bytes(w, scale_x), .weights_y = weights_bytes(h, scale_y) };
+    layout l = { .weights_x = weights_bytes(w, scale_x, filter),
+                 .weights_y = weights_bytes(h, scale_y, filter) };
     l.columns = clvi_round_up((size_t)in->width * c, TILE) * STRIP + TILE * STRIP * c;
     l.narrow = clvi_round_up((size_t)w, TILE) * STRIP * c;
     l.middle_stride = (int64_t)clvi_round_up((size_t)w, STRIP);
@@ -173,9 +190,9 @@ static layout layout_make(const clvi_geometry *in, double scale_x, double scale_
     return l;
 }
 
-size_t clvi_resample_temp(const clvi_geometry *in, double shrink, int h, int w)
+size_t clvi_resample_temp(const clvi_geometry *in, double shrink, int h, int w, clvi_filter filter)
 {
-    const layout l = layout_make(in, shrink, shrink, h, w);
+    const layout l = layout_make(in, shrink, shrink, h, w, filter);
     return l.weights_x + l.weights_y + l.columns + l.narrow + l.middle;
 }
 
@@ -199,9 +216,10 @@ static void narrow_strip(const clvi_frame *f, const clvi_resample *r, const weig
 void clvi_resample_apply(clvi_frame *f, const clvi_resample *r)
 {
     const clvi_geometry box = { r->box_h, r->box_w, f->channels };
-    const layout l = layout_make(&box, (double)r->box_w / r->full_w, (double)r->box_h / r->full_h, r->h, r->w);
-    const weights wx = weights_make(f->temp, r->box_w, r->full_w, r->x, r->w);
-    const weights wy = weights_make(f->temp + l.weights_x, r->box_h, r->full_h, r->y, r->h);
+    const layout l = layout_make(&box, (double)r->box_w / r->full_w, (double)r->box_h / r->full_h, r->h, r->w,
+                                 r->filter);
+    const weights wx = weights_make(f->temp, r->box_w, r->full_w, r->x, r->w, r->filter);
+    const weights wy = weights_make(f->temp + l.weights_x, r->box_h, r->full_h, r->y, r->h, r->filter);
     uint8_t *columns = f->temp + l.weights_x + l.weights_y;
     uint8_t *narrow = columns + l.columns;
     uint8_t *middle = narrow + l.narrow;

@@ -9,7 +9,8 @@
 enum { SAMPLES = 24, VIEWS = 2, SIDE = 32, FLOATS = SIDE * SIDE * 3, THREADS = 4 };
 
 static const char chain[] = "random-affine p=0.5; random-resized-crop size=32; flip; color-jitter hue=0.4; grayscale; "
-                            "gaussian-blur; gaussian-blur mode=kernel; solarize";
+                            "gaussian-blur; gaussian-blur mode=kernel; solarize; random-erasing mode=noise; "
+                            "random-resized-crop size=32 filter=bicubic";
 
 typedef struct run {
     const clv_transform *transform;

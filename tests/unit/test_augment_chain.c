@@ -42,6 +42,24 @@ static void presets_have_the_published_order_of_steps(void **state)
     check_order(t, "moco-cifar", cifar);
     check_order(t, "simclr-cifar", cifar);
     check_order(t, "supcon-cifar", cifar);
+    static const char *const kernel[] = { "random-resized-crop", "flip", "color-jitter", "grayscale", "gaussian-blur",
+                                          "normalize", NULL };
+    static const char *const byol2[] = { "random-resized-crop", "flip", "color-jitter", "grayscale", "gaussian-blur",
+                                         "solarize", "normalize", NULL };
+    static const char *const mocov3[] = { "random-resized-crop", "color-jitter", "grayscale", "gaussian-blur",
+                                          "solarize", "flip", "normalize", NULL };
+    static const char *const linear[] = { "random-resized-crop", "flip", "normalize", NULL };
+    check_order(t, "simclr", kernel);
+    check_order(t, "byol-1", kernel);
+    check_order(t, "byol-2", byol2);
+    check_order(t, "mocov3-1", v2);
+    check_order(t, "mocov3-2", mocov3);
+    check_order(t, "swav-multicrop", kernel);
+    check_order(t, "swav-multicrop-small", kernel);
+    check_order(t, "linear-train", linear);
+    check_order(t, "solo-cifar-weak", v2);
+    check_order(t, "solo-cifar-multicrop-small", mocov3);
+    check_order(t, "lightly-cifar", cifar);
     check_order(t, "glyphs", glyphs);
     check_order(t, "eval", eval);
     check_order(t, "eval_cifar", eval);
@@ -69,7 +87,25 @@ static void presets_have_the_published_numbers(void **state)
     expect_text(t, "simclr-cifar", "size=32 scale-min=0.08 ");
     expect_text(t, "supcon-cifar", "size=32 scale-min=0.2 ");
     expect_text(t, "supcon-cifar", "hue=0.1 p=0.8;");
+    expect_text(t, "simclr", "brightness=0.8 contrast=0.8 saturation=0.8 hue=0.2 p=0.8;");
+    expect_text(t, "simclr", "sigma-min=0.1 sigma-max=2 mode=kernel kernel-size=0 p=0.5;");
+    expect_text(t, "byol-1", "filter=bicubic;");
+    expect_text(t, "byol-1", "brightness=0.4 contrast=0.4 saturation=0.2 hue=0.1 p=0.8;");
+    expect_text(t, "byol-1", "mode=kernel kernel-size=0 p=1;");
+    expect_text(t, "byol-2", "mode=kernel kernel-size=0 p=0.1; solarize threshold=128 p=0.2;");
+    expect_text(t, "mocov3-1", "mode=pil kernel-size=0 p=1;");
+    expect_text(t, "mocov3-2", "mode=pil kernel-size=0 p=0.1; solarize threshold=128 p=0.2;");
+    expect_text(t, "swav-multicrop", "size=224 scale-min=0.14 scale-max=1 ");
+    expect_text(t, "swav-multicrop-small", "size=96 scale-min=0.05 scale-max=0.14 ");
+    expect_text(t, "swav-multicrop", "std=0.228,0.224,0.225");
+    expect_text(t, "solo-cifar-symmetric", "hue=0.2 p=0.8; grayscale p=0.2; gaussian-blur");
+    expect_text(t, "solo-cifar-asymmetric-2", "hue=0.1 p=0.8; grayscale p=0.2; solarize threshold=128 p=0.2;");
+    expect_text(t, "solo-cifar-multicrop-1", "size=32 scale-min=0.2 ");
+    expect_text(t, "solo-cifar-multicrop-small", "size=18 scale-min=0.08 scale-max=0.5 ");
+    expect_text(t, "lightly-cifar", "mean=0.485,0.456,0.406 std=0.229,0.224,0.225");
+    expect_text(t, "supcon-cifar100", "mean=0.5071,0.4867,0.4408 std=0.2675,0.2565,0.2761");
     expect_text(t, "eval", "center-crop size=224 margin=1.1428571428571428");
+    expect_text(t, "eval-resize-256", "resize=256");
 }
 
 static void every_preset_can_be_made_and_names_its_evaluation_preset(void **state)
@@ -82,6 +118,11 @@ static void every_preset_can_be_made_and_names_its_evaluation_preset(void **stat
         assert_true(strlen(preset->summary) > 0 && strlen(preset->source) > 0);
         assert_non_null(clv_augment_preset_find(preset->eval));
         assert_ptr_equal(clv_augment_preset_find(preset->name), preset);
+        /* Pictures are normalised for evaluation as they were for training. */
+        const clv_augment_preset *eval = clv_augment_preset_find(preset->eval);
+        const char *mine = strstr(preset->text, "normalize "), *its = strstr(eval->text, "normalize ");
+        assert_true(mine && its);
+        assert_string_equal(mine, its);
     }
     assert_null(clv_augment_preset_at(-1));
     assert_null(clv_augment_preset_at(clv_augment_preset_count()));
@@ -195,6 +236,15 @@ static void a_wrong_text_is_refused_with_a_useful_message(void **state)
     assert_fails(create(t, "center-crop; normalize std=0", NULL, NULL), CLV_ERR_INVALID, "below 1e-6");
     assert_fails(create(t, "random-resized-crop scale-min=0.5 scale-max=0.2", NULL, NULL), CLV_ERR_INVALID,
                  "scale-min 0.5 is above scale-max 0.2");
+    assert_fails(create(t, "center-crop size=64 resize=63", NULL, NULL), CLV_ERR_INVALID, "resize 63 is below size 64");
+    assert_fails(create(t, "center-crop filter=cubic", NULL, NULL), CLV_ERR_INVALID, "bilinear|bicubic");
+    assert_fails(create(t, "center-crop; random-erasing scale-min=0.5", NULL, NULL), CLV_ERR_INVALID,
+                 "random-erasing: scale-min 0.5 is above scale-max 0.33");
+    assert_fails(create(t, "center-crop; random-erasing ratio-min=5", NULL, NULL), CLV_ERR_INVALID,
+                 "random-erasing: ratio-min 5 is above ratio-max 3.3");
+    assert_fails(create(t, "center-crop; random-erasing fill=1,2", NULL, NULL), CLV_ERR_INVALID, "one number or three");
+    assert_fails(create(t, "center-crop; random-erasing fill=256", NULL, NULL), CLV_ERR_INVALID, "from 0 to 255");
+    assert_fails(create(t, "center-crop; random-erasing fill=0.5", NULL, NULL), CLV_ERR_INVALID, "from 0 to 255");
     assert_fails(create(t, "moco-v2", "p", "0"), CLV_ERR_INVALID, "write 'color-jitter.p' or 'grayscale.p'");
     assert_fails(create(t, "moco-v2", "sice", "8"), CLV_ERR_INVALID, "did you mean 'size'?");
     assert_fails(create(t, "moco-v2", "flop.p", "8"), CLV_ERR_INVALID, "did you mean 'flip'?");

@@ -98,9 +98,10 @@ static void jitter_orders_are_equally_frequent_and_factors_in_range(void **state
 static void every_step_with_p_acts_that_often(void **state)
 {
     clv_augment *a = make(*state, "center-crop size=8; flip p=0.3; grayscale p=0.2; gaussian-blur p=0.6; "
-                                  "solarize p=0.1; random-affine p=0.7; flip p=0; flip p=1");
-    const double want[] = { 1, 0.3, 0.2, 0.6, 0.1, 0.7, 0, 1 };
-    for (int step = 1; step < 8; step++) {
+                                  "solarize p=0.1; random-affine p=0.7; flip p=0; flip p=1; "
+                                  "random-erasing p=0.4 scale-max=0.1 ratio-min=0.5 ratio-max=2");
+    const double want[] = { 1, 0.3, 0.2, 0.6, 0.1, 0.7, 0, 1, 0.4 };
+    for (int step = 1; step < 9; step++) {
         int acts = 0;
         for (uint64_t i = 0; i < DRAWS; i++) {
             unsigned char room[CLVI_AUGMENT_DRAW_MAX];
@@ -137,6 +138,37 @@ static void affine_and_blur_draws_stay_in_their_ranges(void **state)
     clv_augment_destroy(a);
 }
 
+static void an_erased_box_has_the_area_and_ratio_asked_for(void **state)
+{
+    clv_augment *a = make(*state, "center-crop size=224; random-erasing p=1");
+    double area_low = 1, area_high = 0, log_ratio_sum = 0, x_sum = 0;
+    for (uint64_t i = 0; i < DRAWS; i++) {
+        unsigned char room[CLVI_AUGMENT_DRAW_MAX];
+        clvi_erase_draw d;
+        assert_true(draw_step(a, 1, (clvi_geometry) { 224, 224, 3 }, i, room));
+        memcpy(&d, room, sizeof d);
+        assert_true(d.y >= 0 && d.x >= 0 && d.y + d.height <= 224 && d.x + d.width <= 224);
+        const double area = (double)d.height * d.width / (224 * 224), ratio = (double)d.height / d.width;
+        assert_true(ratio > 0.28 && ratio < 3.5);
+        area_low = fmin(area_low, area);
+        area_high = fmax(area_high, area);
+        log_ratio_sum += log(ratio);
+        x_sum += (double)d.x / (224 - d.width);
+    }
+    assert_true(area_low > 0.019 && area_low < 0.022 && area_high > 0.32 && area_high < 0.335);
+    assert_near(log_ratio_sum / DRAWS, (log(0.3) + log(3.3)) / 2, 0.02);
+    assert_near(x_sum / DRAWS, 0.5, 0.01);
+    clv_augment_destroy(a);
+}
+
+static void a_picture_that_no_box_fits_is_not_erased(void **state)
+{
+    clv_augment *a = make(*state, "center-crop size=8; random-erasing p=1 scale-min=1 scale-max=1");
+    unsigned char room[CLVI_AUGMENT_DRAW_MAX];
+    for (uint64_t i = 0; i < 200; i++) assert_false(draw_step(a, 1, (clvi_geometry) { 8, 8, 3 }, i, room));
+    clv_augment_destroy(a);
+}
+
 static void a_draw_depends_on_seed_epoch_sample_and_view_and_on_nothing_else(void **state)
 {
     clv_augment *a = make(*state, "random-resized-crop size=32; random-resized-crop size=32");
@@ -161,4 +193,5 @@ static void a_draw_depends_on_seed_epoch_sample_and_view_and_on_nothing_else(voi
 TEST_MAIN(TEST(a_crop_has_the_area_and_ratio_asked_for), TEST(a_picture_too_narrow_for_any_ratio_gets_the_central_box),
           TEST(jitter_orders_are_equally_frequent_and_factors_in_range), TEST(every_step_with_p_acts_that_often),
           TEST(affine_and_blur_draws_stay_in_their_ranges),
+          TEST(an_erased_box_has_the_area_and_ratio_asked_for), TEST(a_picture_that_no_box_fits_is_not_erased),
           TEST(a_draw_depends_on_seed_epoch_sample_and_view_and_on_nothing_else))

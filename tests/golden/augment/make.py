@@ -37,16 +37,16 @@ def from_pil(image):
     return a[:, :, None] if a.ndim == 2 else a
 
 
-def crop(image, draw, size):
+def crop(image, draw, size, how=Image.BILINEAR):
     y, x, h, w = (int(v) for v in draw)
-    return image.crop((x, y, x + w, y + h)).resize((size, size), Image.BILINEAR)
+    return image.crop((x, y, x + w, y + h)).resize((size, size), how)
 
 
-def center(image, size, margin):
+def center(image, size, margin, how=Image.BILINEAR):
     w, h = image.size
     short = round(size * margin)
     new = (short, int(short * h / w)) if w <= h else (int(short * w / h), short)
-    image = image.resize(new, Image.BILINEAR)
+    image = image.resize(new, how)
     left, top = int(round((new[0] - size) / 2.0)), int(round((new[1] - size) / 2.0))
     return image.crop((left, top, left + size, top + size))
 
@@ -91,6 +91,13 @@ def affine(image, draw, fill):
     m[5] += m[3] * (-cx - tx) + m[4] * (-cy - ty) + cy
     return image.transform(image.size, Image.AFFINE, m, Image.BILINEAR,
                            fillcolor=fill if image.mode == "L" else (fill,) * 3)
+
+
+def erase(a, draw, fill):
+    y, x, h, w = (int(v) for v in draw)
+    a = a.copy()
+    a[y:y + h, x:x + w] = fill
+    return a
 
 
 def gaussian_kernel(a, sigma, size):
@@ -163,6 +170,18 @@ for i, (image, draw, fill) in enumerate([
         (wide, (180.0, 10, 0, 2.0, 0.0, 0.0), 90), (tall, (5.0, 0, 0, 0.5, 20.0, 0.0), 255),
         (small, (0.0, 0, 0, 1.0, 0.0, 0.0), 7), (dot, (45.0, 0, 0, 1.0, 0.0, 0.0), 3)]):
     case(f"affine_{i}", image, f"random-affine fill={fill}", draw, from_pil(affine(to_pil(image), draw, fill)))
+
+boxes = [(big, (3, 7, 60, 80), 32), (big, (10, 20, 9, 12), 32), (big, (5, 0, 31, 37), 37), (tall, (0, 0, 61, 23), 28),
+         (colours, (0, 0, 32, 32), 11), (letter, (2, 1, 22, 25), 28), (dot, (0, 0, 1, 1), 8), (line, (0, 1, 3, 4), 16)]
+for i, (image, draw, size) in enumerate(boxes):
+    case(f"crop_bicubic_{i}", image, f"random-resized-crop size={size} filter=bicubic", draw,
+         from_pil(crop(to_pil(image), draw, size, Image.BICUBIC)))
+for i, (image, size, short) in enumerate([(big, 28, 32), (tall, 16, 16), (line, 8, 9)]):
+    case(f"center_bicubic_{i}", image, f"center-crop size={size} resize={short} filter=bicubic", (),
+         from_pil(center(to_pil(image), size, short / size, Image.BICUBIC)))
+for i, (image, draw, fill) in enumerate([(wide, (3, 5, 20, 30), [0, 124, 255]), (letter, (0, 0, 27, 1), [9]),
+                                         (small, (31, 31, 1, 1), [77]), (line, (0, 0, 0, 3), [0])]):
+    case(f"erase_{i}", image, f"random-erasing fill={','.join(map(str, fill))}", draw, erase(image, draw, fill))
 
 mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 chain = from_pil(center(to_pil(big), 12, 8 / 7)).astype(np.float32) / np.float32(255)
