@@ -30,6 +30,9 @@ typedef struct clvi_packed {
 /* Fills item->data from (item->ds, item->index); a failure stays in the item. */
 void clvi_pack_image(clvi_packer *packer, const clv_pack_desc *desc, clvi_packed *item);
 
+/* Fills item->sum, square and geometry with what clvi_pack_image would pack, and keeps no data. */
+void clvi_pack_measure(clvi_packer *packer, const clv_pack_desc *desc, clvi_packed *item);
+
 /* Destroys what the packer holds. */
 void clvi_packer_free(clvi_packer *packer);
 

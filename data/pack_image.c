@@ -79,15 +79,23 @@ static clv_status keep_jpeg(clvi_packer *p, clvi_packed *item, const clv_image *
     return CLV_OK;
 }
 
+/* The pixels that are packed, counted. */
+static clv_status make_pixels(clvi_packer *p, const clv_pack_desc *desc, clvi_packed *item, clv_image *image)
+{
+    CLV_TRY(clv_dataset_image(item->ds, item->index, p->decoder, image));
+    const bool raw = desc->format == CLV_PACK_RAW;
+    if (desc->size > 0 && (raw || CLVI_MIN(image->height, image->width) > desc->size))
+        CLV_TRY(resize_shorter_side(p, image, desc->size));
+    if (desc->size > 0 && raw) crop_centre(image, desc->size);
+    count_pixels(image, item);
+    return CLV_OK;
+}
+
 static clv_status pack_pixels(clvi_packer *p, const clv_pack_desc *desc, clvi_packed *item)
 {
     clv_image image;
-    CLV_TRY(clv_dataset_image(item->ds, item->index, p->decoder, &image));
     const bool raw = desc->format == CLV_PACK_RAW;
-    if (desc->size > 0 && (raw || CLVI_MIN(image.height, image.width) > desc->size))
-        CLV_TRY(resize_shorter_side(p, &image, desc->size));
-    if (desc->size > 0 && raw) crop_centre(&image, desc->size);
-    count_pixels(&image, item);
+    CLV_TRY(make_pixels(p, desc, item, &image));
     return raw ? keep_raw(p, item, &image) : keep_jpeg(p, item, &image, desc->quality);
 }
 
@@ -111,6 +119,14 @@ void clvi_pack_image(clvi_packer *packer, const clv_pack_desc *desc, clvi_packed
     item->height = item->width = item->channels = 0;
     const bool original = desc->format == CLV_PACK_ORIGINAL;
     item->status = original ? pack_original(packer, desc, item) : pack_pixels(packer, desc, item);
+    if (item->status != CLV_OK) snprintf(item->message, sizeof item->message, "%s", clv_error_message());
+}
+
+void clvi_pack_measure(clvi_packer *packer, const clv_pack_desc *desc, clvi_packed *item)
+{
+    clv_image image;
+    item->height = item->width = item->channels = 0;
+    item->status = make_pixels(packer, desc, item, &image);
     if (item->status != CLV_OK) snprintf(item->message, sizeof item->message, "%s", clv_error_message());
 }
 

@@ -206,6 +206,30 @@ typedef bool (*clv_pack_fn)(const clv_pack_progress *progress, void *user);
 CLV_API clv_status clv_pack(clv_context *ctx, const clv_pack_desc *desc, clv_pack_fn progress, void *user)
     CLV_NODISCARD;
 
+/* ---- statistics ---- */
+
+typedef struct clv_stats_desc {
+    size_t  struct_size;       /* set by CLV_STATS_DESC_INIT */
+    int64_t size;              /* as clv_pack_desc with CLV_PACK_RAW: shorter side to `size`, then the centre; 0: as is */
+    int     jobs;              /* threads */
+    bool    exif_orientation;  /* see clv_decoder_desc */
+} clv_stats_desc;
+
+#define CLV_STATS_DESC_INIT { .struct_size = sizeof(clv_stats_desc), .jobs = 1 }
+
+typedef struct clv_stats {
+    int64_t images, pixels, channels;
+    double  mean[CLV_DATA_MAX_CHANNELS], std[CLV_DATA_MAX_CHANNELS];   /* of pixels scaled to 0..1; every pixel counts
+                                                                          the same, the deviation is that of all */
+} clv_stats;
+
+/* Measures every image of an open data set, with `jobs` threads; the result does not depend on their number. progress
+ * may be NULL; it is called from the caller's thread, and false stops with CLV_STOPPED. Errors: CLV_ERR_INVALID; those
+ * of clv_dataset_image for the first bad image; CLV_ERR_UNSUPPORTED beyond 2^47 pixels; CLV_ERR_NOMEM. *out is filled on
+ * success only. */
+CLV_API clv_status clv_dataset_stats(clv_context *ctx, const clv_dataset *ds, const clv_stats_desc *desc,
+                                     clv_pack_fn progress, void *user, clv_stats *out) CLV_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif

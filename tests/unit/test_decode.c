@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <turbojpeg.h>
+#include <zlib.h>
 
 static clv_decoder *new_decoder(test_env *t, bool exif)
 {
@@ -148,6 +149,12 @@ static void every_kind_of_png_becomes_rgb(void **state)
     n = encode_png(6, 8, (uint8_t[]){ 1, 2, 3, 0, 4, 5, 6, 128 }, 8, NULL, NULL, bytes);
     assert_ok(clv_decoder_decode(decoder, "alpha", bytes, n, &image));
     assert_memory_equal(image.pixels, ((uint8_t[]){ 1, 2, 3, 4, 5, 6 }), 6);
+    n = encode_png(4, 8, (uint8_t[]){ 9, 0, 250, 128 }, 4, NULL, NULL, bytes);
+    assert_ok(clv_decoder_decode(decoder, "gray and alpha", bytes, n, &image));
+    assert_memory_equal(image.pixels, ((uint8_t[]){ 9, 9, 9, 250, 250, 250 }), 6);
+    n = encode_png(0, 16, (uint16_t[]){ 0x12ff, 0xfe00 }, 4, NULL, NULL, bytes);
+    assert_ok(clv_decoder_decode(decoder, "deep gray", bytes, n, &image));
+    assert_memory_equal(image.pixels, ((uint8_t[]){ 0x12, 0x12, 0x12, 0xfe, 0xfe, 0xfe }), 6);
     n = encode_png(2, 16, (uint16_t[]){ 0x1234, 0xff00, 0, 0x80ff, 0x7f00, 0xabcd }, 12, NULL, NULL, bytes);
     assert_ok(clv_decoder_decode(decoder, "deep", bytes, n, &image));
     assert_memory_equal(image.pixels, ((uint8_t[]){ 0x12, 0xff, 0, 0x80, 0x7f, 0xab }), 6);
@@ -176,6 +183,85 @@ static void gray_and_cmyk_jpegs_become_rgb(void **state)
     assert_near(image.pixels[1], 102 * 204 / 255, 3);
     assert_near(image.pixels[2], 0, 3);
     tjDestroy(tj);
+    clv_decoder_destroy(decoder);
+}
+
+static void a_cmyk_jpeg_is_not_taken_for_ycck(void **state)
+{
+    test_env *t = *state;
+    static uint8_t jpeg[20000], pixels[16 * 16 * 4];
+    clv_image image;
+    clv_decoder *decoder = new_decoder(t, false);
+    tjhandle tj = tjInitCompress();
+    unsigned char *out = jpeg;
+    unsigned long size = sizeof jpeg;
+    /* Equal inks are stored as YCCK with Y of the inks' complement; without the transform, these are three inks. */
+    for (int i = 0; i < 256; i++) memcpy(pixels + 4 * i, (uint8_t[]){ 155, 155, 155, 204 }, 4);
+    assert_int_equal(tjCompress2(tj, pixels, 16, 0, 16, TJPF_CMYK, &out, &size, TJSAMP_444, 95, TJFLAG_NOREALLOC), 0);
+    tjDestroy(tj);
+    assert_ok(clv_decoder_decode(decoder, "ycck", jpeg, size, &image));
+    for (int c = 0; c < 3; c++) assert_near(image.pixels[c], 155 * 204 / 255, 3);
+    uint8_t *adobe = memmem(jpeg, size, "Adobe", 5);
+    assert_non_null(adobe);
+    assert_int_equal(adobe[11], 2);
+    adobe[11] = 0;
+    assert_ok(clv_decoder_decode(decoder, "cmyk", jpeg, size, &image));
+    assert_near(image.pixels[0], 100 * 204 / 255, 3);
+    assert_near(image.pixels[1], 128 * 204 / 255, 3);
+    assert_near(image.pixels[2], 128 * 204 / 255, 3);
+    clv_decoder_destroy(decoder);
+}
+
+static void progressive_pictures_are_read_and_too_many_scans_refused(void **state)
+{
+    test_env *t = *state;
+    static uint8_t jpeg[20000], plain[20000], pixels[16 * 16 * 3];
+    clv_image image, same;
+    clv_decoder *decoder = new_decoder(t, false), *other = new_decoder(t, false);
+    tjhandle tj = tjInitCompress();
+    unsigned char *out = plain;
+    unsigned long size = sizeof plain;
+    picture_fill(pixels, 4, 16, 16, 3);
+    assert_int_equal(tjCompress2(tj, pixels, 16, 0, 16, TJPF_RGB, &out, &size, TJSAMP_444, 95, TJFLAG_NOREALLOC), 0);
+    assert_ok(clv_decoder_decode(other, "baseline", plain, size, &same));
+    out = jpeg;
+    size = sizeof jpeg;
+    assert_int_equal(tjCompress2(tj, pixels, 16, 0, 16, TJPF_RGB, &out, &size, TJSAMP_444, 95,
+                                 TJFLAG_NOREALLOC | TJFLAG_PROGRESSIVE), 0);
+    tjDestroy(tj);
+    assert_ok(clv_decoder_decode(decoder, "progressive", jpeg, size, &image));
+    assert_memory_equal(image.pixels, same.pixels, sizeof pixels);
+    /* The last scan, a refinement, again and again: each costs time and few bytes. */
+    size_t scan = size - 2;
+    while (!(jpeg[scan] == 0xff && jpeg[scan + 1] == 0xda)) scan--;
+    const size_t length = size - 2 - scan;
+    uint8_t *bomb = malloc(size + 600 * length);
+    memcpy(bomb, jpeg, size - 2);
+    for (size_t i = 0; i < 600; i++) memcpy(bomb + size - 2 + i * length, jpeg + scan, length);
+    memcpy(bomb + size - 2 + 600 * length, "\xff\xd9", 2);
+    assert_fails(clv_decoder_decode(decoder, "bomb.jpg", bomb, size + 600 * length, &image), CLV_ERR_FORMAT,
+                 "bomb.jpg: JPEG: ");
+    assert_ok(clv_decoder_decode(decoder, "progressive", jpeg, size, &image));   /* the decoder works on */
+    free(bomb);
+    clv_decoder_destroy(other);
+    clv_decoder_destroy(decoder);
+}
+
+static void an_empty_file_and_a_png_bomb_are_refused_by_name(void **state)
+{
+    test_env *t = *state;
+    /* 13000 x 13000 of RGB, with a right checksum. */
+    static const uint8_t head[33] = "\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x32\xc8\0\0\x32\xc8\x08\x02\0\0\0";
+    uint8_t png[20000] = { 0 };
+    clv_image image;
+    clv_decoder *decoder = new_decoder(t, false);
+    assert_fails(clv_decoder_decode(decoder, "empty.jpg", "", 0, &image), CLV_ERR_FORMAT, "empty.jpg: expected the");
+    memcpy(png, head, sizeof head);
+    const uint32_t crc = (uint32_t)crc32(0, png + 12, 17);
+    for (int i = 0; i < 4; i++) png[29 + i] = (uint8_t)(crc >> (24 - 8 * i));
+    assert_fails(clv_decoder_decode(decoder, "bomb.png", png, sizeof png, &image), CLV_ERR_FORMAT,
+                 "bomb.png: PNG: 13000x13000 pixels of 507000000 bytes cannot be in a file of 20000 bytes");
+    assert_true(t->heap.live_bytes < 100000);
     clv_decoder_destroy(decoder);
 }
 
@@ -215,6 +301,9 @@ TEST_MAIN(
     TEST(broken_exif_blocks_are_ignored),
     TEST(every_kind_of_png_becomes_rgb),
     TEST(gray_and_cmyk_jpegs_become_rgb),
+    TEST(a_cmyk_jpeg_is_not_taken_for_ycck),
+    TEST(progressive_pictures_are_read_and_too_many_scans_refused),
+    TEST(an_empty_file_and_a_png_bomb_are_refused_by_name),
     TEST(pictures_beyond_the_limits_are_refused_before_memory_is_taken),
     TEST(names_tell_which_files_are_pictures),
 )
