@@ -499,7 +499,7 @@ static void copy_rows(const walk *w, const tile *t, float *to)
     for (int64_t k = 0; k < t->count; k++, to += w->p.columns) {
         if (!counts(t, k)) continue;
         read_row(w, t->first + k, to);
-        if (others && others[k] >= 0) mix_row(w, t->first + k, others[k], to);
+        if (others && others[k] >= 0 && w->of.dim > 0) mix_row(w, t->first + k, others[k], to);
         if (w->of.unit) scale_to_unit(w, to);
     }
 }

@@ -92,7 +92,7 @@ static void FN(mix_row)(const clvi_op_call *call, int64_t j, REAL *x, REAL *room
     const int64_t dim = call->in[0].shape[1], other = clvi_bank_mix_other(call, j);
     REAL *y = room + dim;
     int64_t step;
-    if (other < 0) return;
+    if (other < 0 || dim == 0) return;      /* an empty row has no room for a number, either */
     const REAL *lambda = clvi_bank_mix_lambda(call, j, room, &step);
     FN(read_row)(call, other, y);
     for (int64_t d = 0; d < dim; d++) {
