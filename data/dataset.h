@@ -37,6 +37,7 @@ struct clv_dataset {
     int64_t          *file_at;       /* [count]: where in file_text */
 
     const int64_t    *labels;        /* [count] or NULL */
+    const int64_t    *checksums;     /* [count] or NULL: CRC-32C of each image's bytes as they are stored */
     const char *const *class_names;  /* [info.classes] or NULL */
 
     void             *owned[4];      /* released with clvi_free */

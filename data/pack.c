@@ -40,7 +40,7 @@ typedef struct pack {
     clvi_h5             *out;
     int                  spool;
     int64_t              spooled;     /* bytes */
-    int64_t             *offsets, *labels, count, room;
+    int64_t             *offsets, *labels, *checksums, count, room;
     bool                 labelled;
     int64_t              height, width, channels;
 
@@ -224,10 +224,13 @@ static clv_status take(pack *p, const clvi_packed *item)
         if (offsets) p->offsets = offsets;
         int64_t *labels = clvi_realloc(p->ctx, p->labels, (size_t)room * sizeof *labels);
         if (labels) p->labels = labels;
-        if (!offsets || !labels) return CLV_ERR_NOMEM;
+        int64_t *checksums = clvi_realloc(p->ctx, p->checksums, (size_t)room * sizeof *checksums);
+        if (checksums) p->checksums = checksums;
+        if (!offsets || !labels || !checksums) return CLV_ERR_NOMEM;
         p->room = room;
     }
     p->labels[p->count] = clv_dataset_label(item->ds, item->index);
+    p->checksums[p->count] = item->checksum;
     p->offsets[p->count++] = p->spooled;
     CLV_TRY(spool_write(p, item->data.data, item->size));
     p->offsets[p->count] = p->spooled;
@@ -298,6 +301,7 @@ static clv_status write_split(pack *p, const char *split)
     CLV_TRY(raw ? write_blob(p, name, 4, (int64_t[]){ p->count, p->height, p->width, p->channels })
                 : write_blob(p, name, 1, (int64_t[]){ p->spooled }));
     if (!raw) CLV_TRY(write_i64(p, split, "offsets", p->offsets, p->count + 1));
+    CLV_TRY(write_i64(p, split, "checksums", p->checksums, p->count));
     return p->labelled ? write_i64(p, split, "labels", p->labels, p->count) : CLV_OK;
 }
 
@@ -400,6 +404,7 @@ static void release(pack *p)
     clvi_free(ctx, p->sources);
     clvi_free(ctx, p->offsets);
     clvi_free(ctx, p->labels);
+    clvi_free(ctx, p->checksums);
     clv_context_destroy(p->pool);
 }
 

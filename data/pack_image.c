@@ -119,6 +119,7 @@ void clvi_pack_image(clvi_packer *packer, const clv_pack_desc *desc, clvi_packed
     item->height = item->width = item->channels = 0;
     const bool original = desc->format == CLV_PACK_ORIGINAL;
     item->status = original ? pack_original(packer, desc, item) : pack_pixels(packer, desc, item);
+    if (item->status == CLV_OK) item->checksum = clvi_crc32c(0, item->data.data, item->size);
     if (item->status != CLV_OK) snprintf(item->message, sizeof item->message, "%s", clv_error_message());
 }
 

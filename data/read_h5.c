@@ -158,6 +158,10 @@ static clv_status open_h5(clv_dataset *ds, const char *split)
     ds->info.count = s->count;
     CLV_TRY(take_names(ds, map, s));
     CLV_TRY(take_stats(ds, s));
+    if (s->checksums_at >= 0) {
+        ds->checksums = part(map, s->checksums_at, s->count * 8, 8);
+        CLV_CHECK(ds->checksums, CLV_ERR_FORMAT, "'%s': the checksums are damaged", ds->path);
+    }
     if (s->labels_at < 0) return CLV_OK;
     const int64_t *labels = part(map, s->labels_at, s->count * 8, 8);
     CLV_CHECK(labels, CLV_ERR_FORMAT, "'%s': the labels are damaged", ds->path);

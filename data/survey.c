@@ -180,6 +180,8 @@ static clv_status survey_split(survey *s, const char *wanted)
     memcpy(s->head.split, s->split, strlen(s->split) + 1);
     CLV_TRY(has_member(s->h5, s->split, "images") ? survey_raw(s) : survey_encoded(s));
     if (has_member(s->h5, s->split, "labels")) CLV_TRY(read_i64(s, "labels", s->head.count, &s->head.labels_at));
+    if (has_member(s->h5, s->split, "checksums"))
+        CLV_TRY(read_i64(s, "checksums", s->head.count, &s->head.checksums_at));
     CLV_TRY(survey_names(s));
     return survey_stats(s);
 }
@@ -191,7 +193,7 @@ clv_status clvi_survey_write(clv_context *ctx, clvi_h5 *h5, const char *path, in
     int64_t at = 0;
     survey s = { .ctx = ctx, .h5 = h5, .path = path, .split = "", .file_size = file_size, .fd = fd,
                  .head = { .magic = CLVI_SURVEY_MAGIC, .blob_in_file = -1, .blob_at = -1, .offsets_at = -1,
-                           .labels_at = -1, .names_at = -1 } };
+                           .labels_at = -1, .checksums_at = -1, .names_at = -1 } };
     CLV_TRY(append(&s, sizeof s.head, &at, &memory));
     CLV_TRY(survey_splits(h5, path, &s.head.splits));
     if (!list) CLV_TRY(survey_split(&s, wanted));

@@ -17,7 +17,7 @@ typedef struct clvi_survey {
     int64_t  blob_size;             /* bytes of pixels or encoded images */
     int64_t  blob_in_file;          /* their place in the HDF5 file, or -1 */
     int64_t  blob_at;               /* else their place here */
-    int64_t  offsets_at, labels_at; /* int64 [count + 1], [count] */
+    int64_t  offsets_at, labels_at, checksums_at;   /* int64 [count + 1], [count], [count] */
     int64_t  names_at, names_size, names_count;   /* strings, each with its terminating 0 */
     int64_t  has_stats;
     double   mean[CLV_DATA_MAX_CHANNELS], std[CLV_DATA_MAX_CHANNELS];

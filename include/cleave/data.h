@@ -206,6 +206,12 @@ typedef bool (*clv_pack_fn)(const clv_pack_progress *progress, void *user);
 CLV_API clv_status clv_pack(clv_context *ctx, const clv_pack_desc *desc, clv_pack_fn progress, void *user)
     CLV_NODISCARD;
 
+/* Compares the bytes of every image, as they are stored, with the checksum that clv_pack wrote beside them, on the
+ * context's threads. progress may be NULL; false stops with CLV_STOPPED. Errors: CLV_ERR_UNSUPPORTED if the set has no
+ * checksums; CLV_ERR_FORMAT with how many differ and the place of the first. */
+CLV_API clv_status clv_dataset_verify(clv_context *ctx, const clv_dataset *ds, clv_pack_fn progress, void *user)
+    CLV_NODISCARD;
+
 /* ---- statistics ---- */
 
 typedef struct clv_stats_desc {

@@ -2,6 +2,7 @@
 #include "tests/support/pictures.h"
 #include "core/file.h"
 #include "core/h5.h"
+#include "data/dataset.h"
 #include "data/resize.h"
 #include <dirent.h>
 #include <stdlib.h>
@@ -184,6 +185,53 @@ static void raw_output_is_square_and_jpeg_output_has_a_shorter_side(void **state
     clv_dataset_destroy(ds);
 }
 
+/* Flips a bit of the last of the `count` bytes in a file that are `bytes`. */
+static void damage_after(test_env *t, const char *path, const uint8_t *bytes, size_t count)
+{
+    uint8_t *file = NULL;
+    size_t size = 0;
+    assert_ok(clvi_file_read(t->ctx, path, 1 << 24, &file, &size));
+    uint8_t *at = memmem(file, size, bytes, count);
+    assert_non_null(at);
+    at[count - 1] ^= 4;
+    assert_ok(clvi_file_write(path, file, size));
+    clvi_free(t->ctx, file);
+}
+
+static void verifying_finds_the_image_whose_bytes_changed(void **state)
+{
+    test_env *t = *state;
+    static const clv_pack_format formats[] = { CLV_PACK_RAW, CLV_PACK_JPEG, CLV_PACK_ORIGINAL };
+    const char *source = write_folder(t, false), *out = test_path(t, "out.h5");
+    for (int k = 0; k < 3; k++) {
+        clv_dataset *ds = NULL;
+        clv_pack_desc d = desc_for(&source, 1, out, formats[k]);
+        if (formats[k] != CLV_PACK_ORIGINAL) d.size = 18;
+        pack_log l = { 0 };
+        assert_ok(clv_pack(t->ctx, &d, NULL, NULL));
+        assert_ok(clv_dataset_open(t->ctx, out, NULL, &ds));
+        assert_ok(clv_dataset_verify(t->ctx, ds, record, &l));
+        assert_int_equal(l.done, 4);
+        const size_t size = ds->offsets ? (size_t)(ds->offsets[3] - ds->offsets[2]) : 18 * 18 * 3;
+        uint8_t *third = malloc(size);
+        memcpy(third, ds->offsets ? ds->bytes + ds->offsets[2] : ds->pixels + 2 * size, size);
+        clv_dataset_destroy(ds);
+        damage_after(t, out, third, size);
+        free(third);
+        assert_ok(clv_dataset_open(t->ctx, out, NULL, &ds));
+        assert_fails(clv_dataset_verify(t->ctx, ds, NULL, NULL), CLV_ERR_FORMAT,
+                     "1 of 4 images are not as they were packed, the first is '");
+        assert_non_null(strstr(clv_error_message(), "[2]"));
+        l = (pack_log){ .stop_after = 1 };
+        assert_int_equal(clv_dataset_verify(t->ctx, ds, record, &l), CLV_STOPPED);
+        clv_dataset_destroy(ds);
+    }
+    clv_dataset *plain = NULL;
+    assert_ok(clv_dataset_open(t->ctx, source, NULL, &plain));
+    assert_fails(clv_dataset_verify(t->ctx, plain, NULL, NULL), CLV_ERR_UNSUPPORTED, "has no checksums of its images");
+    clv_dataset_destroy(plain);
+}
+
 static void resizing_keeps_a_constant_and_averages_when_halving(void **state)
 {
     test_env *t = *state;
@@ -275,6 +323,7 @@ TEST_MAIN(
     TEST(a_bad_picture_fails_the_pack_by_name_and_leaves_nothing),
     TEST(skipping_must_be_asked_for_and_is_written_down),
     TEST(raw_output_is_square_and_jpeg_output_has_a_shorter_side),
+    TEST(verifying_finds_the_image_whose_bytes_changed),
     TEST(resizing_keeps_a_constant_and_averages_when_halving),
     TEST(jobs_do_not_change_the_file),
     TEST(stopping_leaves_no_file),
