@@ -9,7 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_TILE = 1024 };      /* queries searched for at once */
+enum {
+    MAX_TILE = 1024,           /* queries searched for at once */
+    MAX_CLASSES = 1 << 24
+};
 
 typedef struct neighbour {
     float   score;
@@ -231,22 +234,13 @@ static int64_t vote(const search *s, int64_t q, const int64_t *labels, int64_t c
     return winner;
 }
 
-static clv_status count_classes(const int64_t *labels, int64_t n, const char *what, int64_t *classes)
-{
-    for (int64_t i = 0; i < n; i++) {
-        CLV_CHECK(labels[i] >= 0 && labels[i] < (1 << 24), CLV_ERR_INVALID, "kNN: label %" PRId64 " of %s row %" PRId64 " is out of range",
-                  labels[i], what, i);
-        *classes = CLVI_MAX(*classes, labels[i] + 1);
-    }
-    return CLV_OK;
-}
-
 static clv_status classify(clv_context *ctx, const search *s, const int64_t *bank_labels, const int64_t *query_labels,
                            int64_t *predicted, clv_knn_result *out)
 {
-    int64_t classes = 1, right = 0, right5 = 0;
-    CLV_TRY(count_classes(bank_labels, s->bank, "bank", &classes));
-    CLV_TRY(count_classes(query_labels, s->queries, "query", &classes));
+    int64_t classes = 1, query_classes = 1, right = 0, right5 = 0;
+    CLV_TRY(clvi_labels_check(bank_labels, s->bank, MAX_CLASSES, "kNN bank", &classes));
+    CLV_TRY(clvi_labels_check(query_labels, s->queries, MAX_CLASSES, "kNN queries", &query_classes));
+    classes = CLVI_MAX(classes, query_classes);
     double *weight = clvi_calloc(ctx, (size_t)classes, sizeof *weight);
     int64_t *first = clvi_calloc(ctx, (size_t)classes, sizeof *first);
     for (int64_t q = 0; weight && first && q < s->queries; q++) {

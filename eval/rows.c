@@ -1,5 +1,6 @@
 /* rows.c: checking, centring and scaling feature rows; sums in double. */
 #include "eval/rows.h"
+#include "core/checked.h"
 
 #include <math.h>
 #include <string.h>
@@ -46,5 +47,16 @@ clv_status clvi_rows_copy(clv_context *ctx, const clv_view *rows, bool centre, b
     *out = clvi_calloc(ctx, (size_t)rows->shape[0] * (size_t)rows->shape[1], sizeof **out);
     if (!*out) return CLV_ERR_NOMEM;
     clvi_rows_ready(rows, centre, unit, *out);
+    return CLV_OK;
+}
+
+clv_status clvi_labels_check(const int64_t *labels, int64_t n, int64_t limit, const char *what, int64_t *classes)
+{
+    *classes = 1;
+    for (int64_t i = 0; i < n; i++) {
+        CLV_CHECK(labels[i] >= 0 && labels[i] < limit, CLV_ERR_INVALID, "%s: label %" PRId64 " of row %" PRId64 " is out of range",
+                  what, labels[i], i);
+        *classes = CLVI_MAX(*classes, labels[i] + 1);
+    }
     return CLV_OK;
 }

@@ -15,4 +15,8 @@ void clvi_rows_ready(const clv_view *rows, bool centre, bool unit, float *out);
 /* The same into new memory (clvi_free it). */
 clv_status clvi_rows_copy(clv_context *ctx, const clv_view *rows, bool centre, bool unit, float **out) CLV_NODISCARD;
 
+/* Labels [n] are 0 .. limit - 1; *classes: one more than the largest, at least 1. */
+clv_status clvi_labels_check(const int64_t *labels, int64_t n, int64_t limit, const char *what, int64_t *classes)
+    CLV_NODISCARD;
+
 #endif

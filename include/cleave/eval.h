@@ -1,4 +1,5 @@
-/* eval.h: what an encoder is worth: nearest neighbours on features, and the health of the features themselves. */
+/* eval.h: what an encoder is worth: nearest neighbours, a linear classifier, retrieval, clustering and verification on
+ * features, and the health of the features themselves. */
 #ifndef CLEAVE_EVAL_H
 #define CLEAVE_EVAL_H
 
@@ -57,6 +58,149 @@ CLV_API clv_status clv_knn_search(clv_context *ctx, const clv_knn_desc *desc, co
  * Errors: those of clv_dataset_image; CLV_ERR_SHAPE if sizes vary or features does not fit. */
 CLV_API clv_status clv_pixel_features(clv_context *ctx, const clv_dataset *ds, int64_t first, int64_t count,
                                       const clv_view *features) CLV_NODISCARD;
+
+/* ---- linear probe ---- */
+
+/* Multinomial logistic regression on features that stay as they are: mean cross entropy + lambda / 2 |W|^2, the biases free,
+ * every column standardised by the training rows' mean and standard deviation (a column that never changes counts as 0).
+ * Minimised by L-BFGS from zero until no entry of the gradient is above 1e-6. lambda is chosen by top-1 on training rows
+ * held out class by class, then all training rows are used: the protocol of Radford et al. 2021, arXiv:2103.00020,
+ * appendix A.3, with a shorter sweep. A share below 1 is the low-shot protocol: 0.01 and 0.1 are usual. */
+typedef struct clv_linear_desc {
+    size_t   struct_size;     /* CLV_LINEAR_DESC_INIT */
+    double   lambda_min, lambda_max;
+    int64_t  strengths;       /* lambdas tried, spaced evenly by their logarithm; 1: the geometric mean of the two */
+    double   held_out;        /* 0 < share < 1 of every class to choose lambda by; one row of each stays behind */
+    double   share;           /* 0 < share <= 1 of every class to train on, at least one row */
+    int64_t  steps;           /* of L-BFGS for a lambda, at most */
+    uint64_t seed;            /* of both draws */
+} clv_linear_desc;
+
+#define CLV_LINEAR_DESC_INIT                                                                                           \
+    { .struct_size = sizeof(clv_linear_desc), .lambda_min = 1e-5, .lambda_max = 10.0, .strengths = 13,                 \
+      .held_out = 0.2, .share = 1.0, .steps = 200 }
+
+typedef struct clv_linear_result {
+    double  top1, top5;       /* percent of the test rows; ties go to the lower class */
+    double  lambda;           /* chosen; without rows to hold out the geometric mean of the range */
+    double  held_out_top1;    /* percent, at that lambda */
+    double  loss;             /* mean cross entropy of the training rows in the end */
+    int64_t rows, queries;    /* trained on, tested */
+    int64_t held_out;         /* of `rows`, while lambda was chosen */
+    int64_t classes;          /* 1 + the largest training label */
+    int64_t steps;            /* of the last fit */
+} clv_linear_result;
+
+/* train [M,D], test [Q,D]: float32 host views with dense rows; labels >= 0, those of train below 2^20. A class that only
+ * the test rows have cannot be right. predicted [Q] may be NULL. Memory: copies of the rows, 24 times the weights [C,D+1] in
+ * float64, a tile. The same input and number of threads give the same bits. Errors: CLV_ERR_SHAPE,
+ * CLV_ERR_INVALID (a setting or label out of range, no training rows), CLV_ERR_NUMERIC (a feature is not finite),
+ * CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_linear_probe(clv_context *ctx, const clv_linear_desc *desc, const clv_view *train,
+                                    const int64_t *labels, const clv_view *test, const int64_t *test_labels,
+                                    int64_t *predicted, clv_linear_result *out) CLV_NODISCARD;
+
+/* Draws a share of every class, rounded and at least one row: chosen [n] tells which, *count how many. A pure function of
+ * labels and seed. Errors: CLV_ERR_INVALID (share not in (0, 1]), CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_stratified_subset(clv_context *ctx, const int64_t *labels, int64_t n, double share, uint64_t seed,
+                                         bool *chosen, int64_t *count) CLV_NODISCARD;
+
+/* ---- retrieval ---- */
+
+#define CLV_RETRIEVAL_DEPTHS 4
+
+typedef struct clv_retrieval_desc {
+    size_t           struct_size;                  /* CLV_RETRIEVAL_DESC_INIT */
+    clv_knn_distance distance;
+    bool             leave_one_out;                /* gallery and queries are the same rows: a row does not retrieve itself */
+    int64_t          depth[CLV_RETRIEVAL_DEPTHS];  /* the k of Recall@k, each >= 1 */
+} clv_retrieval_desc;
+
+#define CLV_RETRIEVAL_DESC_INIT { .struct_size = sizeof(clv_retrieval_desc), .depth = { 1, 2, 4, 8 } }
+
+/* Percent, means over the queries that have a row of their label in the gallery. */
+typedef struct clv_retrieval_result {
+    double  recall[CLV_RETRIEVAL_DEPTHS];   /* a row of the label is among the first k: Jegou et al. 2011, as metric learning
+                                               uses it (Oh Song et al. 2016, arXiv:1511.06452, section 5.3) */
+    double  map;                            /* mean average precision over the whole gallery */
+    double  r_precision;                    /* share of the label among the first R, R its rows in the gallery */
+    int64_t queries, gallery;               /* rows; queries: those counted */
+    int64_t without;                        /* queries left out: the gallery has no row of their label */
+} clv_retrieval_result;
+
+/* Ranks the whole gallery for every query, exactly; ties go to the lower gallery index. gallery [M,D], queries [Q,D]:
+ * float32 host views with dense rows; labels >= 0. Memory: copies of the rows, a tile, 40 bytes of every gallery row for
+ * each thread. The result does not depend on the order of calls. Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (a label or depth
+ * out of range, no gallery, no query with a row to find), CLV_ERR_NUMERIC, CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_retrieval_measure(clv_context *ctx, const clv_retrieval_desc *desc, const clv_view *gallery,
+                                         const int64_t *gallery_labels, const clv_view *queries,
+                                         const int64_t *query_labels, clv_retrieval_result *out) CLV_NODISCARD;
+
+/* ---- clustering ---- */
+
+typedef struct clv_cluster_desc {
+    size_t   struct_size;    /* CLV_CLUSTER_DESC_INIT */
+    int64_t  clusters;       /* 1 .. rows */
+    int64_t  restarts;       /* runs from other starts; the one with the least inertia counts */
+    int64_t  steps;          /* of a run, at most */
+    bool     unit;           /* rows are scaled to unit length first */
+    uint64_t seed;
+} clv_cluster_desc;
+
+#define CLV_CLUSTER_DESC_INIT { .struct_size = sizeof(clv_cluster_desc), .restarts = 10, .steps = 300, .unit = true }
+
+typedef struct clv_cluster_result {
+    double  inertia;         /* sum of squared distances to the centres */
+    int64_t steps;           /* of the run that counts */
+    bool    settled;         /* it ended because no row changed its cluster */
+} clv_cluster_result;
+
+/* k-means of Lloyd 1982 from the starts of k-means++ (Arthur and Vassilvitskii 2007): rows [n,D] float32 with dense rows to
+ * clusters assignment [n], 0 .. clusters - 1. A cluster that loses its rows takes the row farthest from its centre.
+ * The same input, seed and number of threads give the same result. Errors: CLV_ERR_SHAPE,
+ * CLV_ERR_INVALID (a setting out of range, more clusters than rows), CLV_ERR_NUMERIC, CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_kmeans(clv_context *ctx, const clv_cluster_desc *desc, const clv_view *rows, int64_t *assignment,
+                              clv_cluster_result *out) CLV_NODISCARD;
+
+/* How far two partitions of n >= 1 rows, given as any integers, agree. nmi: mutual information over the arithmetic mean of
+ * the entropies, 0..1; ari: the adjusted Rand index (Hubert and Arabie 1985), 1 for equal partitions, 0 expected of chance.
+ * Two partitions into one part are equal: 1 and 1. Errors: CLV_ERR_INVALID, CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_partitions_compare(clv_context *ctx, const int64_t *a, const int64_t *b, int64_t n, double *nmi,
+                                          double *ari) CLV_NODISCARD;
+
+/* ---- verification ---- */
+
+#define CLV_VERIFICATION_RATES 4
+
+typedef struct clv_verification_desc {
+    size_t           struct_size;                  /* CLV_VERIFICATION_DESC_INIT */
+    clv_knn_distance distance;
+    double           rate[CLV_VERIFICATION_RATES]; /* 0..1: false acceptances allowed */
+    int64_t          max_rows;                     /* of more rows, this many are drawn; at least 2 */
+    uint64_t         seed;                         /* of that draw */
+} clv_verification_desc;
+
+#define CLV_VERIFICATION_DESC_INIT                                                                                     \
+    { .struct_size = sizeof(clv_verification_desc), .rate = { 0.1, 0.01, 0.001, 0.0001 }, .max_rows = 4096 }
+
+typedef struct clv_verification_result {
+    double  tar[CLV_VERIFICATION_RATES];   /* percent of the genuine pairs accepted by the lowest threshold at which at most
+                                              the rate of the impostor pairs is accepted */
+    double  eer;                           /* percent: false acceptance equals false rejection, linear between thresholds */
+    double  auc;                           /* percent of (genuine, impostor) pairs in order; equal scores count half */
+    int64_t rows, genuine, impostors;      /* rows compared; pairs of one label, of two */
+} clv_verification_result;
+
+/* Compares every row with every other. rows [n,D] float32 with dense rows, labels >= 0. Memory: 4 bytes a pair. Errors:
+ * CLV_ERR_SHAPE, CLV_ERR_INVALID (no genuine or no impostor pair, a setting out of range), CLV_ERR_NUMERIC, CLV_ERR_NOMEM.
+ * Thread-safe. */
+CLV_API clv_status clv_verification_measure(clv_context *ctx, const clv_verification_desc *desc, const clv_view *rows,
+                                            const int64_t *labels, clv_verification_result *out) CLV_NODISCARD;
+
+/* The same from scores of pairs of any origin, high for genuine ones; both arrays are sorted in place. Fills all of out but
+ * rows, and reads only the rates of desc. Errors: CLV_ERR_INVALID (an array is empty), CLV_ERR_NUMERIC (NaN). */
+CLV_API clv_status clv_verification_scores(const clv_verification_desc *desc, float *genuine, int64_t genuine_count,
+                                           float *impostor, int64_t impostor_count, clv_verification_result *out) CLV_NODISCARD;
 
 /* ---- health of a representation ---- */
 
