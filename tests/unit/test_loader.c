@@ -1,5 +1,6 @@
 /* test_loader.c: order, bits, epochs, seeking, errors and shutdown of the loader. */
 #include "tests/support/pictures.h"
+#include <cleave/augment.h>
 #include "core/context.h"
 #include "core/file.h"
 #include <math.h>
@@ -337,7 +338,48 @@ static void running_out_of_memory_is_an_error_not_a_leak(void **state)
     clv_dataset_destroy(ds);
 }
 
+static void large_and_small_crops_are_views_of_one_loader(void **state)
+{
+    test_env *t = *state;
+    enum { VIEWS = 8, LARGE = 32, SMALL = 12 };
+    clv_dataset *ds = open_encoded(t);
+    clv_augment *large = NULL, *small = NULL;
+    clv_transform view[VIEWS];
+    clv_loader *loader = NULL;
+    clv_decoder *decoder = NULL;
+    clv_batch b;
+    clv_image image;
+    static float alone[LARGE * LARGE * 3];
+    assert_ok(clv_augment_create(t->ctx, "swav-multicrop", &(clv_option){ "size", "32" }, 1, &large));
+    assert_ok(clv_augment_create(t->ctx, "swav-multicrop-small", &(clv_option){ "size", "12" }, 1, &small));
+    for (int v = 0; v < VIEWS; v++) assert_ok(clv_augment_transform(v < 2 ? large : small, &view[v]));
+    clv_loader_desc d = small_desc(2);
+    d.views = VIEWS;
+    d.transforms = view;
+    assert_ok(clv_loader_create(t->ctx, ds, &d, &loader));
+    assert_ok(clv_decoder_create(t->ctx, NULL, &decoder));
+    assert_ok(clv_loader_next(loader, &b));
+    assert_int_equal(b.views, VIEWS);
+    for (int v = 0; v < VIEWS; v++) {
+        const int64_t side = v < 2 ? LARGE : SMALL;
+        assert_int_equal(b.view[v].shape[2], side);
+        assert_int_equal(b.view[v].shape[3], side);
+        assert_ok(clv_dataset_image(ds, b.ids[3], decoder, &image));
+        const size_t size = (size_t)view[v].scratch_size(view[v].user, image.height, image.width, 3);
+        void *scratch = aligned_alloc(64, (size + 63) / 64 * 64);
+        assert_ok(view[v].apply(view[v].user, &image, d.seed, 0, (uint64_t)b.ids[3], (uint32_t)v, scratch, size, alone));
+        assert_memory_equal(alone, (float *)b.view[v].data + 3 * b.view[v].stride[0], (size_t)(side * side * 3) * 4);
+        free(scratch);
+    }
+    clv_decoder_destroy(decoder);
+    clv_loader_destroy(loader);
+    clv_augment_destroy(small);
+    clv_augment_destroy(large);
+    clv_dataset_destroy(ds);
+}
+
 TEST_MAIN(
+    TEST(large_and_small_crops_are_views_of_one_loader),
     TEST(any_number_of_workers_gives_the_same_bits),
     TEST(an_epoch_visits_every_image_once_in_a_seeded_order),
     TEST(ranks_share_a_global_batch_without_overlap),
