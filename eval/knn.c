@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    MAX_TILE = 1024,           /* queries searched for at once */
+    MAX_TILE = 4096,           /* queries searched for at once */
     MAX_CLASSES = 1 << 24
 };
 
@@ -35,8 +35,6 @@ typedef struct search {
 typedef struct finder {
     clv_graph *graph;
     clv_node   queries, ids, slots, scores;
-    float     *rows;                               /* a tile that is not full */
-    int64_t   *row_ids;
 } finder;
 
 static clv_status finder_create(clv_context *ctx, const search *s, finder *f)
@@ -61,47 +59,33 @@ static clv_status finder_create(clv_context *ctx, const search *s, finder *f)
     const clv_view ids = clv_view_1d(s->ids, CLV_I64, s->bank);
     CLV_TRY(clv_graph_bind(f->graph, bank, &rows));
     if (s->ids) CLV_TRY(clv_graph_bind(f->graph, topk.bank_ids, &ids));
-    f->rows = clvi_calloc(ctx, (size_t)(s->tile * s->dim), sizeof *f->rows);
-    f->row_ids = clvi_calloc(ctx, (size_t)s->tile, sizeof *f->row_ids);
-    return f->rows && f->row_ids ? CLV_OK : CLV_ERR_NOMEM;
+    return CLV_OK;
 }
 
-static void finder_destroy(clv_context *ctx, finder *f)
+/* Queries from `first` on, one tile of them. */
+static clv_status find(finder *f, search *s, int64_t first)
 {
-    clv_graph_destroy(f->graph);
-    clvi_free(ctx, f->rows);
-    clvi_free(ctx, f->row_ids);
-}
-
-/* Queries [first, first + n), n up to the tile. */
-static clv_status find(finder *f, search *s, int64_t first, int64_t n)
-{
-    float *from = s->query_rows + first * s->dim;
-    int64_t *ids = s->ids ? s->ids + first : NULL;
-    if (n < s->tile) {                              /* what an earlier tile left behind it does no harm */
-        memcpy(f->rows, from, (size_t)(n * s->dim) * sizeof *from);
-        from = f->rows;
-        if (ids) ids = memcpy(f->row_ids, ids, (size_t)n * sizeof *ids);
-    }
-    const clv_view rows = clv_view_2d(from, CLV_F32, s->tile, s->dim), row_ids = clv_view_1d(ids, CLV_I64, s->tile);
+    const clv_view rows = clv_view_2d(s->query_rows + first * s->dim, CLV_F32, s->tile, s->dim);
+    const clv_view row_ids = clv_view_1d(s->ids ? s->ids + first : NULL, CLV_I64, s->tile);
     clv_view slots, scores;
     CLV_TRY(clv_graph_bind(f->graph, f->queries, &rows));
-    if (ids) CLV_TRY(clv_graph_bind(f->graph, f->ids, &row_ids));
+    if (s->ids) CLV_TRY(clv_graph_bind(f->graph, f->ids, &row_ids));
     CLV_TRY(clv_graph_run(f->graph));
     CLV_TRY(clv_graph_read(f->graph, f->slots, &slots));
     CLV_TRY(clv_graph_read(f->graph, f->scores, &scores));
-    for (int64_t i = 0; i < n * s->k; i++)
+    for (int64_t i = 0; i < s->tile * s->k; i++)
         s->best[first * s->k + i] = (neighbour){ ((const float *)scores.data)[i], ((const int64_t *)slots.data)[i] };
     return CLV_OK;
 }
 
+/* The last tile begins early enough to be full. */
 static clv_status find_all(clv_context *ctx, search *s)
 {
     finder f = { .graph = NULL };
     clv_status st = finder_create(ctx, s, &f);
     for (int64_t first = 0; first < s->queries && st == CLV_OK; first += s->tile)
-        st = find(&f, s, first, CLVI_MIN(s->tile, s->queries - first));
-    finder_destroy(ctx, &f);
+        st = find(&f, s, CLVI_MIN(first, s->queries - s->tile));
+    clv_graph_destroy(f.graph);
     return st;
 }
 
@@ -180,7 +164,8 @@ static clv_status search_run(clv_context *ctx, const clv_knn_desc *desc, const c
         if (!s->ids) return CLV_ERR_NOMEM;
         for (int64_t i = 0; i < s->bank; i++) s->ids[i] = i;
     }
-    s->tile = CLVI_MAX(CLVI_MIN((int64_t)MAX_TILE, s->queries), (int64_t)1);
+    const int64_t tiles = CLVI_MAX((s->queries + MAX_TILE - 1) / MAX_TILE, INT64_C(1));
+    s->tile = CLVI_MAX((s->queries + tiles - 1) / tiles, INT64_C(1));
     s->best = clvi_calloc(ctx, (size_t)s->queries * (size_t)s->k, sizeof *s->best);
     if (!s->best) return CLV_ERR_NOMEM;
     CLV_TRY(find_all(ctx, s));

@@ -335,7 +335,8 @@ typedef struct clv_bank_topk_desc {
     { .query = { -1 }, .bank = { -1 }, .valid = { -1 }, .ids = { -1 }, .bank_ids = { -1 }, .top = 1 }
 /* Returns int64 [B,T], T = min(top, K): the slots of the bank with the largest <q_b,n_j>, largest first, equal ones in
  * the order of the bank; and through `scores` (may be NULL) those products [B,T]. Where fewer than T rows count, the
- * rest is slot -1, score 0. Not differentiable. Extra memory: about 16 B T bytes.
+ * rest is slot -1, score 0. Not differentiable. Extra memory: about 16 B T bytes; for 512 queries or more, where the
+ * processor multiplies bfloat16 itself, half as much as the bank and the queries besides.
  * Errors (by clv_graph_finish): CLV_ERR_SHAPE; CLV_ERR_INVALID for top below 1, or one of ids and bank_ids alone. */
 CLV_API clv_node clv_bank_topk(clv_graph *g, const clv_bank_topk_desc *desc, clv_node *scores);
 /* first, first + step, ...: int64 or uint8 [length]. A constant. */

@@ -64,13 +64,19 @@ static uint32_t select_key(uint32_t *keys, int64_t n, int64_t rank, uint32_t *bi
     return keys[0];
 }
 
+/* The key of the top-th largest score of a list that has as many; *equal as select_key's. */
+static uint32_t last_key(const clvi_topk *list, int64_t top, void *scratch, int64_t *equal)
+{
+    uint32_t *bins = scratch, *keys = bins + DIGITS * BINS;
+    for (int64_t i = 0; i < list->count; i++) keys[i] = key_of(list->score[i]);
+    return select_key(keys, list->count, top, bins, equal);
+}
+
 void clvi_topk_trim(clvi_topk *list, int64_t top, void *scratch)
 {
     if (list->count <= top) return;
-    uint32_t *bins = scratch, *keys = bins + DIGITS * BINS;
     int64_t equal, n = 0;
-    for (int64_t i = 0; i < list->count; i++) keys[i] = key_of(list->score[i]);
-    const uint32_t last = select_key(keys, list->count, top, bins, &equal);
+    const uint32_t last = last_key(list, top, scratch, &equal);
     for (int64_t i = 0; i < list->count; i++) {
         const uint32_t key = key_of(list->score[i]);
         list->score[n] = list->score[i];
@@ -132,14 +138,10 @@ static bool find_bound(const clvi_topk *list, int64_t top, int64_t most, float *
     return false;
 }
 
-void clvi_topk_thin(clvi_topk *list, int64_t top, void *scratch)
+/* Keeps what is above a bound. */
+static void cut(clvi_topk *list, float bound)
 {
-    float bound;
     int64_t n = 0;
-    if (!find_bound(list, top, top + top / 8, &bound)) {
-        clvi_topk_trim(list, top, scratch);
-        return;
-    }
     for (int64_t i = 0; i < list->count; i++) {
         const float score = list->score[i];
         list->score[n] = score;
@@ -148,6 +150,22 @@ void clvi_topk_thin(clvi_topk *list, int64_t top, void *scratch)
     }
     list->count = n;
     list->floor = bound;
+}
+
+void clvi_topk_thin(clvi_topk *list, int64_t top, void *scratch)
+{
+    float bound;
+    if (find_bound(list, top, top + top / 8, &bound)) cut(list, bound);
+    else clvi_topk_trim(list, top, scratch);
+}
+
+void clvi_topk_thin_within(clvi_topk *list, int64_t top, float margin, void *scratch)
+{
+    float bound;
+    int64_t equal;
+    if (list->count <= top) return;
+    if (!find_bound(list, top, top + top / 8, &bound)) bound = score_of(last_key(list, top, scratch, &equal));
+    cut(list, bound - margin);
 }
 
 /* ---- sorting ---- */

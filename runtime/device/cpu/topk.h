@@ -23,6 +23,10 @@ void clvi_topk_trim(clvi_topk *list, int64_t top, void *scratch);
  * less. */
 void clvi_topk_thin(clvi_topk *list, int64_t top, void *scratch);
 
+/* The same for scores that are each up to half of `margin` off: keeps whatever may still be among the `top` largest
+ * once they are exact, which may be all. */
+void clvi_topk_thin_within(clvi_topk *list, int64_t top, float margin, void *scratch);
+
 /* Puts a list in order, largest first. */
 void clvi_topk_sort(clvi_topk *list, void *scratch);
 
