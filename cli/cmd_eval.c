@@ -1,20 +1,26 @@
-/* cmd_eval.c: cleave eval knn: nearest neighbours on features or on pixels. Every figure is printed with its
+/* cmd_eval.c: cleave eval: fetches features or pixels and has protocols judge them. Every figure is printed with its
  * protocol. */
-#include "cli/cli.h"
+#include "cli/eval.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, LAYER, KEY, UNTRAINED, PIXELS, BATCH, CLI_NETWORK_INDICES };
+enum {
+    BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, SEED, JSON, LAYER, KEY, UNTRAINED, PIXELS, BATCH, CLI_NETWORK_INDICES
+};
+
+#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification or all"
 
 static const cli_flag flags[] = {
-    { "bank-split", 0, "NAME", "split that is searched (default: train where there is one)" },
-    { "split", 0, "NAME", "split that is classified (default: test or val where there is one, else leave-one-out)" },
+    { "bank-split", 0, "NAME", "split that is searched, or trained on (default: train where there is one)" },
+    { "split", 0, "NAME", "split that is judged (default: test or val where there is one, else leave-one-out)" },
     { "val-data", 0, "PATH", "data set the queries come from (default: the same)" },
     { "knn-k", 'k', "N", "neighbours (default 200)" },
     { "knn-t", 0, "X", "temperature of the weights (default 0.1)" },
     { "distance", 0, "D", "cosine (default), centred-cosine (each row minus its mean) or l2" },
     { "vote", 0, "V", "exponential (default) or majority (the only one for l2)" },
+    { "seed", 0, "N", "seed of what is drawn: subsets, starts of k-means, pairs (default 0)" },
+    { "json", 0, NULL, "a JSON object a line instead" },
     { "layer", 0, "L", "backbone (pooled features; default) or embedding (the head's output)" },
     { "key", 0, NULL, "the momentum encoder instead of the query encoder" },
     { "untrained", 0, NULL, "the same network before training" },
@@ -23,14 +29,6 @@ static const cli_flag flags[] = {
     CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
 };
-
-/* Rows and labels of one side. */
-typedef struct rows {
-    clv_dataset *ds;
-    float       *data;
-    int64_t     *labels;
-    clv_view     view;
-} rows;
 
 static bool is_on(const cli_args *args, int flag)
 {
@@ -43,7 +41,7 @@ static bool show(int64_t done, int64_t total, void *user)
     return !cli_stop_requested();
 }
 
-static clv_status fill(cli *c, clv_encoder *encoder, rows *r)
+static clv_status fill(cli *c, clv_encoder *encoder, cli_rows *r)
 {
     clv_dataset_info info;
     clv_dataset_describe(r->ds, &info);
@@ -60,7 +58,7 @@ static clv_status fill(cli *c, clv_encoder *encoder, rows *r)
     return st;
 }
 
-static void release(rows *r)
+static void release(cli_rows *r)
 {
     free(r->data);
     free(r->labels);
@@ -74,21 +72,21 @@ static const char *held_out(cli *c, const char *data)
     return clv_dataset_list_splits(c->ctx, data, &splits) == CLV_OK ? clv_dataset_held_out(&splits) : NULL;
 }
 
-static clv_status evaluate(cli *c, const cli_args *args, clv_knn_desc *desc, clv_encoder *encoder, const char *data,
-                           rows *bank, rows *query, clv_knn_result *result)
+/* Opens and fetches what the wanted protocols look at. */
+static clv_status fetch(cli *c, const cli_args *args, clv_encoder *encoder, const char *data, bool needs_bank,
+                        cli_rows *bank, cli_rows *query)
 {
     const char *other = args->value[VAL_DATA] ? args->value[VAL_DATA] : data;
     const char *split = args->value[SPLIT] ? args->value[SPLIT] : held_out(c, other);
-    clv_status st = clv_dataset_open(c->ctx, data, args->value[BANK_SPLIT], &bank->ds);
-    if (st == CLV_OK) st = fill(c, encoder, bank);
-    desc->leave_one_out = !split && !args->value[VAL_DATA];
-    if (st == CLV_OK && desc->leave_one_out)
-        return clv_knn_classify(c->ctx, desc, &bank->view, bank->labels, &bank->view, bank->labels, NULL, result);
-    if (st == CLV_OK) st = clv_dataset_open(c->ctx, other, split, &query->ds);
-    if (st == CLV_OK) st = fill(c, encoder, query);
-    if (st == CLV_OK)
-        st = clv_knn_classify(c->ctx, desc, &bank->view, bank->labels, &query->view, query->labels, NULL, result);
-    return st;
+    const bool apart = split || args->value[VAL_DATA];
+    clv_status st = CLV_OK;
+    if (needs_bank || !apart) {
+        st = clv_dataset_open(c->ctx, data, args->value[BANK_SPLIT], &bank->ds);
+        if (st == CLV_OK) st = fill(c, encoder, bank);
+    }
+    if (st != CLV_OK || !apart) return st;
+    st = clv_dataset_open(c->ctx, other, split, &query->ds);
+    return st == CLV_OK ? fill(c, encoder, query) : st;
 }
 
 static int choose(const char *flag, const char *text, const char *const *names, int count, int *out)
@@ -101,10 +99,35 @@ static int choose(const char *flag, const char *text, const char *const *names, 
     return cli_usage(&cli_command_eval, "--%s: '%s' is none of its values", flag, text);
 }
 
-static const char *const distances[] = { "cosine", "centred-cosine", "l2" };
 static const char *const votes[] = { "exponential", "majority" };
 
-static int read_flags(const cli_args *args, clv_knn_desc *knn, clv_encoder_desc *enc)
+static bool is_wanted(const cli_protocol *protocol, const char *name)
+{
+    return !strcmp(name, "all") || !strcmp(name, protocol->name);
+}
+
+/* A flag that cannot act is a mistake. */
+static int check_flags(const cli_args *args, const char *name)
+{
+    static const struct {
+        int         flag;
+        const char *acts[6];
+    } flag_acts[] = {
+        { BANK_SPLIT, { "knn", "linear", "low-shot", "retrieval" } },
+        { K, { "knn" } }, { T, { "knn" } }, { VOTE, { "knn" } },
+        { DISTANCE, { "knn", "retrieval", "verification" } },
+        { SEED, { "linear", "low-shot", "clustering", "verification" } },
+    };
+    for (size_t i = 0; i < sizeof flag_acts / sizeof *flag_acts; i++) {
+        bool acts = !strcmp(name, "all");
+        for (int j = 0; !acts && flag_acts[i].acts[j]; j++) acts = !strcmp(name, flag_acts[i].acts[j]);
+        if (args->value[flag_acts[i].flag] && !acts)
+            return cli_usage(&cli_command_eval, "eval %s: --%s cannot act", name, flags[flag_acts[i].flag].name);
+    }
+    return CLI_OK;
+}
+
+static int read_flags(const cli_args *args, clv_knn_desc *knn, uint64_t *seed, clv_encoder_desc *enc)
 {
     static const char *const layers[] = { "backbone", "embedding" };
     long long n = 0;
@@ -112,10 +135,12 @@ static int read_flags(const cli_args *args, clv_knn_desc *knn, clv_encoder_desc 
     if (args->value[K] && !cli_integer("knn-k", args->value[K], 1, 1000000, &n)) return CLI_USAGE;
     if (args->value[K]) knn->k = n;
     if (args->value[T] && !cli_number("knn-t", args->value[T], 1e-4, 1e4, &knn->temperature)) return CLI_USAGE;
+    if (args->value[SEED] && !cli_integer("seed", args->value[SEED], 0, INT64_MAX, &n)) return CLI_USAGE;
+    if (args->value[SEED]) *seed = (uint64_t)n;
     if (args->value[BATCH] && !cli_integer("batch-size", args->value[BATCH], 1, 65536, &n)) return CLI_USAGE;
     if (args->value[BATCH]) enc->batch_size = n;
     if (args->value[DISTANCE]) {
-        if (choose("distance", args->value[DISTANCE], distances, 3, &choice)) return CLI_USAGE;
+        if (choose("distance", args->value[DISTANCE], cli_eval_distances, 3, &choice)) return CLI_USAGE;
         knn->distance = (clv_knn_distance)choice;
     }
     if (knn->distance == CLV_KNN_L2) knn->vote = CLV_KNN_MAJORITY;
@@ -137,59 +162,117 @@ static int read_flags(const cli_args *args, clv_knn_desc *knn, clv_encoder_desc 
     return CLI_OK;
 }
 
-static void print_result(const clv_knn_result *r, const clv_knn_desc *knn, const clv_encoder_desc *enc, bool pixels)
+static void describe_features(const clv_encoder_desc *enc, bool pixels, char out[64])
 {
-    char weights[48] = "majority vote";
-    if (knn->vote == CLV_KNN_EXPONENTIAL) snprintf(weights, sizeof weights, "T=%g", knn->temperature);
-    const char *layer = pixels ? "pixels" : enc->layer == CLV_LAYER_BACKBONE ? "backbone" : "embedding";
-    const char *network = pixels           ? ""
-                          : enc->untrained ? ", untrained network"
-                          : enc->weights   ? ", weights from a file"
-                          : enc->key       ? ", key encoder"
-                                           : ", query encoder";
-    printf("kNN top-1 %.2f  top-5 %.2f  (k=%lld, %s, %s, %s%s; bank %lld, %s %lld)\n", r->top1, r->top5,
-           (long long)r->k, weights, distances[knn->distance], layer, network, (long long)r->bank,
-           knn->leave_one_out ? "leave-one-out" : "queries", (long long)r->queries);
+    if (pixels) {
+        snprintf(out, 64, "pixels");
+        return;
+    }
+    snprintf(out, 64, "%s, %s", enc->layer == CLV_LAYER_BACKBONE ? "backbone" : "embedding",
+             enc->untrained ? "untrained network" : enc->weights ? "weights from a file" : enc->key ? "key encoder" : "query encoder");
+}
+
+static int judge(const cli_args *args, const cli_eval *e, const char *name)
+{
+    const cli_eval_form form = is_on(args, JSON)      ? CLI_EVAL_JSON
+                               : !strcmp(name, "all") ? CLI_EVAL_TABLE
+                                                      : CLI_EVAL_LINE;
+    for (const cli_protocol *p = cli_protocols; p->name; p++) {
+        cli_outcome outcome = { .count = 0 };
+        if (!is_wanted(p, name)) continue;
+        if (cli_stop_requested()) return CLI_STOPPED;
+        const clv_status st = p->measure(e, p, &outcome);
+        if (st != CLV_OK) return cli_fail(st);
+        cli_eval_print(p, &outcome, form, p == cli_protocols);
+    }
+    return CLI_OK;
+}
+
+static int unknown_protocol(const char *name)
+{
+    const char *known[16] = { "all" };
+    for (int i = 0; i < 14 && cli_protocols[i].name; i++) known[i + 1] = cli_protocols[i].name;
+    const char *near = clv_nearest_name(name, known);
+    if (near) return cli_usage(&cli_command_eval, "eval: there is no '%s'; did you mean '%s'?", name, near);
+    return cli_usage(&cli_command_eval, "eval: there is no '%s'; expected " PROTOCOLS, name);
+}
+
+/* What the protocols of a name need; false: there is none. */
+static bool find(const char *name, bool *bank, bool *apart)
+{
+    bool found = false;
+    for (const cli_protocol *p = cli_protocols; p->name; p++) {
+        if (!is_wanted(p, name)) continue;
+        found = true;
+        *bank |= p->bank;
+        *apart |= p->apart;
+    }
+    return found;
+}
+
+/* The set can be read, and no split of it is held out. */
+static bool is_whole(cli *c, const char *data)
+{
+    clv_dataset_splits splits;
+    return clv_dataset_list_splits(c->ctx, data, &splits) == CLV_OK && !clv_dataset_held_out(&splits);
+}
+
+/* The positional arguments: PROTOCOL, then RUN unless it is said by a flag, then DATA. */
+static int check_words(cli *c, const cli_args *args, bool *bank)
+{
+    const bool pixels = is_on(args, PIXELS), weights = args->value[WEIGHTS] != NULL;
+    bool apart = false;
+    if (args->positional_count < 1) return cli_usage(&cli_command_eval, "eval: expected " PROTOCOLS);
+    const char *name = args->positional[0];
+    if (!find(name, bank, &apart)) return unknown_protocol(name);
+    if (args->positional_count != (pixels || weights ? 2 : 3))
+        return cli_usage(&cli_command_eval, "eval %s%s: expected %s", name, pixels ? " --pixels" : weights ? " --weights FILE" : "",
+                         pixels || weights ? "DATA" : "RUN and DATA");
+    if (check_flags(args, name) != CLI_OK) return CLI_USAGE;
+    const char *data = args->positional[args->positional_count - 1];
+    if (apart && !args->value[SPLIT] && !args->value[VAL_DATA] && is_whole(c, data))
+        return cli_usage(&cli_command_eval, "eval %s: nothing is held out to test on; name it with --split or --val-data", name);
+    return CLI_OK;
 }
 
 static int run(cli *c, const cli_args *args)
 {
-    clv_knn_desc knn = CLV_KNN_DESC_INIT;
     clv_encoder_desc enc = CLV_ENCODER_DESC_INIT;
-    if (args->positional_count < 1 || strcmp(args->positional[0], "knn") != 0)
-        return cli_usage(&cli_command_eval, "eval: expected 'knn'");
-    const bool pixels = is_on(args, PIXELS), weights = args->value[WEIGHTS] != NULL;
-    if (args->positional_count != (pixels || weights ? 2 : 3))
-        return cli_usage(&cli_command_eval, pixels    ? "eval knn --pixels: expected DATA"
-                                            : weights ? "eval knn --weights FILE: expected DATA"
-                                                      : "eval knn: expected RUN and DATA");
-    if (read_flags(args, &knn, &enc) != CLI_OK) return CLI_USAGE;
+    cli_eval e = { .ctx = c->ctx, .knn = CLV_KNN_DESC_INIT };
+    bool needs_bank = false;
+    if (check_words(c, args, &needs_bank) != CLI_OK || read_flags(args, &e.knn, &e.seed, &enc) != CLI_OK) return CLI_USAGE;
+    const bool pixels = is_on(args, PIXELS);
     clv_config *config = NULL;
-    const int status = cli_network(c, &cli_command_eval, args, WEIGHTS,
-                                   pixels || weights ? NULL : args->positional[1], &enc, &config);
+    int status = cli_network(c, &cli_command_eval, args, WEIGHTS,
+                             pixels || args->value[WEIGHTS] ? NULL : args->positional[1], &enc, &config);
     if (status != CLI_OK) return status;
     cli_catch_signals();
     clv_encoder *encoder = NULL;
-    rows bank = { .ds = NULL }, query = { .ds = NULL };
-    clv_knn_result result;
+    cli_rows bank = { .ds = NULL }, query = { .ds = NULL };
+    char features[64];
     clv_status st = CLV_OK;
     if (!pixels) st = clv_encoder_open(c->ctx, &enc, &encoder);
-    const char *data = args->positional[args->positional_count - 1];
-    if (st == CLV_OK) st = evaluate(c, args, &knn, encoder, data, &bank, &query, &result);
+    if (st == CLV_OK)
+        st = fetch(c, args, encoder, args->positional[args->positional_count - 1], needs_bank, &bank, &query);
+    describe_features(&enc, pixels, features);
+    e.features = features;
+    e.bank = &bank;
+    e.query = query.ds ? &query : &bank;
+    status = st == CLV_OK ? judge(args, &e, args->positional[0]) : cli_fail(st);
     release(&query);
     release(&bank);
     clv_encoder_destroy(encoder);
     clv_config_destroy(config);
-    if (st != CLV_OK) return cli_fail(st);
-    print_result(&result, &knn, &enc, pixels);
-    return CLI_OK;
+    return status;
 }
 
 const cli_command cli_command_eval = {
-    .name = "eval", .usage = "cleave eval knn RUN|CHECKPOINT DATA [flags]  |  cleave eval knn --weights FILE DATA  |  "
-             "cleave eval knn --pixels DATA [flags]",
+    .name = "eval", .usage = "cleave eval PROTOCOL RUN|CHECKPOINT DATA [flags]  |  cleave eval PROTOCOL --weights FILE DATA  |  "
+             "cleave eval PROTOCOL --pixels DATA [flags]\n"
+             "PROTOCOL: " PROTOCOLS,
     .summary = "evaluate an encoder",
     .example = "  cleave eval knn runs/demo recipes/data/glyphs.h5\n"
-               "  cleave eval knn --pixels recipes/data/glyphs.h5 --distance centred-cosine -k 20 --knn-t 0.07",
+               "  cleave eval knn --pixels recipes/data/glyphs.h5 --distance centred-cosine -k 20 --knn-t 0.07\n"
+               "  cleave eval all runs/demo recipes/data/glyphs.h5",
     .flags = flags, .run = run,
 };
