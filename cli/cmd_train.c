@@ -100,7 +100,7 @@ static void draw_bar(display *d, const clv_progress *p)
             "\r\033[Kepoch %lld/%lld [%s] %lld/%lld  %.0f img/s  data %2.0f%%  loss %.4f", (long long)p->epoch,
             (long long)p->epochs, bar, (long long)p->step, (long long)p->steps_per_epoch, p->images_per_second,
             p->mean_seconds_step > 0 ? 100 * p->mean_seconds_data / p->mean_seconds_step : 0.0, p->loss_mean);
-    if (p->has_bank) fprintf(stderr, "  pretext@1 %.1f", p->pretext_top1_mean);
+    if (p->has_scores) fprintf(stderr, "  pretext@1 %.1f", p->pretext_top1_mean);
     fprintf(stderr, "  ETA %s", left);
     fflush(stderr);
     d->drawn = true;
@@ -112,13 +112,13 @@ static void print_step(const clv_progress *p)
     fprintf(stderr, "Epoch: [%lld][%lld/%lld]  Time %6.3f (%6.3f)  Data %6.3f (%6.3f)  LR %.4g  Loss %.4e (%.4e)",
             (long long)p->epoch, (long long)p->step, (long long)p->steps_per_epoch, p->seconds_step,
             p->mean_seconds_step, p->seconds_data, p->mean_seconds_data, p->lr, p->loss, p->loss_mean);
-    if (p->has_bank) fprintf(stderr, "  pretext@1 %6.2f (%6.2f)", p->pretext_top1, p->pretext_top1_mean);
+    if (p->has_scores) fprintf(stderr, "  pretext@1 %6.2f (%6.2f)", p->pretext_top1, p->pretext_top1_mean);
     fprintf(stderr, "  std %.3f  rank %.1f  align %.3f  unif %.3f", p->health.std, p->health.effective_rank,
             p->health.alignment, p->health.uniformity);
-    if (p->has_bank)
-        fprintf(stderr, "  pos %.3f/%.4f  neg %.3f/%.4f  queue %.0f%% age %.1f", p->scores.positive_mean,
-                p->scores.positive_variance, p->scores.negative_mean, p->scores.negative_variance, 100 * p->queue_fill,
-                p->queue_age);
+    if (p->has_scores)
+        fprintf(stderr, "  pos %.3f/%.4f  neg %.3f/%.4f", p->scores.positive_mean, p->scores.positive_variance,
+                p->scores.negative_mean, p->scores.negative_variance);
+    if (p->has_bank) fprintf(stderr, "  queue %.0f%% age %.1f", 100 * p->queue_fill, p->queue_age);
     for (int i = 0; i < p->metric_count; i++) fprintf(stderr, "  %s %.4g", p->metrics[i].name, p->metrics[i].value);
     fputc('\n', stderr);
 }
@@ -126,7 +126,7 @@ static void print_step(const clv_progress *p)
 static void print_epoch(const clv_progress *p)
 {
     fprintf(stderr, "Epoch: [%lld/%lld]  Loss %.4f", (long long)p->epoch, (long long)p->epochs, p->loss_mean);
-    if (p->has_bank) fprintf(stderr, "  pretext@1 %.2f", p->pretext_top1_mean);
+    if (p->has_scores) fprintf(stderr, "  pretext@1 %.2f", p->pretext_top1_mean);
     fprintf(stderr, "  %.0f img/s  std %.3f  rank %.1f", p->images_per_second, p->health.std,
             p->health.effective_rank);
     if (p->knn_top1 >= 0)

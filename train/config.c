@@ -66,6 +66,11 @@ const clvi_option clvi_settings_table[] = {
            "bank rows left out for a query: none (as published), of its own image, of its own class (an oracle)"),
     CHOICE(moco_queue_dtype, "moco-queue-dtype", "float32", "float32|bfloat16",
            "how the bank stores keys; bfloat16 halves its memory and the time of the loss"),
+    CHOICE(queue_update, "queue-update", "fifo", "fifo|ema",
+           "the loss repulsor: a feature replaces what is in its place of the bank, or moves it"),
+    F64(queue_momentum, "queue-momentum", "0.9", 0, 1, "queue-update ema: share of what was there that stays", "m"),
+    I64(queue_dim, "queue-dim", "0", 0, 65536,
+        "the loss repulsor: values of a feature after a linear projection, which is trained; 0: no projection", NULL),
 
     TEXT(optimizer, "optimizer", "sgd", "optimiser"),
     F64(lr, "lr", "0.03", 0, 1e6, "learning rate", NULL),

@@ -30,7 +30,9 @@ typedef struct clvi_settings {
     double  moco_m, moco_t;
     bool    moco_m_cos, symmetric, shuffle_bn;
     int64_t bn_splits;
-    int     bn_buffers, bank, queue_init, queue_mask, moco_queue_dtype;
+    int     bn_buffers, bank, queue_init, queue_mask, moco_queue_dtype, queue_update;
+    double  queue_momentum;
+    int64_t queue_dim;
     /* optimisation */
     char    optimizer[64];
     double  lr, momentum, weight_decay;
@@ -56,6 +58,7 @@ enum { CLVI_BN_BUFFERS_OWN, CLVI_BN_BUFFERS_COPY, CLVI_BN_BUFFERS_AVERAGE };
 enum { CLVI_BANK_KIND_FIFO, CLVI_BANK_KIND_LABELLED };
 enum { CLVI_QUEUE_MASK_NONE, CLVI_QUEUE_MASK_SAMPLE, CLVI_QUEUE_MASK_CLASS };
 enum { CLVI_QUEUE_F32, CLVI_QUEUE_BF16 };
+enum { CLVI_QUEUE_FIFO, CLVI_QUEUE_EMA };
 enum { CLVI_SCHEDULE_BY_EPOCH, CLVI_SCHEDULE_BY_STEP };
 
 extern const clvi_option clvi_settings_table[];

@@ -153,7 +153,7 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     t->at.loss_sum += result.loss;
     t->at.step++;
     t->at.total++;
-    if (logged && result.bank) add_scores(&t->at, &measured.scores);
+    if (logged && result.bank && result.key.data) add_scores(&t->at, &measured.scores);
     clock->steps++;
     clock->data += data;
     clv_progress p = progress_now(t, clock);
@@ -161,6 +161,7 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     p.lr = step.lr;
     p.momentum = step.key_momentum;
     p.has_bank = result.bank != NULL;
+    p.has_scores = result.bank && result.key.data;
     p.has_teacher = t->method->cls->teacher;
     p.metrics = t->metrics.at;
     p.metric_count = t->metrics.count;
@@ -210,6 +211,7 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     p.lr = last->lr;
     p.momentum = last->momentum;
     p.has_bank = last->has_bank;
+    p.has_scores = last->has_scores;
     p.has_teacher = last->has_teacher;
     p.metrics = last->metrics;
     p.metric_count = last->metric_count;

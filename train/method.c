@@ -6,6 +6,7 @@
 #include "train/weights.h"
 #include "core/checked.h"
 #include "device/flat.h"
+#include "memorybank/bank.h"
 #include "tensor/op.h"
 
 #include <math.h>
@@ -156,7 +157,7 @@ static clv_status build_graph(clvi_method *m)
     desc.precision = (clv_precision)m->settings->precision;
     CLV_TRY(clv_graph_create(m->ctx, &desc, &m->graph));
     CLV_TRY(m->cls->build(m));
-    m->loss = clvi_objective_node(&m->objective, m->graph, m->given, m->n_given);
+    m->loss = clvi_objective_node(&m->objective, m->graph, m->given, m->n_given, m->cls->keeps);
     CLV_TRY(clv_graph_backward(m->graph, m->loss));
     clv_graph_output(m->graph, m->loss);
     CLV_TRY(clv_graph_finish(m->graph));
@@ -212,6 +213,7 @@ void clvi_method_destroy(clvi_method *m)
     clvi_objective_release(&m->objective);
     clv_graph_destroy(m->graph);
     clvi_teacher_destroy(m->teacher);
+    clv_bank_destroy(m->bank);
     clvi_optimizer_destroy(m->optimizer);
     clv_params_destroy(m->params);
     for (int v = 0; v < CLVI_MAX_VIEWS; v++) clvi_free(m->ctx, m->keys[v]);
@@ -255,7 +257,7 @@ static clv_status forward(clvi_method *m, const clv_batch *batch, const clvi_ste
 
 clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
 {
-    *out = (clvi_step_result) { .loss = 0 };
+    *out = (clvi_step_result) { .bank = m->bank };
     for (int v = 0; v < m->cls->views; v++)
         memcpy(m->labels + v * m->batch, batch->labels, (size_t)m->batch * sizeof *m->labels);
     CLV_TRY((m->cls->forward ? m->cls->forward : forward)(m, batch, at, out));
@@ -288,7 +290,7 @@ clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5)
     CLV_TRY(clvi_weights_write(m->ctx, m->params, h5, "model"));
     if (m->teacher) CLV_TRY(clvi_weights_write(m->ctx, m->teacher->params, h5, "key_model"));
     CLV_TRY(clvi_optimizer_write(m->optimizer, h5, "optimizer"));
-    return m->cls->write ? m->cls->write(m, h5) : CLV_OK;
+    return m->bank ? clvi_bank_write(m->bank, h5, "bank") : CLV_OK;
 }
 
 clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5)
@@ -296,7 +298,7 @@ clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5)
     CLV_TRY(clvi_weights_read(m->ctx, m->params, h5, "model"));
     if (m->teacher) CLV_TRY(clvi_weights_read(m->ctx, m->teacher->params, h5, "key_model"));
     CLV_TRY(clvi_optimizer_read(m->optimizer, h5, "optimizer"));
-    return m->cls->read ? m->cls->read(m, h5) : CLV_OK;
+    return m->bank ? clvi_bank_read(m->bank, h5, "bank") : CLV_OK;
 }
 
 static clv_status describe_graph(clv_graph *g, const char *name, void (*line)(const char *text, void *user), void *user)
@@ -344,6 +346,7 @@ clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out)
     *out = (clvi_method_bytes) { .optimizer = (size_t)m->optimizer->cls->states * m->optimizer->state_size };
     CLV_TRY(add_graph(m->graph, out));
     if (m->teacher) CLV_TRY(add_graph(m->teacher->graph, out));
+    if (m->bank) out->bank += clvi_method_bank_size(m);
     if (m->cls->memory) m->cls->memory(m, out);
     return CLV_OK;
 }
@@ -357,5 +360,6 @@ clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, v
     for (int i = 0; i < m->objective.n_terms; i++) describe_term(&m->objective.term[i], line, user);
     CLV_TRY(describe_graph(m->graph, m->teacher ? "query encoder" : "network", line, user));
     if (m->teacher) CLV_TRY(describe_graph(m->teacher->graph, "key encoder", line, user));
+    if (m->bank) clvi_method_describe_bank(m, line, user);
     return m->cls->describe ? m->cls->describe(m, line, user) : CLV_OK;
 }

@@ -38,7 +38,7 @@ typedef struct clvi_step_result {
     double          loss, grad_norm;
     clv_view        query, key;   /* unit rows [B,D] of this step, in the order of the batch; borrowed until the next
                                    * step. key.data is NULL for methods of one view */
-    const clv_bank *bank;         /* NULL for methods without */
+    const clv_bank *bank;         /* NULL without one */
 } clvi_step_result;
 
 /* Bytes of the large blocks that steps work in: all of them are arenas (clvi_arena_alloc). */
@@ -53,6 +53,7 @@ struct clvi_method_class {
     bool               teacher;       /* it has a momentum encoder */
     bool               labels;        /* it cannot do without labels */
     const clvi_takes  *takes;         /* losses; the first is its own. Ends with loss NULL */
+    const char        *keeps;         /* auxiliary output of its losses that it wants to read after a step, or NULL */
     const char *const *uses;          /* settings that act for some methods only, and do for this one; ends with NULL */
     const char        *head;          /* between features and embedding; NULL: none, the embedding is the features */
     const char *(*choose_head)(const clvi_settings *settings);   /* instead, where settings decide */
@@ -63,11 +64,9 @@ struct clvi_method_class {
     /* What few methods have beside; each may be NULL. */
     clv_status (*open)(clvi_method *m);      /* before build: other members of its struct */
     clv_status (*ready)(clvi_method *m);     /* once everything is built */
-    /* Instead of clvi_method_forward's part for all: `out` is empty. */
+    /* Instead of clvi_method_forward's part for all: `out` has the bank only. */
     clv_status (*forward)(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out);
     clv_status (*update)(clvi_method *m, const clv_batch *batch);    /* after the optimiser's step */
-    clv_status (*write)(const clvi_method *m, clvi_h5 *h5);
-    clv_status (*read)(clvi_method *m, clvi_h5 *h5);
     clv_status (*describe)(clvi_method *m, void (*line)(const char *text, void *user), void *user);
     /* Adds what the method itself holds. */
     void (*memory)(const clvi_method *m, clvi_method_bytes *bytes);
@@ -90,6 +89,7 @@ struct clvi_method {
     int                      n_given;
     clvi_given               given[CLVI_MAX_GIVEN];   /* to the losses */
     clvi_teacher            *teacher;
+    clv_bank                *bank;                    /* made by clvi_method_open_bank; else NULL */
     float                   *keys[CLVI_MAX_VIEWS];    /* [B,D] the teacher's unit rows of each view */
     int64_t                 *labels;                  /* [views B] of the batch at work, for each view again */
     int64_t                  number[1];               /* of the step at work, for draws inside a loss */
@@ -145,6 +145,18 @@ clv_status clvi_method_move(clvi_method *m, const char *name, void *data) CLV_NO
 clv_node clvi_method_give_labels(clvi_method *m, const char *name, int views);
 clv_node clvi_method_give_target(clvi_method *m, const char *name, int v);
 clv_node clvi_method_give_step(clvi_method *m, const char *name);
+
+/* ---- for methods: a memory bank (bank.c) ---- */
+
+/* To be called from build: the method's bank of this kind, of rows of `dim` values, as the settings moco-k, queue-init,
+ * moco-queue-dtype and seed say, with `more` options that the kind has of its own. The losses get its rows as "queue",
+ * [K,dim], and which of them take part as "valid", uint8 [K]. */
+clv_status clvi_method_open_bank(clvi_method *m, const char *kind, int64_t dim, const clv_option *more,
+                                 int n_more) CLV_NODISCARD;
+/* Rows of the batch go into it. */
+clv_status clvi_method_push(clvi_method *m, const clv_view *rows, const clv_batch *batch) CLV_NODISCARD;
+size_t clvi_method_bank_size(const clvi_method *m);     /* bytes of its rows */
+void clvi_method_describe_bank(const clvi_method *m, void (*line)(const char *text, void *user), void *user);
 
 /* ---- for methods: a step ---- */
 

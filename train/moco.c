@@ -12,15 +12,12 @@
 #include "train/teacher.h"
 #include "core/checked.h"
 #include "device/backend.h"
-#include "memorybank/bank.h"
 
-#include <cleave/profile.h>
 #include <stdio.h>
 #include <string.h>
 
 typedef struct moco {
     clvi_method base;
-    clv_bank   *bank;
     double      warmup;                         /* epochs without mixes */
     int64_t    *ids;                            /* [B] of the batch at work */
     float      *queries;                        /* symmetric: [B,D] of the first direction */
@@ -40,23 +37,9 @@ static const clvi_takes takes[] = {
 
 /* ---- building ---- */
 
-static clv_status make_bank(moco *m, const clvi_settings *s)
-{
-    char capacity[24], dim[24], seed[24];
-    snprintf(capacity, sizeof capacity, "%" PRId64, s->moco_k);
-    snprintf(dim, sizeof dim, "%" PRId64, s->moco_dim);
-    snprintf(seed, sizeof seed, "%" PRId64, s->seed);
-    const clv_option options[] = {
-        { "capacity", capacity }, { "dim", dim }, { "seed", seed }, { "init", s->queue_init ? "empty" : "random" },
-        { "dtype", s->moco_queue_dtype == CLVI_QUEUE_BF16 ? "bfloat16" : "float32" },
-    };
-    return clv_bank_create(m->base.ctx, s->bank == CLVI_BANK_KIND_LABELLED ? "labelled" : "fifo", options, 5,
-                           &m->bank);
-}
-
 static clv_status check_labels(const moco *m, const clvi_settings *s)
 {
-    const char *oracle = clvi_objective_option(&m->base.objective, "oracle");
+    const char *oracle = clvi_objective_option(&m->base.objective, "mochi", "oracle");
     const bool labelled = s->bank == CLVI_BANK_KIND_LABELLED;
     CLV_CHECK(!labelled || m->base.setup.classes > 0, CLV_ERR_INVALID, "a labelled bank needs data with labels");
     CLV_CHECK(labelled || !oracle || !strcmp(oracle, "false"), CLV_ERR_INVALID,
@@ -73,7 +56,6 @@ static clv_status moco_open(clvi_method *base)
     CLV_TRY(check_labels(m, s));
     CLV_TRY(clvi_objective_take(&base->objective, "warmup-epochs", &m->warmup));
     CLV_TRY(clvi_objective_set(&base->objective, "epoch", "0", "is the run's"));
-    CLV_TRY(make_bank(m, s));
     m->ids = clvi_calloc(base->ctx, (size_t)base->batch, sizeof *m->ids);
     return m->ids ? CLV_OK : CLV_ERR_NOMEM;
 }
@@ -82,7 +64,7 @@ static void give_masks(moco *m, int kind)
 {
     const clv_view own = clv_view_1d(m->ids, CLV_I64, m->base.batch), label = clv_view_1d(m->base.labels, CLV_I64,
                                                                                           m->base.batch);
-    const clv_view rows = kind == CLVI_QUEUE_MASK_CLASS ? clv_bank_labels(m->bank) : clv_bank_ids(m->bank);
+    const clv_view rows = kind == CLVI_QUEUE_MASK_CLASS ? clv_bank_labels(m->base.bank) : clv_bank_ids(m->base.bank);
     if (kind == CLVI_QUEUE_MASK_NONE) return;
     (void)clvi_method_give_input(&m->base, "mask", kind == CLVI_QUEUE_MASK_CLASS ? &label : &own);
     (void)clvi_method_give_input(&m->base, "queue_mask", &rows);
@@ -92,14 +74,14 @@ static clv_status moco_build(clvi_method *base)
 {
     moco *m = (moco *)base;
     const clvi_settings *s = base->settings;
-    const clv_view rows = clv_bank_rows(m->bank), valid = clv_bank_valid(m->bank), labels = clv_bank_labels(m->bank);
     clvi_method_give(base, "query", clvi_method_embed(base, 0, NULL));
     (void)clvi_method_give_target(base, "key", 1);
-    (void)clvi_method_give_input(base, "queue", &rows);
-    (void)clvi_method_give_input(base, "valid", &valid);
+    CLV_TRY(clvi_method_open_bank(base, s->bank == CLVI_BANK_KIND_LABELLED ? "labelled" : "fifo", base->dim, NULL,
+                                  0));
     if (clvi_objective_reads(&base->objective, "mask")) give_masks(m, s->queue_mask);
     if (clvi_objective_reads(&base->objective, "step")) (void)clvi_method_give_step(base, "step");
     if (clvi_objective_reads(&base->objective, "labels") && s->bank == CLVI_BANK_KIND_LABELLED) {
+        const clv_view labels = clv_bank_labels(base->bank);
         (void)clvi_method_give_labels(base, "labels", 1);
         (void)clvi_method_give_input(base, "queue_labels", &labels);
     }
@@ -122,7 +104,6 @@ static clv_status moco_ready(clvi_method *base)
 static void moco_close(clvi_method *base)
 {
     moco *m = (moco *)base;
-    clv_bank_destroy(m->bank);
     clvi_device_free(base->ctx, m->sum, m->sum_size);
     clvi_free(base->ctx, m->queries);
     clvi_free(base->ctx, m->ids);
@@ -172,57 +153,33 @@ static clv_status moco_forward(clvi_method *base, const clv_batch *batch, const 
         out->query.data = m->queries;
     }
     out->key = clv_view_2d(base->keys[1], CLV_F32, base->batch, base->dim);
-    out->bank = m->bank;
     return CLV_OK;
 }
 
 static clv_status moco_update(clvi_method *base, const clv_batch *batch)
 {
-    moco *m = (moco *)base;
     for (int v = base->settings->symmetric ? 0 : 1; v < 2; v++) {   /* the demo enqueues the first view's keys first */
         const clv_view keys = clv_view_2d(base->keys[v], CLV_F32, base->batch, base->dim);
-        const int64_t begin = clv_profile_begin(base->ctx);
-        CLV_TRY(clv_bank_push(m->bank, &keys, batch->ids, batch->labels));
-        clv_profile_end(base->ctx, begin, "bank push");
+        CLV_TRY(clvi_method_push(base, &keys, batch));
     }
     return CLV_OK;
 }
 
-/* ---- keeping and telling ---- */
+/* ---- telling ---- */
 
 static void moco_memory(const clvi_method *base, clvi_method_bytes *bytes)
 {
-    const moco *m = (const moco *)base;
-    const clv_view rows = clv_bank_rows(m->bank);
-    bytes->bank += (size_t)clv_view_count(&rows) * clv_dtype_size(rows.dtype);
-    bytes->gradients += m->sum_size;
+    bytes->gradients += ((const moco *)base)->sum_size;
 }
 
 static clv_status moco_describe(clvi_method *base, void (*line)(const char *text, void *user), void *user)
 {
-    moco *m = (moco *)base;
-    char text[256];
-    const clv_view rows = clv_bank_rows(m->bank);
-    if (m->warmup > 0) {
-        snprintf(text, sizeof text, "warm-up: no mixed negatives in the first %g epochs", m->warmup);
-        line(text, user);
-    }
-    snprintf(text, sizeof text,
-             "bank: %s, %" PRId64 " x %" PRId64 " %s, %.1f MiB; every query sees %" PRId64 " negatives",
-             clv_bank_kind(m->bank), rows.shape[0], rows.shape[1], clv_dtype_name(rows.dtype),
-             (double)clv_view_count(&rows) * (double)clv_dtype_size(rows.dtype) / 1048576.0, rows.shape[0]);
+    const moco *m = (const moco *)base;
+    char text[128];
+    if (m->warmup <= 0) return CLV_OK;
+    snprintf(text, sizeof text, "warm-up: no mixed negatives in the first %g epochs", m->warmup);
     line(text, user);
     return CLV_OK;
-}
-
-static clv_status moco_write(const clvi_method *base, clvi_h5 *h5)
-{
-    return clvi_bank_write(((const moco *)base)->bank, h5, "bank");
-}
-
-static clv_status moco_read(clvi_method *base, clvi_h5 *h5)
-{
-    return clvi_bank_read(((moco *)base)->bank, h5, "bank");
 }
 
 static const char *moco_head(const clvi_settings *s)
@@ -241,5 +198,5 @@ const clvi_method_class clvi_method_moco = {
               0 },
     .size = sizeof(moco), .views = 2, .teacher = true, .takes = takes, .uses = uses, .choose_head = moco_head,
     .build = moco_build, .open = moco_open, .ready = moco_ready, .forward = moco_forward, .update = moco_update,
-    .write = moco_write, .read = moco_read, .memory = moco_memory, .describe = moco_describe, .close = moco_close,
+    .memory = moco_memory, .describe = moco_describe, .close = moco_close,
 };

@@ -33,7 +33,7 @@ clv_status clvi_monitor_step(clv_trainer *t, const clvi_step_result *step, clv_p
     if (batch < 2) return CLV_OK;
     if (!t->health.ctx) CLV_TRY(clvi_health_meter_create(t->ctx, batch, dim, &t->health));
     CLV_TRY(clvi_health_meter_look(&t->health, &step->query, step->key.data ? &step->key : NULL, &p->health));
-    if (step->bank) {
+    if (step->bank && step->key.data) {
         clv_view query = step->query, key = step->key;
         query.shape[0] = key.shape[0] = CLVI_MIN(batch, SCORE_QUERIES);
         const clv_view rows = clv_bank_rows(step->bank), valid = clv_bank_valid(step->bank);

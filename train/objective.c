@@ -172,9 +172,10 @@ bool clvi_objective_uses(const clvi_objective *o, const char *loss)
     return false;
 }
 
-const char *clvi_objective_option(const clvi_objective *o, const char *option)
+const char *clvi_objective_option(const clvi_objective *o, const char *loss, const char *option)
 {
     for (int i = 0; i < o->n_terms; i++) {
+        if (strcmp(o->term[i].takes->loss, loss) != 0) continue;
         const clvi_option *known = clvi_option_find(class_of(&o->term[i])->options, option);
         const int given = find_option(&o->term[i], option);
         if (known) return given >= 0 ? o->term[i].options[given].value : known->info.def;
@@ -241,7 +242,7 @@ static const clvi_loss_variant *variant_of(const clvi_term *term)
     return clvi_loss_variant_of(cls, params);
 }
 
-static clv_node term_node(clvi_term *term, clv_graph *g, const clv_loss_value *inputs, int n)
+static clv_node term_node(clvi_term *term, clv_graph *g, const clv_loss_value *inputs, int n, const char *keep)
 {
     const clvi_loss_port *ports = variant_of(term)->out;
     clv_loss_value outputs[CLVI_LOSS_MAX_OUT];
@@ -249,12 +250,23 @@ static clv_node term_node(clvi_term *term, clv_graph *g, const clv_loss_value *i
     for (int p = 0; p < n_out; p++) outputs[p] = (clv_loss_value) { ports[p].name, CLV_NONE };
     const clv_node value = clv_loss_node(g, term->takes->loss, term->options, term->n_options, inputs, n, outputs,
                                          n_out);
-    for (int p = 0; p < n_out; p++)
+    term->kept = CLV_NONE;
+    for (int p = 0; p < n_out; p++) {
         if (is_metric(&ports[p]) && !clvi_node_none(outputs[p].node)) term->figures |= UINT32_C(1) << p;
+        if (keep && !strcmp(ports[p].name, keep)) term->kept = outputs[p].node;
+    }
+    if (!clvi_node_none(term->kept)) clv_graph_output(g, term->kept);
     return value;
 }
 
-clv_node clvi_objective_node(clvi_objective *o, clv_graph *g, const clvi_given *given, int n_given)
+clv_node clvi_objective_kept(const clvi_objective *o)
+{
+    for (int i = 0; i < o->n_terms; i++)
+        if (!clvi_node_none(o->term[i].kept)) return o->term[i].kept;
+    return CLV_NONE;
+}
+
+clv_node clvi_objective_node(clvi_objective *o, clv_graph *g, const clvi_given *given, int n_given, const char *keep)
 {
     clv_node sum = CLV_NONE;
     for (int i = 0; i < o->n_terms; i++) {
@@ -265,7 +277,7 @@ clv_node clvi_objective_node(clvi_objective *o, clv_graph *g, const clvi_given *
             const clvi_given *value = find_given(given, n_given, term->takes->reads[r].value);
             if (value) inputs[n++] = (clv_loss_value) { term->takes->reads[r].port, value->node };
         }
-        term->value = term_node(term, g, inputs, n);
+        term->value = term_node(term, g, inputs, n, keep);
         if (o->n_terms > 1) clv_graph_output(g, term->value);
         const clv_node part = term->weight == 1 ? term->value : clv_scale(g, term->value, term->weight, 0);
         sum = i == 0 ? part : clv_add(g, sum, part);

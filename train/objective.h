@@ -31,7 +31,7 @@ typedef struct clvi_term {
     const clvi_takes *takes;
     int               n_options;
     clv_option        options[24];                 /* into text */
-    clv_node          value;                       /* once built */
+    clv_node          value, kept;                 /* once built */
     uint32_t          figures;                     /* bit p: output port p is there, and makes a metric */
 } clvi_term;
 
@@ -66,8 +66,8 @@ clv_status clvi_objective_parse(const char *text, const char *method, const clvi
 bool clvi_objective_has(const clvi_objective *o, const char *option);
 bool clvi_objective_reads(const clvi_objective *o, const char *value);
 bool clvi_objective_uses(const clvi_objective *o, const char *loss);
-/* The value a term was given or has by default; NULL without the option. */
-const char *clvi_objective_option(const clvi_objective *o, const char *option);
+/* The value that the first term of this loss was given or has by default; NULL without term or option. */
+const char *clvi_objective_option(const clvi_objective *o, const char *loss, const char *option);
 /* Sets an option of every term that has it. It must not stand in the text: `why` completes "loss 'mochi': seed ...". */
 clv_status clvi_objective_set(clvi_objective *o, const char *option, const char *value, const char *why) CLV_NODISCARD;
 
@@ -75,8 +75,11 @@ clv_status clvi_objective_set(clvi_objective *o, const char *option, const char 
  * 0 when no term has it. */
 clv_status clvi_objective_take(clvi_objective *o, const char *option, double *value) CLV_NODISCARD;
 
-/* Appends the losses; returns their weighted sum. Values a term does not find among `given` it goes without. */
-clv_node clvi_objective_node(clvi_objective *o, clv_graph *g, const clvi_given *given, int n_given);
+/* Appends the losses; returns their weighted sum. Values a term does not find among `given` it goes without. Auxiliary
+ * outputs of the name `keep` (NULL: none) are outputs of the graph. */
+clv_node clvi_objective_node(clvi_objective *o, clv_graph *g, const clvi_given *given, int n_given, const char *keep);
+/* That of the first term that has it. CLV_NONE: none has. */
+clv_node clvi_objective_kept(const clvi_objective *o);
 /* After the graph is finished: makes what clvi_objective_look needs. `given` must stay where it is. */
 clv_status clvi_objective_prepare(clvi_objective *o, clv_context *ctx, clv_graph *g, const clvi_given *given,
                                   int n_given) CLV_NODISCARD;

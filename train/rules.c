@@ -41,7 +41,11 @@ static clv_status check_method(const clv_config *config)
 {
     static const char *const some[] = {
         "mlp",  "moco-k",     "moco-m",     "moco-m-cos",       "symmetric",   "shuffle-bn", "bn-buffers",
-        "bank", "queue-init", "queue-mask", "moco-queue-dtype", "fix-pred-lr", NULL,
+        "bank", "queue-init", "queue-mask", "moco-queue-dtype", "fix-pred-lr", "queue-update", "queue-momentum",
+        "queue-dim", NULL,
+    };
+    static const char *const of_bank[] = {
+        "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim",
     };
     const clvi_settings *s = &config->settings;
     const clvi_method_class *m = NULL;
@@ -65,7 +69,12 @@ static clv_status check_method(const clv_config *config)
         { m->views > 1, "aug2", "method", with_method },
         { clvi_objective_has(&loss, "temperature"), "moco-t", "loss", with_loss },
         { clvi_objective_reads(&loss, "mask"), "queue-mask", "loss", with_loss },
+        { s->queue_update == CLVI_QUEUE_EMA, "queue-momentum", "queue-update", "with queue-update fifo" },
     };
+    for (size_t i = 0; i < CLVI_COUNT(of_bank); i++) {
+        const bool acts = !clvi_method_uses(m, of_bank[i]) || clvi_objective_reads(&loss, "queue");
+        CLV_TRY(check(config, &(rule) { acts, of_bank[i], "loss", with_loss }));
+    }
     for (size_t i = 0; i < CLVI_COUNT(rules); i++) CLV_TRY(check(config, &rules[i]));
     return CLV_OK;
 }

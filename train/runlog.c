@@ -151,8 +151,8 @@ static const metric both_metrics[] = {
     METRIC("health/uniformity", health.uniformity), METRIC("health/alignment", health.alignment),
 };
 static const metric teacher_metrics[] = { METRIC("train/key_momentum", momentum) };
-static const metric bank_metrics[] = {
-    METRIC("train/queue_fill", queue_fill), METRIC("train/queue_age", queue_age),
+static const metric bank_metrics[] = { METRIC("train/queue_fill", queue_fill), METRIC("train/queue_age", queue_age) };
+static const metric score_metrics[] = {
     METRIC("scores/positive_mean", scores.positive_mean), METRIC("scores/positive_var", scores.positive_variance),
     METRIC("scores/negative_mean", scores.negative_mean), METRIC("scores/negative_var", scores.negative_variance),
 };
@@ -181,7 +181,7 @@ static clv_status write_csv(clvi_runlog *log, const clv_progress *p)
 {
     char text[512], knn[32] = "", pretext[32] = "";
     if (p->knn_top1 >= 0) snprintf(knn, sizeof knn, "%.4f", p->knn_top1);
-    if (p->has_bank) snprintf(pretext, sizeof pretext, "%.3f", p->pretext_top1_mean);
+    if (p->has_scores) snprintf(pretext, sizeof pretext, "%.3f", p->pretext_top1_mean);
     snprintf(text, sizeof text, "%" PRId64 ",%.6f,%s,%.8g,%s,%.2f,%.5f,%.3f\n", p->epoch, p->loss_mean, knn, p->lr,
              pretext, p->images_per_second, p->health.std, p->health.effective_rank);
     return put_line(log->csv, text, "log.csv");
@@ -198,15 +198,16 @@ clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double gra
     put_number(&line, "train/grad_norm", grad_norm);
     put_metrics(&line, p, both_metrics, CLVI_COUNT(both_metrics));
     if (p->has_teacher) put_metrics(&line, p, teacher_metrics, CLVI_COUNT(teacher_metrics));
-    if (p->has_bank) put_number(&line, "train/pretext_top1", epoch ? p->pretext_top1_mean : p->pretext_top1);
+    if (p->has_scores) put_number(&line, "train/pretext_top1", epoch ? p->pretext_top1_mean : p->pretext_top1);
     if (p->has_bank) put_metrics(&line, p, bank_metrics, CLVI_COUNT(bank_metrics));
+    if (p->has_scores) put_metrics(&line, p, score_metrics, CLVI_COUNT(score_metrics));
     for (int i = 0; i < p->metric_count; i++) put_number(&line, p->metrics[i].name, p->metrics[i].value);
     if (epoch && p->knn_top1 >= 0) {
         put_number(&line, "val/knn_top1", p->knn_top1);
         put_number(&line, "val/knn_best", p->knn_best);
         put(&line, ", \"val/knn_protocol\": \"%s\"", p->knn_protocol);
     }
-    if (epoch && p->has_bank) {
+    if (epoch && p->has_scores) {
         put_counts(&line, "scores/positive_histogram", p->scores.positive_histogram);
         put_counts(&line, "scores/negative_histogram", p->scores.negative_histogram);
     }

@@ -1,9 +1,12 @@
 /* supervised.c: a classifier trained with labels, alone or with a loss on its features beside (opl, triplet, circle,
- * dispersive). Losses of logits see a linear classifier on the pooled features; margin losses (arcface, cosface, unpg)
- * see directions of classes on an embedding, a linear layer on the features (`moco-dim`), because pooled features have
- * no negative entries. */
+ * dispersive, repulsor). Losses of logits see a linear classifier on the pooled features; margin losses (arcface,
+ * cosface, unpg) see directions of classes on an embedding, a linear layer on the features (`moco-dim`), because pooled
+ * features have no negative entries. Repulsor has a bank of earlier embeddings, projected if `queue-dim` says so. */
 #include "train/method.h"
+#include "core/checked.h"
 #include "tensor/op.h"
+
+#include <stdio.h>
 
 #define LOGITS { { "logits", "logits" }, { "targets", "labels" } }
 #define ROWS   { { "features", "embedding" }, { "labels", "labels" } }
@@ -30,6 +33,8 @@ static const clvi_takes takes[] = {
     { "dispersive", "infonce_cos", { { "z", "embedding" } } },
     { "dispersive", "hinge", { { "z", "embedding" } } },
     { "dispersive", "covariance", { { "z", "embedding" } } },
+    { "repulsor", NULL, { { "z", "row" }, { "x", "unprojected" }, { "w", "projection" }, { "bank", "queue" },
+                          { "bank_valid", "valid" } } },
     { .loss = NULL }
 };
 
@@ -43,6 +48,25 @@ static clv_node class_weights(clvi_method *m)
     const int64_t shape[2] = { m->setup.classes, m->dim };
     const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, m->dim };
     return clv_parameter(m->graph, "classifier.weight", CLV_PARAM_TRAINABLE, 2, shape, init);
+}
+
+/* What the repulsor loss reads: the embedding, or the embedding and a projection; and the bank. */
+static clv_status build_repulsor(clvi_method *m, clv_node x)
+{
+    const clvi_settings *s = m->settings;
+    const int64_t shape[2] = { s->queue_dim, m->dim };
+    const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, m->dim };
+    char momentum[40];
+    snprintf(momentum, sizeof momentum, "%.17g", s->queue_momentum);
+    const clv_option more[] = {
+        { "update", s->queue_update == CLVI_QUEUE_EMA ? "ema" : "fifo" }, { "momentum", momentum },
+        { "normalize", clvi_objective_option(&m->objective, "repulsor", "normalize") },
+    };
+    clvi_method_give(m, s->queue_dim > 0 ? "unprojected" : "row", x);
+    if (s->queue_dim > 0)
+        clvi_method_give(m, "projection",
+                         clv_parameter(m->graph, "repulsor.weight", CLV_PARAM_TRAINABLE, 2, shape, init));
+    return clvi_method_open_bank(m, "repulsor", s->queue_dim > 0 ? s->queue_dim : m->dim, more, CLVI_COUNT(more));
 }
 
 static clv_status build(clvi_method *base)
@@ -67,7 +91,15 @@ static clv_status build(clvi_method *base)
         clvi_method_give(base, "logits", m->scores);
     }
     if (!clvi_node_none(m->scores)) clv_graph_output(g, m->scores);
-    return CLV_OK;
+    return clvi_objective_uses(&base->objective, "repulsor") ? build_repulsor(base, x) : CLV_OK;
+}
+
+static clv_status update(clvi_method *m, const clv_batch *batch)
+{
+    clv_view rows;
+    if (!m->bank) return CLV_OK;
+    CLV_TRY(clv_graph_read(m->graph, clvi_objective_kept(&m->objective), &rows));
+    return clvi_method_push(m, &rows, batch);
 }
 
 /* Percent of the batch whose class has the highest score; images without a label do not count. */
@@ -98,9 +130,13 @@ static const char *choose_head(const clvi_settings *s)
     return clvi_objective_parse(s->loss, "supervised", takes, &o) == CLV_OK && has_margin(&o) ? "linear" : NULL;
 }
 
+static const char *const uses[] = {
+    "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim", NULL,
+};
+
 extern const clvi_method_class clvi_method_supervised;
 const clvi_method_class clvi_method_supervised = {
     .info = { "supervised", "a classifier trained with labels", NULL, 0 },
-    .size = sizeof(supervised), .views = 1, .labels = true, .takes = takes, .choose_head = choose_head, .build = build,
-    .look = look,
+    .size = sizeof(supervised), .views = 1, .labels = true, .takes = takes, .keeps = "projected",
+    .uses = uses, .choose_head = choose_head, .build = build, .update = update, .look = look,
 };

@@ -50,14 +50,14 @@ static clv_status open_val(clv_trainer *t)
 }
 
 /* What the kNN monitor will not do, although the settings ask for it, and a bank that is too long. */
-static void tell_limits(clv_trainer *t, const clvi_method_class *method)
+static void tell_limits(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
-    if (clvi_method_uses(method, "moco-k") && s->moco_k > t->info.count / 2)
+    if (t->method->bank && s->moco_k > t->info.count / 2)
         clvi_trainer_note(t,
                           "moco-k %" PRId64 " is more than half of the %" PRId64
                           " images: the bank holds each image's own "
-                          "recent keys as negatives; %" PRId64 " is a usual choice here",
+                          "recent features as negatives; %" PRId64 " is a usual choice here",
                           s->moco_k, t->info.count, CLVI_MAX(t->info.count / 10, INT64_C(1)));
     if (s->knn_freq > 0 && !t->info.has_labels)
         clvi_trainer_note(t, "'%s' has no labels: no kNN accuracy is measured", s->data);
@@ -141,7 +141,7 @@ static clv_status make_method(clv_trainer *t)
         .classes = t->info.has_labels ? t->info.classes : 0,
     };
     CLV_TRY(clvi_method_create(&setup, &t->method));
-    tell_limits(t, t->method->cls);
+    tell_limits(t);
     return CLV_OK;
 }
 

@@ -57,7 +57,8 @@ typedef struct clv_progress {
     double  seconds_step, seconds_data; /* this step: wall time, and the part spent waiting for data */
     double  mean_seconds_step, mean_seconds_data;
     double  images_per_second;          /* over the epoch so far */
-    bool    has_bank, has_teacher;      /* of the method: else what follows of a bank, or the momentum, is 0 */
+    bool    has_bank, has_teacher;      /* of the method: else queue_fill and queue_age, or the momentum, are 0 */
+    bool    has_scores;                 /* it has a bank and keys to compare with it: else pretext and scores are 0 */
     double  pretext_top1, pretext_top1_mean;   /* percent */
     double  queue_fill, queue_age;      /* 0..1; mean age of the rows in steps */
     clv_health health;                  /* of the query features of this step (EPOCH: the last step's) */

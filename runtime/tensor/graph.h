@@ -119,8 +119,6 @@ typedef struct clvi_recompute {
 clv_status clvi_recompute_plan(clv_graph *g, int32_t loss, clvi_recompute *out) CLV_NODISCARD;
 int32_t clvi_recompute_value(clv_graph *g, clvi_recompute *r, int32_t value);
 void clvi_recompute_free(clv_graph *g, clvi_recompute *r);
-/* The first error as a status, its message made the thread's. */
-clv_status clvi_graph_status(const clv_graph *g) CLV_NODISCARD;
 
 /* ---- passes, in the order clv_graph_finish makes them ---- */
 

@@ -50,6 +50,8 @@ static inline bool clvi_node_none(clv_node x) { return x.id == CLV_NONE.id; }
 
 /* Sets the graph's first error. */
 void clvi_graph_fail(clv_graph *g, clv_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The first error as a status, its message made the thread's. */
+clv_status clvi_graph_status(const clv_graph *g) CLV_NODISCARD;
 
 const clvi_op_class *clvi_op_class_find(const char *name);
 const clvi_op_class *clvi_op_class_at(int i);     /* NULL past the end */

@@ -185,13 +185,34 @@ static void methods_of_labels_refuse_data_without(void **state)
     }
 }
 
+static void every_loss_can_be_named_in_a_recipe(void **state)
+{
+    (void)state;
+    clv_class_info loss;
+    for (int k = 0; clv_loss_info_at(k, &loss); k++) {
+        const clvi_method_class *cls;
+        bool found = false;
+        for (int i = 0; !found && (cls = clvi_method_at(i)); i++)
+            for (const clvi_takes *takes = cls->takes; takes->loss; takes++) found |= !strcmp(takes->loss, loss.name);
+        if (!found) fail_msg("no method takes the loss %s", loss.name);
+    }
+}
+
 /* ---- runs ---- */
+
+/* Whether the method's own loss reads a bank. */
+static bool has_bank(const clvi_method_class *cls)
+{
+    for (size_t r = 0; cls->takes->reads[r].port; r++)
+        if (!strcmp(cls->takes->reads[r].value, "queue")) return true;
+    return false;
+}
 
 /* A configuration of the tiny run for a method: settings that it does not have at their defaults. */
 static clv_config *run_config(test_env *t, const clvi_method_class *cls, const char *directory, const char *name,
                               const char *value)
 {
-    const bool teacher = cls->teacher, bank = clvi_method_uses(cls, "moco-k");
+    const bool teacher = cls->teacher, bank = has_bank(cls);
     return test_run_config(t, directory, "method", cls->info.name, "moco-k", bank ? "64" : "65536", "moco-m",
                            teacher ? "0.9" : "0.999", "moco-dim", cls->head || bank ? "16" : "128", name, value, NULL);
 }
@@ -199,7 +220,8 @@ static clv_config *run_config(test_env *t, const clvi_method_class *cls, const c
 typedef struct watch {
     int64_t stop_at;           /* -1: never */
     double  epoch_loss[2];
-    bool    bank, teacher;
+    bool    bank, teacher, scores;
+    double  fill;
 } watch;
 
 static bool watches(const clv_progress *p, void *user)
@@ -208,6 +230,8 @@ static bool watches(const clv_progress *p, void *user)
     if (p->kind == CLV_PROGRESS_EPOCH) w->epoch_loss[p->epoch - 1] = p->loss_mean;
     if (p->kind != CLV_PROGRESS_STEP) return true;
     w->bank = p->has_bank;
+    w->scores = p->has_scores;
+    w->fill = p->queue_fill;
     w->teacher = p->has_teacher;
     return p->total_step != w->stop_at;
 }
@@ -225,7 +249,7 @@ static void every_method_learns_and_goes_on_to_the_same_bits(void **state)
         watch w = { .stop_at = -1 }, stop = { .stop_at = 7 };
         assert_ok(test_run(t, run_config(t, cls, whole, "workers", "0"), watches, &w));
         assert_true(isfinite(w.epoch_loss[0]) && isfinite(w.epoch_loss[1]));
-        assert_true(w.bank == clvi_method_uses(cls, "moco-k") && w.teacher == cls->teacher);
+        assert_true(w.bank == has_bank(cls) && w.teacher == cls->teacher);
         if (!w.bank && w.epoch_loss[1] >= w.epoch_loss[0])              /* while a bank fills, the loss rises */
             fail_msg("%s: loss %g, then %g", cls->info.name, w.epoch_loss[0], w.epoch_loss[1]);
         assert_int_equal(test_run(t, run_config(t, cls, cut, "workers", "2"), watches, &stop), CLV_STOPPED);
@@ -311,6 +335,10 @@ static void settings_of_other_methods_are_refused(void **state)
         { "simsiam", "symmetric", "true", "symmetric 'true' cannot act with method 'simsiam'" },
         { "supervised", "aug2", "glyphs", "aug2 'glyphs' cannot act with method 'supervised'" },
         { "supervised", "moco-dim", "32", "moco-dim '32' cannot act with method 'supervised'" },
+        { "supervised", "moco-k", "64", "moco-k '64' cannot act with the loss 'cross_entropy'" },
+        { "supervised", "queue-dim", "8", "queue-dim '8' cannot act with the loss 'cross_entropy'" },
+        { "moco", "queue-update", "ema", "queue-update 'ema' cannot act with method 'moco'" },
+        { "moco", "queue-dim", "8", "queue-dim '8' cannot act with method 'moco'" },
         { "supcon", "proj-layers", "3", "proj-layers '3' cannot act with method 'supcon'" },
         { "simclr", "bn-splits", "2", "its batch norm sees both views together" },
     };
@@ -432,11 +460,144 @@ static void losses_add_up_with_their_weights(void **state)
     destroy(two);
 }
 
+/* ---- repulsor: a bank beside a classifier ---- */
+
+static void features_are_kept_away_from_those_of_earlier_batches(void **state)
+{
+    test_env *t = *state;
+    static const char text[] = "cross_entropy; repulsor weight=0.5 tau=0.5";
+    rig *r = make(t, "supervised", text, "queue-init", "empty");
+    rig *plain = make(t, "supervised", "cross_entropy", NULL, NULL);
+    const clv_bank *bank = r->method->bank;
+    assert_non_null(bank);
+    assert_string_equal(clv_bank_kind(bank), "repulsor");
+    assert_true(clv_bank_capacity(bank) == 32 && clv_bank_dim(bank) == r->method->dim);
+    const clvi_step_result first = forward(r, 0, 0);
+    assert_ptr_equal(first.bank, bank);
+    assert_near(first.loss, forward(plain, 0, 0).loss, 1e-6);          /* nothing to keep away from yet */
+    assert_near(metric(r, "repulsor/loss"), 0, 0);
+
+    const size_t bytes = (size_t)(BATCH * r->method->dim) * sizeof(float);
+    float *unit = malloc(bytes);
+    assert_non_null(unit);
+    memcpy(unit, first.query.data, bytes);
+    update(r, 0, 0);                                                   /* the network stays as it is */
+    const float *rows = clv_bank_rows(bank).data;
+    for (int64_t i = 0; i < BATCH * r->method->dim; i++) assert_near(rows[i], unit[i], 1e-6);
+    for (int i = 0; i < BATCH; i++) assert_int_equal(((const int64_t *)clv_bank_ids(bank).data)[i], r->ids[i]);
+
+    double sum = 0;                                                    /* the formula, on unit rows and tau 0.5 */
+    const int64_t dim = r->method->dim;
+    for (int b = 0; b < BATCH; b++)
+        for (int j = 0; j < BATCH; j++) {
+            double squares = 0;
+            for (int64_t d = 0; d < dim; d++) squares += pow(unit[b * dim + d] - unit[j * dim + d], 2);
+            sum += exp(-squares / 0.5);
+        }
+    const double wanted = 0.5 * log(sum / (BATCH * BATCH));            /* the option of the loss, not of the term */
+    const double loss = forward(r, 1, 0).loss;
+    assert_near(metric(r, "repulsor/loss"), wanted, 1e-5);
+    assert_near(loss, metric(r, "cross_entropy/loss") + wanted, 1e-5);
+    free(unit);
+    destroy(plain);
+    destroy(r);
+}
+
+static void features_go_into_the_bank_projected_and_as_the_settings_say(void **state)
+{
+    test_env *t = *state;
+    rig *r = make(t, "supervised", "cross_entropy; repulsor", "queue-dim", "8");
+    assert_int_equal(clv_bank_dim(r->method->bank), 8);
+    const double before = read_first(r->method, "repulsor.weight");
+    for (int step = 0; step < 3; step++) {
+        forward(r, step, 0);
+        update(r, step, 0.05);
+    }
+    assert_true(read_first(r->method, "repulsor.weight") != before);   /* it is trained */
+    assert_int_equal(clv_bank_pushes(r->method->bank), 3);
+    assert_int_equal(clv_bank_pointer(r->method->bank), 3 * BATCH % 32);
+    destroy(r);
+
+    rig *raw = make(t, "supervised", "opl normalize=true; repulsor normalize=false", "queue-init", "empty");
+    forward(raw, 0, 0);
+    update(raw, 0, 0);
+    clv_bank_statistics kept;
+    assert_ok(clv_bank_stats(raw->method->bank, &kept));
+    assert_true(fabs(kept.norm_mean - 1) > 1e-2);                      /* the loss's own option, not that of opl */
+    destroy(raw);
+    rig *moved = make(t, "supervised", "repulsor", "queue-update", "ema");
+    rig *replaced = make(t, "supervised", "repulsor", NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        rig *one = i ? replaced : moved;
+        forward(one, 0, 0);
+        update(one, 0, 0);
+    }
+    assert_memory_not_equal(clv_bank_rows(moved->method->bank).data, clv_bank_rows(replaced->method->bank).data,
+                            (size_t)(BATCH * moved->method->dim) * sizeof(float));
+    destroy(moved);
+    destroy(replaced);
+}
+
+static clv_config *repulsor_config(test_env *t, const char *directory, const char *name, const char *value)
+{
+    return test_run_config(t, directory, "method", "supervised", "loss", "cross_entropy; repulsor weight=0.5", "moco-m",
+                           "0.999", "moco-dim", "128", "moco-k", "48", "queue-init", "empty", "queue-update", "ema",
+                           "queue-momentum", "0.5", "queue-dim", "8", "print-freq", "1", name, value, NULL);
+}
+
+static void a_run_with_a_bank_of_features_goes_on_to_the_same_bits(void **state)
+{
+    test_env *t = *state;
+    watch w = { .stop_at = -1 }, stop = { .stop_at = 7 };
+    assert_ok(test_run(t, repulsor_config(t, "whole", "workers", "0"), watches, &w));
+    assert_true(w.bank && !w.teacher && !w.scores && isfinite(w.epoch_loss[1]) && w.fill == 1);
+    assert_int_equal(test_run(t, repulsor_config(t, "cut", "workers", "2"), watches, &stop), CLV_STOPPED);
+    stop.stop_at = -1;
+    assert_ok(test_run(t, repulsor_config(t, "cut", "resume", "auto"), watches, &stop));
+    assert_true(test_same_file(t, "whole/last.h5", "cut/last.h5"));
+
+    clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;                     /* the projection stays behind */
+    clv_encoder *e = NULL;
+    desc.checkpoint = test_path(t, "whole");
+    assert_ok(clv_encoder_open(t->ctx, &desc, &e));
+    clv_encoder_destroy(e);
+}
+
+static void a_run_with_a_bank_of_features_says_so(void **state)
+{
+    test_env *t = *state;
+    clv_trainer *trainer = NULL;
+    clv_config *config = repulsor_config(t, "dry", "workers", "0");
+    told k = { "" };
+    assert_ok(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer));
+    clv_config_destroy(config);
+    assert_ok(clv_trainer_describe(trainer, keeps, &k));
+    assert_non_null(strstr(k.text, "bank: repulsor, 48 x 8 float32"));
+    assert_non_null(strstr(k.text, "bank 1536, "));                    /* bytes */
+    clv_trainer_destroy(trainer);
+    static const char *const cases[][3] = {
+        { "queue-update", "fifo", "queue-momentum '0.5' cannot act with queue-update fifo" },
+        { "queue-update", "lifo", "queue-update" },
+        { "loss", "repulsor; repulsr", "did you mean 'repulsor'" },
+        { "loss", "repulsor update=ema", "update" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        config = repulsor_config(t, "dry", NULL, NULL);
+        clv_status st = clv_config_set(config, cases[i][0], cases[i][1]);
+        if (st == CLV_OK) st = clv_trainer_create(t->ctx, config, NULL, NULL, &trainer);
+        assert_fails(st, CLV_ERR_INVALID, cases[i][2]);
+        clv_config_destroy(config);
+    }
+}
+
 TEST_MAIN(TEST(a_step_lowers_the_loss_by_what_the_gradient_says),
           TEST(embeddings_are_looked_at_as_unit_rows_in_the_order_of_the_batch),
           TEST(a_loss_a_method_cannot_take_is_refused_with_those_it_can), TEST(methods_of_labels_refuse_data_without),
+          TEST(every_loss_can_be_named_in_a_recipe),
           TEST(every_method_learns_and_goes_on_to_the_same_bits), TEST(every_method_says_what_it_would_do),
           TEST(features_of_every_method_can_be_embedded), TEST(settings_of_other_methods_are_refused),
           TEST(batch_norm_sees_the_views_as_the_authors_code_has_it), TEST(a_held_predictor_keeps_its_learning_rate),
           TEST(a_classifier_learns_its_batch_by_heart),
-          TEST(losses_add_up_with_their_weights))
+          TEST(losses_add_up_with_their_weights), TEST(features_are_kept_away_from_those_of_earlier_batches),
+          TEST(features_go_into_the_bank_projected_and_as_the_settings_say),
+          TEST(a_run_with_a_bank_of_features_goes_on_to_the_same_bits), TEST(a_run_with_a_bank_of_features_says_so))
