@@ -169,7 +169,10 @@ static void describe_features(const clv_encoder_desc *enc, bool pixels, char out
         return;
     }
     snprintf(out, 64, "%s, %s", enc->layer == CLV_LAYER_BACKBONE ? "backbone" : "embedding",
-             enc->untrained ? "untrained network" : enc->weights ? "weights from a file" : enc->key ? "key encoder" : "query encoder");
+             enc->untrained ? "untrained network"
+             : enc->weights ? "weights from a file"
+             : enc->key     ? "key encoder"
+                            : "query encoder");
 }
 
 static int judge(const cli_args *args, const cli_eval *e, const char *name)
@@ -226,12 +229,16 @@ static int check_words(cli *c, const cli_args *args, bool *bank)
     const char *name = args->positional[0];
     if (!find(name, bank, &apart)) return unknown_protocol(name);
     if (args->positional_count != (pixels || weights ? 2 : 3))
-        return cli_usage(&cli_command_eval, "eval %s%s: expected %s", name, pixels ? " --pixels" : weights ? " --weights FILE" : "",
+        return cli_usage(&cli_command_eval, "eval %s%s: expected %s", name,
+                         pixels    ? " --pixels"
+                         : weights ? " --weights FILE"
+                                   : "",
                          pixels || weights ? "DATA" : "RUN and DATA");
     if (check_flags(args, name) != CLI_OK) return CLI_USAGE;
     const char *data = args->positional[args->positional_count - 1];
     if (apart && !args->value[SPLIT] && !args->value[VAL_DATA] && is_whole(c, data))
-        return cli_usage(&cli_command_eval, "eval %s: nothing is held out to test on; name it with --split or --val-data", name);
+        return cli_usage(&cli_command_eval,
+                         "eval %s: nothing is held out to test on; name it with --split or --val-data", name);
     return CLI_OK;
 }
 
@@ -240,7 +247,8 @@ static int run(cli *c, const cli_args *args)
     clv_encoder_desc enc = CLV_ENCODER_DESC_INIT;
     cli_eval e = { .ctx = c->ctx, .knn = CLV_KNN_DESC_INIT };
     bool needs_bank = false;
-    if (check_words(c, args, &needs_bank) != CLI_OK || read_flags(args, &e.knn, &e.seed, &enc) != CLI_OK) return CLI_USAGE;
+    if (check_words(c, args, &needs_bank) != CLI_OK || read_flags(args, &e.knn, &e.seed, &enc) != CLI_OK)
+        return CLI_USAGE;
     const bool pixels = is_on(args, PIXELS);
     clv_config *config = NULL;
     int status = cli_network(c, &cli_command_eval, args, WEIGHTS,
@@ -267,12 +275,14 @@ static int run(cli *c, const cli_args *args)
 }
 
 const cli_command cli_command_eval = {
-    .name = "eval", .usage = "cleave eval PROTOCOL RUN|CHECKPOINT DATA [flags]  |  cleave eval PROTOCOL --weights FILE DATA  |  "
+    .name = "eval",
+    .usage = "cleave eval PROTOCOL RUN|CHECKPOINT DATA [flags]  |  cleave eval PROTOCOL --weights FILE DATA  |  "
              "cleave eval PROTOCOL --pixels DATA [flags]\n"
              "PROTOCOL: " PROTOCOLS,
     .summary = "evaluate an encoder",
     .example = "  cleave eval knn runs/demo recipes/data/glyphs.h5\n"
                "  cleave eval knn --pixels recipes/data/glyphs.h5 --distance centred-cosine -k 20 --knn-t 0.07\n"
                "  cleave eval all runs/demo recipes/data/glyphs.h5",
-    .flags = flags, .run = run,
+    .flags = flags,
+    .run = run,
 };

@@ -32,7 +32,8 @@ static clv_status knn(const cli_eval *e, const cli_protocol *protocol, cli_outco
     add(out, r.top5, "top-5");
     if (desc.vote == CLV_KNN_EXPONENTIAL) snprintf(weights, sizeof weights, "T=%g", desc.temperature);
     snprintf(out->how, sizeof out->how, "k=%" PRId64 ", %s, %s, %s; bank %" PRId64 ", %s %" PRId64, r.k, weights,
-             cli_eval_distances[desc.distance], e->features, r.bank, desc.leave_one_out ? "leave-one-out" : "queries", r.queries);
+             cli_eval_distances[desc.distance], e->features, r.bank, desc.leave_one_out ? "leave-one-out" : "queries",
+             r.queries);
     return CLV_OK;
 }
 
@@ -49,10 +50,11 @@ static clv_status linear(const cli_eval *e, const cli_protocol *protocol, cli_ou
     add(out, r.top1, "top-1");
     add(out, r.top5, "top-5");
     if (r.held_out)
-        snprintf(chosen, sizeof chosen, "the best of %" PRId64 " in %g..%g on %" PRId64 " rows held out", desc.strengths,
-                 desc.lambda_min, desc.lambda_max, r.held_out);
-    snprintf(out->how, sizeof out->how, "L-BFGS, lambda=%.3g: %s, standardised, %s, seed %" PRIu64 "; train %" PRId64 ", test %" PRId64,
-             r.lambda, chosen, e->features, e->seed, r.rows, r.queries);
+        snprintf(chosen, sizeof chosen, "the best of %" PRId64 " in %g..%g on %" PRId64 " rows held out",
+                 desc.strengths, desc.lambda_min, desc.lambda_max, r.held_out);
+    snprintf(out->how, sizeof out->how,
+             "L-BFGS, lambda=%.3g: %s, standardised, %s, seed %" PRIu64 "; train %" PRId64 ", test %" PRId64, r.lambda,
+             chosen, e->features, e->seed, r.rows, r.queries);
     return CLV_OK;
 }
 
@@ -71,8 +73,9 @@ static clv_status retrieval(const cli_eval *e, const cli_protocol *protocol, cli
     add(out, r.map, "mAP");
     add(out, r.r_precision, "R-precision");
     if (r.without) snprintf(without, sizeof without, ", %" PRId64 " with nothing to find", r.without);
-    snprintf(out->how, sizeof out->how, "%s, %s; gallery %" PRId64 ", %s %" PRId64 "%s", cli_eval_distances[desc.distance],
-             e->features, r.gallery, desc.leave_one_out ? "leave-one-out" : "queries", r.queries, without);
+    snprintf(out->how, sizeof out->how, "%s, %s; gallery %" PRId64 ", %s %" PRId64 "%s",
+             cli_eval_distances[desc.distance], e->features, r.gallery,
+             desc.leave_one_out ? "leave-one-out" : "queries", r.queries, without);
     return CLV_OK;
 }
 
@@ -109,8 +112,9 @@ static clv_status clustering(const cli_eval *e, const cli_protocol *protocol, cl
     if (st != CLV_OK) return st;
     add(out, 100 * nmi, "NMI");
     add(out, 100 * ari, "ARI");
-    snprintf(out->how, sizeof out->how, "k-means++, k=%" PRId64 ", best of %" PRId64 " starts%s, unit length, %s, seed %" PRIu64
-             "; rows %" PRId64, desc.clusters, desc.restarts, r.settled ? "" : " (not settled)", e->features, e->seed, n);
+    snprintf(out->how, sizeof out->how,
+             "k-means++, k=%" PRId64 ", best of %" PRId64 " starts%s, unit length, %s, seed %" PRIu64 "; rows %" PRId64,
+             desc.clusters, desc.restarts, r.settled ? "" : " (not settled)", e->features, e->seed, n);
     return CLV_OK;
 }
 

@@ -94,7 +94,8 @@ static clv_status assign(kmeans *k)
 {
     for (int64_t c = 0; c < k->clusters; c++) {
         k->half_norm[c] = 0.0;
-        for (int64_t j = 0; j < k->dim; j++) k->half_norm[c] += 0.5 * k->centres[c * k->dim + j] * (double)k->centres[c * k->dim + j];
+        for (int64_t j = 0; j < k->dim; j++)
+            k->half_norm[c] += 0.5 * k->centres[c * k->dim + j] * (double)k->centres[c * k->dim + j];
     }
     for (k->first = 0; k->first < k->n; k->first += k->tile.rows) {
         const int64_t m = CLVI_MIN(k->tile.rows, k->n - k->first);
@@ -126,11 +127,13 @@ static void move_centres(kmeans *k)
     memset(k->sums, 0, (size_t)(k->clusters * k->dim) * sizeof *k->sums);
     for (int64_t i = 0; i < k->n; i++)
         for (int64_t j = 0; j < k->dim; j++) k->sums[k->assignment[i] * k->dim + j] += k->rows[i * k->dim + j];
-    for (int64_t i = 0; i < k->clusters * k->dim; i++) k->centres[i] = (float)(k->sums[i] / (double)k->count[i / k->dim]);
+    for (int64_t i = 0; i < k->clusters * k->dim; i++)
+        k->centres[i] = (float)(k->sums[i] / (double)k->count[i / k->dim]);
 }
 
 /* before [n] is scratch. */
-static clv_status run_once(kmeans *k, const clv_cluster_desc *desc, int64_t restart, int64_t *before, clv_cluster_result *out)
+static clv_status run_once(kmeans *k, const clv_cluster_desc *desc, int64_t restart, int64_t *before,
+                           clv_cluster_result *out)
 {
     const size_t bytes = (size_t)k->n * sizeof *before;
     *out = (clv_cluster_result){ .steps = 0 };
@@ -148,7 +151,8 @@ static clv_status run_once(kmeans *k, const clv_cluster_desc *desc, int64_t rest
     return CLV_OK;
 }
 
-static clv_status run_all(kmeans *k, const clv_cluster_desc *desc, int64_t *best, int64_t *before, clv_cluster_result *out)
+static clv_status run_all(kmeans *k, const clv_cluster_desc *desc, int64_t *best, int64_t *before,
+                          clv_cluster_result *out)
 {
     for (int64_t r = 0; r < desc->restarts; r++) {
         clv_cluster_result result;
@@ -220,9 +224,11 @@ static void measure_parts(const pair *sorted, int64_t n, double *entropy, double
     }
 }
 
-clv_status clv_partitions_compare(clv_context *ctx, const int64_t *a, const int64_t *b, int64_t n, double *nmi, double *ari)
+clv_status clv_partitions_compare(clv_context *ctx, const int64_t *a, const int64_t *b, int64_t n, double *nmi,
+                                  double *ari)
 {
-    CLV_CHECK(ctx && a && b && nmi && ari && n >= 1, CLV_ERR_INVALID, "clv_partitions_compare: an argument is NULL, or n is 0");
+    CLV_CHECK(ctx && a && b && nmi && ari && n >= 1, CLV_ERR_INVALID,
+              "clv_partitions_compare: an argument is NULL, or n is 0");
     pair *pairs = clvi_calloc(ctx, (size_t)n, sizeof *pairs);
     if (!pairs) return CLV_ERR_NOMEM;
     double entropy[3], together[3];                   /* of a, of b, of both */

@@ -249,7 +249,9 @@ static clv_status prepare(probe *p, const clv_linear_desc *desc, const clv_view 
 
 static void release(probe *p)
 {
-    void *const memory[] = { p->mean, p->scale, p->x, p->labels, p->best, p->weights, p->narrow, p->residual, p->losses };
+    void *const memory[] = {
+        p->mean, p->scale, p->x, p->labels, p->best, p->weights, p->narrow, p->residual, p->losses
+    };
     for (size_t i = 0; i < CLVI_COUNT(memory); i++) clvi_free(p->ctx, memory[i]);
     clvi_gemm_tile_destroy(&p->forward);
     clv_graph_destroy(p->backward);
@@ -269,7 +271,8 @@ static clv_status run(probe *p, const clv_linear_desc *desc, const clv_view *tra
     return sweep(p, desc, out);
 }
 
-static clv_status judge(probe *p, const clv_view *test, const int64_t *labels, int64_t *predicted, clv_linear_result *out)
+static clv_status judge(probe *p, const clv_view *test, const int64_t *labels, int64_t *predicted,
+                        clv_linear_result *out)
 {
     const int64_t n = test->shape[0];
     int64_t right = 0, right5 = 0;
@@ -287,24 +290,29 @@ static clv_status check(const clv_linear_desc *desc, const clv_view *train, cons
                         const int64_t *test_labels, int64_t *classes)
 {
     CLV_CHECK(desc->struct_size == sizeof *desc, CLV_ERR_INVALID, "linear probe: start from CLV_LINEAR_DESC_INIT");
-    CLV_CHECK(desc->lambda_min > 0.0 && desc->lambda_min <= desc->lambda_max && desc->lambda_max < 1e12, CLV_ERR_INVALID,
-              "linear probe: lambda runs from %g to %g; expected 0 < least <= most < 1e12", desc->lambda_min, desc->lambda_max);
+    CLV_CHECK(desc->lambda_min > 0.0 && desc->lambda_min <= desc->lambda_max && desc->lambda_max < 1e12,
+              CLV_ERR_INVALID, "linear probe: lambda runs from %g to %g; expected 0 < least <= most < 1e12",
+              desc->lambda_min, desc->lambda_max);
     CLV_CHECK(desc->strengths >= 1 && desc->steps >= 1, CLV_ERR_INVALID,
-              "linear probe: %" PRId64 " strengths of %" PRId64 " steps; both must be positive", desc->strengths, desc->steps);
+              "linear probe: %" PRId64 " strengths of %" PRId64 " steps; both must be positive", desc->strengths,
+              desc->steps);
     CLV_CHECK(desc->share > 0.0 && desc->share <= 1.0 && desc->held_out > 0.0 && desc->held_out < 1.0, CLV_ERR_INVALID,
-              "linear probe: share is %g, held out %g; expected above 0, up to 1 and below 1", desc->share, desc->held_out);
+              "linear probe: share is %g, held out %g; expected above 0, up to 1 and below 1", desc->share,
+              desc->held_out);
     CLV_TRY(clvi_rows_check(train, "linear probe, training"));
     CLV_TRY(clvi_rows_check(test, "linear probe, test"));
     CLV_CHECK(train->shape[0] > 0, CLV_ERR_INVALID, "linear probe: there are no rows to train on");
     CLV_CHECK(train->shape[1] == test->shape[1] && train->shape[1] > 0, CLV_ERR_SHAPE,
-              "linear probe: training rows have %" PRId64 " values, test rows %" PRId64, train->shape[1], test->shape[1]);
+              "linear probe: training rows have %" PRId64 " values, test rows %" PRId64, train->shape[1],
+              test->shape[1]);
     CLV_TRY(clvi_labels_check(labels, train->shape[0], MAX_CLASSES, "linear probe, training", classes));
     int64_t any = 0;
     return clvi_labels_check(test_labels, test->shape[0], INT64_MAX, "linear probe, test", &any);
 }
 
 clv_status clv_linear_probe(clv_context *ctx, const clv_linear_desc *desc, const clv_view *train, const int64_t *labels,
-                            const clv_view *test, const int64_t *test_labels, int64_t *predicted, clv_linear_result *out)
+                            const clv_view *test, const int64_t *test_labels, int64_t *predicted,
+                            clv_linear_result *out)
 {
     CLV_CHECK(ctx && desc && train && labels && test && test_labels && out, CLV_ERR_INVALID,
               "clv_linear_probe: an argument is NULL");

@@ -96,7 +96,8 @@ static clv_status summarise(const job *j, int64_t queries, clv_retrieval_result 
         out->r_precision += m->r_precision;
         for (int k = 0; k < CLV_RETRIEVAL_DEPTHS; k++) out->recall[k] += m->first <= j->desc->depth[k];
     }
-    CLV_CHECK(out->queries > 0, CLV_ERR_INVALID, "retrieval: none of %" PRId64 " queries has a row of its label in the gallery", queries);
+    CLV_CHECK(out->queries > 0, CLV_ERR_INVALID,
+              "retrieval: none of %" PRId64 " queries has a row of its label in the gallery", queries);
     const double percent = 100.0 / (double)out->queries;
     out->map *= percent;
     out->r_precision *= percent;
@@ -129,7 +130,8 @@ static clv_status check(const clv_retrieval_desc *desc, const clv_view *gallery,
     CLV_TRY(clvi_rows_check(gallery, "retrieval gallery"));
     CLV_TRY(clvi_rows_check(queries, "retrieval queries"));
     CLV_CHECK(!desc->leave_one_out || gallery->shape[0] == queries->shape[0], CLV_ERR_SHAPE,
-              "retrieval: leave-one-out compares the gallery with itself, but there are %" PRId64 " rows and %" PRId64 " queries",
+              "retrieval: leave-one-out compares the gallery with itself, but there are %" PRId64 " rows and %" PRId64
+              " queries",
               gallery->shape[0], queries->shape[0]);
     CLV_TRY(clvi_labels_check(gallery_labels, gallery->shape[0], INT64_MAX, "retrieval gallery", &classes));
     return clvi_labels_check(query_labels, queries->shape[0], INT64_MAX, "retrieval queries", &classes);

@@ -35,15 +35,17 @@ static clv_status create(clvi_similarity *s, clv_knn_distance distance, const cl
     return clvi_gemm_tile_create(s->ctx, s->strip, CLVI_MIN((int64_t)COLUMNS, s->right), s->dim, &s->tile);
 }
 
-clv_status clvi_similarity_create(clv_context *ctx, clv_knn_distance distance, const clv_view *left, const clv_view *right,
-                                  const char *what, clvi_similarity *out)
+clv_status clvi_similarity_create(clv_context *ctx, clv_knn_distance distance, const clv_view *left,
+                                  const clv_view *right, const char *what, clvi_similarity *out)
 {
-    CLV_CHECK(distance >= CLV_KNN_COSINE && distance <= CLV_KNN_L2, CLV_ERR_INVALID, "%s: there is no distance %d", what, distance);
+    CLV_CHECK(distance >= CLV_KNN_COSINE && distance <= CLV_KNN_L2, CLV_ERR_INVALID, "%s: there is no distance %d",
+              what, distance);
     CLV_TRY(clvi_rows_check(left, what));
     if (right) CLV_TRY(clvi_rows_check(right, what));
     const clv_view *other = right ? right : left;
     CLV_CHECK(left->shape[1] == other->shape[1] && other->shape[1] > 0, CLV_ERR_SHAPE,
-              "%s: rows have %" PRId64 " values, those they are compared with %" PRId64, what, left->shape[1], other->shape[1]);
+              "%s: rows have %" PRId64 " values, those they are compared with %" PRId64, what, left->shape[1],
+              other->shape[1]);
     CLV_CHECK(other->shape[0] > 0, CLV_ERR_INVALID, "%s: there are no rows to compare with", what);
     *out = (clvi_similarity){ .ctx = ctx, .left = left->shape[0], .right = other->shape[0], .dim = left->shape[1] };
     out->strip = CLVI_MAX(CLVI_MIN(CLVI_MIN((int64_t)MAX_STRIP, STRIP_SCORES / out->right), out->left), INT64_C(1));
@@ -69,7 +71,8 @@ clv_status clvi_similarity_strip(clvi_similarity *s, int64_t first, int64_t n, c
     const float *products = NULL;
     for (int64_t column = 0; column < s->right; column += s->tile.cols) {
         const int64_t m = CLVI_MIN(s->tile.cols, s->right - column);
-        CLV_TRY(clvi_gemm_tile_run(&s->tile, s->left_rows + first * s->dim, n, s->right_rows + column * s->dim, m, &products));
+        CLV_TRY(clvi_gemm_tile_run(&s->tile, s->left_rows + first * s->dim, n, s->right_rows + column * s->dim, m,
+                                   &products));
         for (int64_t i = 0; i < n; i++) {
             float *to = s->scores + i * s->right + column;
             const float *from = products + i * s->tile.cols;

@@ -52,7 +52,9 @@ clv_status clvi_subset_choose(clv_context *ctx, const int64_t *labels, int64_t n
 clv_status clv_stratified_subset(clv_context *ctx, const int64_t *labels, int64_t n, double share, uint64_t seed,
                                  bool *chosen, int64_t *count)
 {
-    CLV_CHECK(ctx && labels && chosen && count && n >= 0, CLV_ERR_INVALID, "clv_stratified_subset: an argument is NULL");
-    CLV_CHECK(share > 0.0 && share <= 1.0, CLV_ERR_INVALID, "clv_stratified_subset: share is %g, expected above 0, up to 1", share);
+    CLV_CHECK(ctx && labels && chosen && count && n >= 0, CLV_ERR_INVALID,
+              "clv_stratified_subset: an argument is NULL");
+    CLV_CHECK(share > 0.0 && share <= 1.0, CLV_ERR_INVALID,
+              "clv_stratified_subset: share is %g, expected above 0, up to 1", share);
     return clvi_subset_choose(ctx, labels, n, share, false, seed, chosen, count);
 }

@@ -52,9 +52,11 @@ clv_status clv_verification_scores(const clv_verification_desc *desc, float *gen
 {
     CLV_CHECK(desc && genuine && impostor && out, CLV_ERR_INVALID, "clv_verification_scores: an argument is NULL");
     CLV_CHECK(genuine_count > 0 && impostor_count > 0, CLV_ERR_INVALID,
-              "verification: %" PRId64 " genuine and %" PRId64 " impostor pairs; both must be there", genuine_count, impostor_count);
+              "verification: %" PRId64 " genuine and %" PRId64 " impostor pairs; both must be there", genuine_count,
+              impostor_count);
     for (int r = 0; r < CLV_VERIFICATION_RATES; r++)
-        CLV_CHECK(desc->rate[r] >= 0.0 && desc->rate[r] <= 1.0, CLV_ERR_INVALID, "verification: rate %g is not in 0..1", desc->rate[r]);
+        CLV_CHECK(desc->rate[r] >= 0.0 && desc->rate[r] <= 1.0, CLV_ERR_INVALID, "verification: rate %g is not in 0..1",
+                  desc->rate[r]);
     for (int64_t i = 0; i < genuine_count; i++)
         CLV_CHECK(!isnan(genuine[i]), CLV_ERR_NUMERIC, "verification: genuine score %" PRId64 " is not a number", i);
     for (int64_t i = 0; i < impostor_count; i++)
@@ -69,7 +71,8 @@ clv_status clv_verification_scores(const clv_verification_desc *desc, float *gen
 /* ---- pairs of rows ---- */
 
 /* Scores of all pairs: genuine ones from the front, impostors from the back of pairs [n (n - 1) / 2]. */
-static clv_status compare_all(clvi_similarity *s, const int64_t *labels, float *pairs, int64_t *genuine, int64_t *impostors)
+static clv_status compare_all(clvi_similarity *s, const int64_t *labels, float *pairs, int64_t *genuine,
+                              int64_t *impostors)
 {
     const int64_t n = s->right, total = n * (n - 1) / 2;
     *genuine = *impostors = 0;
@@ -85,8 +88,8 @@ static clv_status compare_all(clvi_similarity *s, const int64_t *labels, float *
     return CLV_OK;
 }
 
-static clv_status measure(clv_context *ctx, const clv_verification_desc *desc, const clv_view *rows, const int64_t *labels,
-                          clv_verification_result *out)
+static clv_status measure(clv_context *ctx, const clv_verification_desc *desc, const clv_view *rows,
+                          const int64_t *labels, clv_verification_result *out)
 {
     const int64_t n = rows->shape[0], total = n * (n - 1) / 2;
     int64_t genuine = 0, impostors = 0;
@@ -109,7 +112,8 @@ static clv_status measure_drawn(clv_context *ctx, const clv_verification_desc *d
     float *some = clvi_calloc(ctx, (size_t)n * (size_t)dim, sizeof *some);
     int64_t *some_labels = clvi_calloc(ctx, (size_t)n, sizeof *some_labels);
     for (int64_t i = 0; some && some_labels && i < n; i++) {
-        const int64_t row = (int64_t)clvi_rng_permute(desc->seed, CLVI_RNG_SUBSET, 0, (uint64_t)rows->shape[0], (uint64_t)i);
+        const int64_t row = (int64_t)clvi_rng_permute(desc->seed, CLVI_RNG_SUBSET, 0, (uint64_t)rows->shape[0],
+                                                      (uint64_t)i);
         memcpy(some + i * dim, (const float *)rows->data + row * rows->stride[0], (size_t)dim * sizeof *some);
         some_labels[i] = labels[row];
     }
@@ -125,7 +129,8 @@ clv_status clv_verification_measure(clv_context *ctx, const clv_verification_des
 {
     int64_t classes = 0;
     CLV_CHECK(ctx && desc && rows && labels && out, CLV_ERR_INVALID, "clv_verification_measure: an argument is NULL");
-    CLV_CHECK(desc->struct_size == sizeof *desc, CLV_ERR_INVALID, "verification: start from CLV_VERIFICATION_DESC_INIT");
+    CLV_CHECK(desc->struct_size == sizeof *desc, CLV_ERR_INVALID,
+              "verification: start from CLV_VERIFICATION_DESC_INIT");
     CLV_CHECK(desc->max_rows >= 2, CLV_ERR_INVALID, "verification: %" PRId64 " rows have no pairs", desc->max_rows);
     CLV_TRY(clvi_rows_check(rows, "verification"));
     CLV_TRY(clvi_labels_check(labels, rows->shape[0], INT64_MAX, "verification", &classes));

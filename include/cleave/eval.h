@@ -92,7 +92,7 @@ typedef struct clv_linear_result {
 } clv_linear_result;
 
 /* train [M,D], test [Q,D]: float32 host views with dense rows; labels >= 0, those of train below 2^20. A class that only
- * the test rows have cannot be right. predicted [Q] may be NULL. Memory: copies of the rows, 24 times the weights [C,D+1] in
+ * the test rows have cannot be right. predicted [Q] may be NULL. Memory: copies of the rows, 28 times the weights [C,D+1] in
  * float64, a tile. The same input and number of threads give the same bits. Errors: CLV_ERR_SHAPE,
  * CLV_ERR_INVALID (a setting or label out of range, no training rows), CLV_ERR_NUMERIC (a feature is not finite),
  * CLV_ERR_NOMEM. Thread-safe. */

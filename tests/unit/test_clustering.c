@@ -31,7 +31,8 @@ static void agreement_is_that_of_scikit_learn(void **state)
 static void agreement_of_small_partitions_is_as_by_hand(void **state)
 {
     test_env *t = *state;
-    const int64_t halves[4] = { 3, 3, -9, -9 }, other[4] = { 0, 1, 0, 1 }, same[4] = { 1, 1, 1, 1 }, each[4] = { 1, 2, 3, 4 };
+    const int64_t halves[4] = { 3, 3, -9, -9 }, other[4] = { 0, 1, 0, 1 }, same[4] = { 1, 1, 1, 1 },
+                  each[4] = { 1, 2, 3, 4 };
     double nmi = 0, ari = 0;
     assert_ok(clv_partitions_compare(t->ctx, halves, halves, 4, &nmi, &ari));
     assert_near(nmi, 1, 1e-12);
@@ -42,7 +43,7 @@ static void agreement_of_small_partitions_is_as_by_hand(void **state)
     assert_ok(clv_partitions_compare(t->ctx, halves, same, 4, &nmi, &ari));
     assert_near(nmi, 0, 1e-12);
     assert_near(ari, 0, 1e-12);
-    assert_ok(clv_partitions_compare(t->ctx, halves, each, 4, &nmi, &ari));       /* log 2 over the mean of log 2, log 4 */
+    assert_ok(clv_partitions_compare(t->ctx, halves, each, 4, &nmi, &ari)); /* log 2 over the mean of log 2, log 4 */
     assert_near(nmi, 2.0 / 3.0, 1e-12);
     assert_near(ari, 0, 1e-12);
     assert_ok(clv_partitions_compare(t->ctx, same, same, 4, &nmi, &ari));
@@ -72,7 +73,7 @@ static void separate_heaps_are_found(void **state)
     desc.clusters = K;
     desc.unit = false;
     assert_ok(clv_kmeans(t->ctx, &desc, &rows, assignment, &r));
-    assert_near(r.inertia, 14.590310172314766, 1e-4);             /* KMeans(3, n_init=10, tol=0) of scikit-learn 1.9.1 */
+    assert_near(r.inertia, 14.590310172314766, 1e-4); /* KMeans(3, n_init=10, tol=0) of scikit-learn 1.9.1 */
     assert_true(r.settled && r.steps >= 2);
     assert_ok(clv_partitions_compare(t->ctx, labels, assignment, N, &nmi, &ari));
     assert_near(nmi, 1, 1e-12);
@@ -129,7 +130,8 @@ static void wrong_input_is_named(void **state)
     test_env *t = *state;
     float x[2][2] = { { 1, 2 }, { 1, NAN } };
     int64_t a[2];
-    const clv_view bad = clv_view_2d(x, CLV_F32, 2, 2), rows = clv_view_2d(x, CLV_F32, 1, 2), empty = clv_view_2d(x, CLV_F32, 2, 0);
+    const clv_view bad = clv_view_2d(x, CLV_F32, 2, 2), rows = clv_view_2d(x, CLV_F32, 1, 2),
+                   empty = clv_view_2d(x, CLV_F32, 2, 0);
     clv_cluster_desc desc = CLV_CLUSTER_DESC_INIT;
     clv_cluster_result r;
     assert_fails(clv_kmeans(t->ctx, &desc, &rows, a, &r), CLV_ERR_INVALID, "0 clusters of 1 rows");

@@ -31,8 +31,10 @@ static void make(problem *p)
  * in float64. */
 static void fits_and_predictions_are_those_of_scikit_learn(void **state)
 {
-    static const struct { double lambda, top1, loss; const char *predicted; } wanted[] = {
-        { 1e-3, 43.333333333333336, 0.8414955481627343, "110011101210111201111121211200110012122100210020111110001102" },
+    static const struct { double lambda, top1, loss; const char *predicted;
+    } wanted[] = {
+        { 1e-3, 43.333333333333336, 0.8414955481627343,
+          "110011101210111201111121211200110012122100210020111110001102" },
         { 1e-1, 50.0, 0.8606955175267755, "110010101210111001111121211200110010100100210020111110001101" },
         { 0.3, 51.66666666666667, 0.9020281576115871, "110010101110111001111101111200110010100100210020111110001101" },
     };
@@ -168,26 +170,32 @@ static void wrong_input_is_named(void **state)
     clv_linear_result r;
     make(&p);
     const clv_view none = clv_view_2d(p.x, CLV_F32, 0, DIM), thin = clv_view_2d(p.t, CLV_F32, TEST_ROWS, 2);
-    assert_fails(clv_linear_probe(t->ctx, &desc, &none, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID, "no rows to train");
+    assert_fails(clv_linear_probe(t->ctx, &desc, &none, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID,
+                 "no rows to train");
     assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &thin, p.ty, NULL, &r), CLV_ERR_SHAPE,
                  "training rows have 6 values, test rows 2");
     desc.lambda_min = 0;
-    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID, "lambda runs from 0");
+    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID,
+                 "lambda runs from 0");
     desc.lambda_min = 1e-5;
     desc.strengths = 0;
-    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID, "0 strengths");
+    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID,
+                 "0 strengths");
     desc.strengths = 3;
     desc.held_out = 1;
-    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID, "held out 1");
+    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID,
+                 "held out 1");
     desc.held_out = 0.2;
     p.y[3] = -1;
     assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID,
                  "training: label -1 of row 3");
     p.y[3] = 1 << 20;
-    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID, "label 1048576");
+    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_INVALID,
+                 "label 1048576");
     p.y[3] = 0;
     p.t[7] = INFINITY;
-    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_NUMERIC, "row 1, column 1");
+    assert_fails(clv_linear_probe(t->ctx, &desc, &p.train, p.y, &p.test, p.ty, NULL, &r), CLV_ERR_NUMERIC,
+                 "row 1, column 1");
 }
 
 /* ---- the minimiser ---- */

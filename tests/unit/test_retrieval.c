@@ -74,16 +74,21 @@ static void wrong_input_is_named(void **state)
     test_env *t = *state;
     float g[2][2] = { { 1, 0 }, { 0, 1 } };
     const int64_t labels[2] = { 0, 1 }, bad[2] = { 0, -4 };
-    const clv_view rows = clv_view_2d(g, CLV_F32, 2, 2), none = clv_view_2d(g, CLV_F32, 0, 2), thin = clv_view_2d(g, CLV_F32, 2, 1);
+    const clv_view rows = clv_view_2d(g, CLV_F32, 2, 2), none = clv_view_2d(g, CLV_F32, 0, 2),
+                   thin = clv_view_2d(g, CLV_F32, 2, 1);
     clv_retrieval_desc desc = CLV_RETRIEVAL_DESC_INIT;
     clv_retrieval_result r;
     assert_fails(clv_retrieval_measure(t->ctx, &desc, &none, labels, &rows, labels, &r), CLV_ERR_INVALID, "no rows");
-    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &none, labels, &r), CLV_ERR_INVALID, "none of 0 queries");
+    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &none, labels, &r), CLV_ERR_INVALID,
+                 "none of 0 queries");
     assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &thin, labels, &r), CLV_ERR_SHAPE, "1 values");
-    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, bad, &rows, labels, &r), CLV_ERR_INVALID, "label -4 of row 1");
+    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, bad, &rows, labels, &r), CLV_ERR_INVALID,
+                 "label -4 of row 1");
     desc.leave_one_out = true;
-    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &rows, labels, &r), CLV_ERR_INVALID, "none of 2 queries");
-    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &none, labels, &r), CLV_ERR_SHAPE, "leave-one-out");
+    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &rows, labels, &r), CLV_ERR_INVALID,
+                 "none of 2 queries");
+    assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &none, labels, &r), CLV_ERR_SHAPE,
+                 "leave-one-out");
     desc.depth[2] = 0;
     assert_fails(clv_retrieval_measure(t->ctx, &desc, &rows, labels, &rows, labels, &r), CLV_ERR_INVALID, "depth 0");
     g[1][1] = NAN;

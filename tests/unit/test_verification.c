@@ -76,7 +76,8 @@ static void every_pair_of_rows_is_compared_once(void **state)
         x[i][1] = (float)(sin(angle) * (1 + i));
         labels[i] = i % 7;
     }
-    const clv_view rows = clv_view_2d(x, CLV_F32, N, 2), few = clv_view_2d(x, CLV_F32, 7, 2), same = clv_view_2d(x, CLV_F32, 1, 2);
+    const clv_view rows = clv_view_2d(x, CLV_F32, N, 2), few = clv_view_2d(x, CLV_F32, 7, 2),
+                   same = clv_view_2d(x, CLV_F32, 1, 2);
     clv_verification_desc desc = CLV_VERIFICATION_DESC_INIT;
     clv_verification_result r, again;
     assert_ok(clv_verification_measure(t->ctx, &desc, &rows, labels, &r));
@@ -98,8 +99,10 @@ static void every_pair_of_rows_is_compared_once(void **state)
     desc.distance = CLV_KNN_L2;                         /* lengths tell more than directions now */
     assert_ok(clv_verification_measure(t->ctx, &desc, &rows, labels, &r));
     assert_true(r.auc < 90);
-    assert_fails(clv_verification_measure(t->ctx, &desc, &few, labels, &r), CLV_ERR_INVALID, "0 genuine and 21 impostor");
-    assert_fails(clv_verification_measure(t->ctx, &desc, &same, labels, &r), CLV_ERR_INVALID, "0 genuine and 0 impostor");
+    assert_fails(clv_verification_measure(t->ctx, &desc, &few, labels, &r), CLV_ERR_INVALID,
+                 "0 genuine and 21 impostor");
+    assert_fails(clv_verification_measure(t->ctx, &desc, &same, labels, &r), CLV_ERR_INVALID,
+                 "0 genuine and 0 impostor");
     desc.max_rows = 1;
     assert_fails(clv_verification_measure(t->ctx, &desc, &rows, labels, &r), CLV_ERR_INVALID, "1 rows have no pairs");
     desc.max_rows = 100;
@@ -125,5 +128,5 @@ static void running_out_of_memory_leaves_nothing_behind(void **state)
     test_each_allocation_fails(*state, measure_once, NULL);
 }
 
-TEST_MAIN(TEST(figures_are_those_of_scikit_learn), TEST(small_sets_are_as_by_hand), TEST(every_pair_of_rows_is_compared_once),
-          TEST(running_out_of_memory_leaves_nothing_behind))
+TEST_MAIN(TEST(figures_are_those_of_scikit_learn), TEST(small_sets_are_as_by_hand),
+          TEST(every_pair_of_rows_is_compared_once), TEST(running_out_of_memory_leaves_nothing_behind))
