@@ -174,6 +174,37 @@ static void every_kernel_agrees_with_the_reference(void **state)
     for_each_case(*state, compare_with_reference);
 }
 
+/* A call on a bank whose rows are bfloat16, with sums relative to a shift that is known. */
+static void compare_bfloat16_bank(test_env *env, clv_context *device, const char *op, clv_dtype type, int n, int variant)
+{
+    const int bank = strcmp(op, "bank_nce") == 0 ? 2 : 1;
+    test_call t;
+    assert_true(test_call_make(&t, device, op, type, test_call_sizes[n], variant));
+    t.call.in[bank].dtype = CLV_BF16;
+    clvi_desc_make_dense(&t.call.in[bank]);
+    if (bank == 2) t.attr.bank_nce.unit_rows = true;
+    const clvi_kernel *k = clvi_kernel_next(&t.call, NULL, NULL);
+    assert_non_null(k);
+    test_call_fill(&t);
+    compare_with_reference(env, device, k, &t, variant);
+    test_call_free(&t);
+}
+
+static void banks_of_bfloat16_agree_with_the_reference(void **state)
+{
+    clv_context *device = test_device_context(*state);
+    for (int n = 0; n < test_call_n_sizes * TEST_CALL_VARIANTS; n++) {
+        const test_sizes s = test_call_sizes[n / TEST_CALL_VARIANTS];
+        if (s.a * s.b * s.c > EMULATED_WORK) continue;
+        for (int type = 0; type < 2; type++) {
+            const clv_dtype q = type ? CLV_F64 : CLV_F32;
+            compare_bfloat16_bank(*state, device, "bank_nce", q, n / TEST_CALL_VARIANTS, n % TEST_CALL_VARIANTS);
+            compare_bfloat16_bank(*state, device, "bank_topk", q, n / TEST_CALL_VARIANTS, n % TEST_CALL_VARIANTS);
+        }
+    }
+    clv_context_destroy(device);
+}
+
 static void assert_same_bits(const test_call *t, void *const *a, void *const *b, int variant, const char *what)
 {
     for (int o = 0; o < t->call.n_out; o++)
@@ -222,6 +253,7 @@ int main(void)
     test_device_register();
     const struct CMUnitTest tests[] = {
         TEST(every_kernel_agrees_with_the_reference),
+        TEST(banks_of_bfloat16_agree_with_the_reference),
         TEST(order_of_threads_changes_no_bit),
         TEST(working_in_place_changes_nothing),
     };

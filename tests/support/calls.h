@@ -30,6 +30,8 @@ typedef struct test_call {
         clvi_bank_lse_attr    bank_lse;
         clvi_bank_topk_attr bank_topk;
         clvi_mix_attr      mix;
+        clvi_draw_attr     draw;
+        clvi_topk_same_attr topk_same;
         clvi_reduce_attr      reduce;
         clvi_one_hot_attr     one_hot;
         clvi_overlap_attr     overlap;

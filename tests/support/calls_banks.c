@@ -68,9 +68,77 @@ static void make_bank_lse(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = s.b;
 }
 
+/* Mixes with ranks in variants 0 and 1, else with queries. */
+static void make_mix_rows(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t top = CLVI_MIN(s.c, 5), mixes = variant % 2 ? 19 : 3;
+    IN(f, 2, s.c, s.b, 0), IN(CLV_I64, 2, s.a, top, 0), IN(CLV_I64, 2, s.a, mixes, 0), IN(f, 2, s.a, mixes, 0);
+    if (variant / 2) ABSENT, IN(f, 2, s.a, s.b, 0);
+    else IN(CLV_I64, 2, s.a, mixes, 0), ABSENT;
+    OUT(f, 3, s.a, mixes, s.b);
+    t->attr.mix = (clvi_mix_attr){ .eps = 1e-12 };
+    t->target_limit = CLVI_MIN(s.c, 6);
+}
+
+static clvi_draw_attr draw_attr(clv_dtype f, int variant)
+{
+    return (clvi_draw_attr){ .seed = 2026, .step = INT64_C(5000000000) + variant, .stream = (uint32_t)variant,
+                             .dtype = (int)f, .alpha = 0.3 + variant, .beta = 1.6, .offset = variant % 2 };
+}
+
+/* Lists end in ranks without a row now and then; the step is an input in half of the variants. */
+static void make_mochi_draw(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t pairs = variant ? 7 : 0, queries = variant == 1 ? 0 : 5;
+    IN(CLV_I64, 2, s.a, s.c, 0);
+    if (variant % 2) IN(CLV_I64, 1, 1, 0, 0);
+    else ABSENT;
+    OUT(CLV_I64, 2, s.a, pairs, 0), OUT(CLV_I64, 2, s.a, pairs, 0), OUT(f, 2, s.a, pairs, 0);
+    OUT(CLV_I64, 2, s.a, queries, 0), OUT(f, 2, s.a, queries, 0);
+    t->attr.draw = draw_attr(f, variant);
+    t->attr.draw.rows = pairs, t->attr.draw.cols = queries;
+    t->target_limit = 2;
+}
+
+static void make_beta_draw(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    if (variant % 2) IN(CLV_I64, 1, 1, 0, 0);
+    else ABSENT;
+    OUT(f, 2, s.a, s.b, 0);
+    t->attr.draw = draw_attr(f, variant);
+    t->attr.draw.rows = s.a, t->attr.draw.cols = s.b;
+    t->target_limit = 1000;
+}
+
+static void make_permutation(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    if (variant % 2) IN(CLV_I64, 1, 1, 0, 0);
+    else ABSENT;
+    OUT(CLV_I64, 1, s.a * s.c, 0, 0);
+    t->attr.draw = draw_attr(f, variant);
+    t->attr.draw.rows = s.a * s.c;
+    t->target_limit = 1000;
+}
+
+static void make_topk_same(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    (void)variant;
+    IN(CLV_I64, 2, s.a, CLVI_MIN(s.c, 300), 0), IN(CLV_I64, 1, s.a, 0, 0), IN(CLV_I64, 1, s.c, 0, 0);
+    OUT(f, 1, s.a, 0, 0);
+    t->attr.topk_same = (clvi_topk_same_attr){ (int)f };
+    t->target_limit = CLVI_MIN(s.c, 4);
+}
+
 const test_call_entry test_calls_banks[] = {
     { "bank_nce", make_bank }, { "bank_topk", make_bank },
-    { "mix_nce", make_mix_nce },
+    { "mix_rows", make_mix_rows }, { "mix_nce", make_mix_nce },
+    { "mochi_draw", make_mochi_draw }, { "beta_draw", make_beta_draw }, { "permutation", make_permutation },
+    { "topk_same", make_topk_same },
     { "bank_lse", make_bank_lse },
     { NULL, NULL },
 };

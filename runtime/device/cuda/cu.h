@@ -143,6 +143,18 @@ template <class F> clv_status clvi_cu_each(const clvi_op_call *call, int64_t n, 
     return clvi_cu_launch(call, clvi_cu_each_kernel<F>, clvi_cu_blocks(n), CLVI_CU_THREADS, 0, n, f);
 }
 
+/* The same for a long function: it gets what registers it wants, at the price of fewer blocks at a time. */
+template <class F> __global__ void __launch_bounds__(CLVI_CU_THREADS, 1) clvi_cu_each_long_kernel(int64_t n, F f)
+{
+    const int64_t step = (int64_t)gridDim.x * blockDim.x;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step) f(i);
+}
+
+template <class F> clv_status clvi_cu_each_long(const clvi_op_call *call, int64_t n, F f)
+{
+    return clvi_cu_launch(call, clvi_cu_each_long_kernel<F>, clvi_cu_blocks(n), CLVI_CU_THREADS, 0, n, f);
+}
+
 /* ---- one block a row ---- */
 
 template <class F> __global__ void __launch_bounds__(CLVI_CU_THREADS) clvi_cu_rows_kernel(int64_t rows, F f)

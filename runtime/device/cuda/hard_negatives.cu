@@ -22,22 +22,14 @@ template <class T> struct items {
 template <class T>
 static __device__ void keep_hardest(const items<T> &all, double threshold, int64_t ties, unsigned char *keep)
 {
-    __shared__ int before[CLVI_CU_THREADS / CLVI_CU_WARP];
-    const unsigned lane = threadIdx.x % CLVI_CU_WARP, warp = threadIdx.x / CLVI_CU_WARP;
     for (int64_t first = 0; first < all.n; first += CLVI_CU_THREADS) {
         const int64_t i = first + threadIdx.x;
         double score = 0;
+        int64_t found;
         const bool negative = i < all.n && all(i, &score), tie = negative && score == threshold;
-        const unsigned warps_ties = __ballot_sync(0xffffffffu, tie);
-        __syncthreads();                 /* the last round's counts have been read */
-        if (lane == 0) before[warp] = __popc(warps_ties);
-        __syncthreads();
-        int64_t rank = __popc(warps_ties & ((1u << lane) - 1));
-        for (unsigned w = 0; w < CLVI_CU_THREADS / CLVI_CU_WARP; w++) {
-            if (w < warp) rank += before[w];
-        }
+        const int64_t rank = clvi_cu_block_rank(tie, &found);
         if (negative && (score > threshold || (tie && rank < ties))) keep[i] = 1;
-        for (unsigned w = 0; w < CLVI_CU_THREADS / CLVI_CU_WARP; w++) ties -= before[w];
+        ties -= found;
     }
 }
 

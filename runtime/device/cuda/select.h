@@ -44,4 +44,22 @@ template <class F> __device__ double clvi_cu_block_select(int64_t n, int64_t ran
     return clvi_cu_number(known);
 }
 
+/* How many threads of the block before this one have the flag; *all: how many have it. Called by all together. */
+static __device__ inline int64_t clvi_cu_block_rank(bool flag, int64_t *all)
+{
+    __shared__ int count[CLVI_CU_THREADS / CLVI_CU_WARP];
+    const unsigned lane = threadIdx.x % CLVI_CU_WARP, warp = threadIdx.x / CLVI_CU_WARP;
+    const unsigned flags = __ballot_sync(0xffffffffu, flag);
+    __syncthreads();                     /* the last call's counts have been read */
+    if (lane == 0) count[warp] = __popc(flags);
+    __syncthreads();
+    int64_t rank = __popc(flags & ((1u << lane) - 1));
+    *all = 0;
+    for (unsigned w = 0; w < CLVI_CU_THREADS / CLVI_CU_WARP; w++) {
+        if (w < warp) rank += count[w];
+        *all += count[w];
+    }
+    return rank;
+}
+
 #endif
