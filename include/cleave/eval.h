@@ -65,7 +65,7 @@ CLV_API clv_status clv_pixel_features(clv_context *ctx, const clv_dataset *ds, i
  * every column standardised by the training rows' mean and standard deviation (a column that never changes counts as 0).
  * Minimised by L-BFGS from zero until no entry of the gradient is above 1e-6. lambda is chosen by top-1 on training rows
  * held out class by class, then all training rows are used: the protocol of Radford et al. 2021, arXiv:2103.00020,
- * appendix A.3, with a shorter sweep. A share below 1 is the low-shot protocol: 0.01 and 0.1 are usual. */
+ * with a shorter sweep. A share below 1 is the low-shot protocol: 0.01 and 0.1 are usual. */
 typedef struct clv_linear_desc {
     size_t   struct_size;     /* CLV_LINEAR_DESC_INIT */
     double   lambda_min, lambda_max;
@@ -121,7 +121,7 @@ typedef struct clv_retrieval_desc {
 /* Percent, means over the queries that have a row of their label in the gallery. */
 typedef struct clv_retrieval_result {
     double  recall[CLV_RETRIEVAL_DEPTHS];   /* a row of the label is among the first k: Jegou et al. 2011, as metric learning
-                                               uses it (Oh Song et al. 2016, arXiv:1511.06452, section 5.3) */
+                                               uses it (Oh Song et al. 2016, arXiv:1511.06452) */
     double  map;                            /* mean average precision over the whole gallery */
     double  r_precision;                    /* share of the label among the first R, R its rows in the gallery */
     int64_t queries, gallery;               /* rows; queries: those counted */
