@@ -42,6 +42,13 @@ void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, cons
     else clvi_cpu_flat_axpy(ctx, dtype, n, a, x, y);
 }
 
+void clvi_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a, void *y)
+{
+    clvi_device *d = ctx->device;
+    if (d) note(d, d->backend->mix(d, dtype, n, 0, y, a, y));
+    else clvi_cpu_flat_scale(ctx, dtype, n, a, y);
+}
+
 /* Sum of squares and number of entries that are not finite. */
 static clv_status measure(clvi_device *d, clv_dtype dtype, int64_t n, const void *x, double out[2])
 {

@@ -27,6 +27,9 @@ void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const 
 /* y += a x */
 void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y);
 
+/* y *= a */
+void clvi_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a, void *y);
+
 /* The sum of squares, summed in double. */
 double clvi_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x);
 

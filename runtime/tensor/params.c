@@ -242,6 +242,11 @@ size_t clvi_params_buffer_size(const clv_params *p)
     return p->schema->size[CLV_PARAM_BUFFER];
 }
 
+void *clvi_params_buffers(clv_params *p)
+{
+    return p->values[CLV_PARAM_BUFFER];
+}
+
 clv_status clv_params_flat(clv_params *p, clv_param_part part, clv_view *out)
 {
     CLV_CHECK(p && out, CLV_ERR_INVALID, "clv_params_flat: an argument is NULL");

@@ -31,6 +31,8 @@ clv_dtype clvi_params_dtype(const clv_params *p);
 size_t clvi_params_arena_size(const clv_params *p);
 /* Bytes of the buffers (batch norm's running statistics). */
 size_t clvi_params_buffer_size(const clv_params *p);
+/* Those bytes, on the context's device; NULL before the set is laid out. */
+void *clvi_params_buffers(clv_params *p);
 clv_status clvi_params_read_arena(const clv_params *p, int64_t index, const void *arena, const clv_view *dst)
     CLV_NODISCARD;
 clv_status clvi_params_write_arena(const clv_params *p, int64_t index, void *arena, const clv_view *src) CLV_NODISCARD;

@@ -1,5 +1,5 @@
 /* test_flat.c: passes over flat arenas compute what plain loops do, with the same bits for any number of threads. */
-#include "device/flat.h"
+#include "device/cpu/flat.h"
 #include "tests/support/isa.h"
 #include "tests/support/test.h"
 #include <math.h>
@@ -190,6 +190,58 @@ static void thread_count_changes_no_bit(void **state)
     free(raw), free(gradient), free(g);
 }
 
+/* AdamW, LARS and LAMB over three chunks and a rest, with any number of threads. */
+static double *adaptive(clv_context *ctx, int64_t n, double sums[4])
+{
+    const clvi_flat_adam_args adam = { .lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1,
+                                       .correction1 = 0.1, .correction2 = 0.01 };
+    const clvi_flat_sgd_args sgd = { .lr = 0.1, .momentum = 0.9, .weight_decay = 0.1, .nesterov = true };
+    double *x = numbers(n, 1), *g = numbers(n, 2), *zero = calloc((size_t)n, sizeof *zero);
+    float *w = rounded(x, n), *g32 = rounded(g, n), *m = rounded(zero, n), *v = rounded(zero, n), *u = rounded(zero, n);
+    clvi_cpu_flat_adamw(ctx, CLV_F32, n, w, g32, m, v, &adam);
+    clvi_cpu_flat_norms2(ctx, CLV_F32, n, w, g32, 0.1, sums);
+    clvi_cpu_flat_lars(ctx, CLV_F32, n, w, g32, u, &sgd, 0.3);
+    clvi_cpu_flat_lamb_moments(ctx, CLV_F32, n, w, g32, m, v, &adam, sums + 2);
+    clvi_cpu_flat_lamb(ctx, CLV_F32, n, w, m, v, &adam);
+    clvi_flat_scale(ctx, CLV_F32, n, 0.5, w);
+    for (int64_t i = 0; i < n; i++) x[i] = w[i];
+    free(g), free(zero), free(w), free(g32), free(m), free(v), free(u);
+    return x;
+}
+
+static void adaptive_passes_give_the_same_bits_with_any_number_of_threads(void **state)
+{
+    test_env *t = *state;
+    EACH_LENGTH(at) {
+        double sums[3][4], *x[3];
+        for (int i = 0; i < 3; i++) {
+            clv_context *ctx = test_context(t, i + 1);
+            x[i] = adaptive(ctx, *at, sums[i]);
+            clv_context_destroy(ctx);
+        }
+        for (int i = 1; i < 3; i++) {
+            assert_memory_equal(sums[i], sums[0], sizeof sums[0]);
+            if (*at > 0) assert_memory_equal(x[i], x[0], (size_t)*at * sizeof *x[0]);
+        }
+        for (int i = 0; i < 3; i++) free(x[i]);
+    }
+}
+
+static void norms_of_weights_and_decayed_gradients_are_those_of_a_loop(void **state)
+{
+    test_env *t = *state;
+    EACH_LENGTH(at) {
+        double *w = numbers(*at, 1), *g = numbers(*at, 2), want[2] = { 0, 0 }, got[2];
+        for (int64_t i = 0; i < *at; i++) {
+            want[0] += w[i] * w[i];
+            want[1] += (g[i] + 0.3 * w[i]) * (g[i] + 0.3 * w[i]);
+        }
+        clvi_cpu_flat_norms2(t->ctx, CLV_F64, *at, w, g, 0.3, got);
+        for (int k = 0; k < 2; k++) assert_near(got[k], want[k], 1e-12 * (1 + want[k]));
+        free(w), free(g);
+    }
+}
+
 static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +252,8 @@ static int run_all(void)
         TEST(norm_is_summed_in_double),
         TEST(one_bad_value_anywhere_is_found),
         TEST(thread_count_changes_no_bit),
+        TEST(adaptive_passes_give_the_same_bits_with_any_number_of_threads),
+        TEST(norms_of_weights_and_decayed_gradients_are_those_of_a_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
