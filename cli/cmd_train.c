@@ -6,7 +6,7 @@
 
 /* The command's flags: one for each option of a run and each alias, then the two of its own. Filled before parsing. */
 static cli_flag flags[CLI_MAX_FLAGS];
-static char alias_help[16][64];
+static char alias_help[32][64];
 static int option_flags, dry_run_flag;
 
 static const char *placeholder(const clv_option_info *o)
@@ -27,7 +27,7 @@ static void __attribute__((constructor)) make_flags(void)
     int n = 0;
     for (int i = 0; (o = clv_train_option_at(i)) && n < CLI_MAX_FLAGS - 16; i++)
         flags[n++] = (cli_flag){ o->name, o->flag, placeholder(o), o->help };
-    for (int i = 0; i < 16 && clv_train_alias_at(i, &alias, &name) && n < CLI_MAX_FLAGS - 2; i++) {
+    for (int i = 0; i < 32 && clv_train_alias_at(i, &alias, &name) && n < CLI_MAX_FLAGS - 2; i++) {
         snprintf(alias_help[i], sizeof alias_help[i], "same as --%s", name);
         flags[n++] = (cli_flag){ alias, 0, "X", alias_help[i] };
     }

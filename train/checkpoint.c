@@ -85,6 +85,7 @@ static const position_field position_fields[] = {
     { "epoch", offsetof(clvi_position, epoch), false },
     { "step", offsetof(clvi_position, step), false },
     { "total_step", offsetof(clvi_position, total), false },
+    { "skipped", offsetof(clvi_position, skipped), false },
     { "top1_count", offsetof(clvi_position, top1_count), false },
     { "loss_sum", offsetof(clvi_position, loss_sum), true },
     { "top1_sum", offsetof(clvi_position, top1_sum), true },
@@ -100,8 +101,8 @@ clv_status clvi_checkpoint_position(clvi_checkpoint *file, clvi_position *out)
         CLV_TRY(f->real ? clvi_h5_attr_f64(file->h5, "/", f->name, field)
                         : clvi_h5_attr_i64(file->h5, "/", f->name, field));
     }
-    CLV_CHECK(out->epoch >= 0 && out->step >= 0 && out->total >= 0, CLV_ERR_FORMAT, "'%s': position is negative",
-              file->path);
+    CLV_CHECK(out->epoch >= 0 && out->step >= 0 && out->total >= 0 && out->skipped >= 0, CLV_ERR_FORMAT,
+              "'%s': position is negative", file->path);
     const clv_view positive = clv_view_1d(out->positive_histogram, CLV_I64, CLV_SCORE_BINS);
     const clv_view negative = clv_view_1d(out->negative_histogram, CLV_I64, CLV_SCORE_BINS);
     CLV_TRY(clvi_h5_read(file->h5, "scores/positive", &positive));

@@ -12,6 +12,7 @@
 /* Where the run is, and what it has summed up so far in this epoch. */
 typedef struct clvi_position {
     int64_t epoch, step, total;    /* the next step; total counts optimiser steps */
+    int64_t skipped;               /* steps of the epoch that were left out: not finite */
     double  loss_sum;              /* of this epoch's steps */
     double  top1_sum;              /* pretext top-1, of this epoch's logged steps */
     int64_t top1_count;

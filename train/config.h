@@ -35,11 +35,13 @@ typedef struct clvi_settings {
     int64_t queue_dim;
     /* optimisation */
     char    optimizer[64];
-    double  lr, momentum, weight_decay;
+    double  lr, momentum, weight_decay, beta1, beta2, eps, trust_coefficient, clip_grad;
+    int     lr_scaling;
+    bool    clip_lr, exclude_bias_n_norm_wd, exclude_bias_n_norm_lars;
     bool    nesterov, cos, fix_pred_lr;
     char    schedule[256];
-    int     schedule_by;
-    double  warmup_epochs;
+    int     schedule_by, warmup_by;
+    double  warmup_epochs, warmup_start_lr;
     int64_t epochs, stop_epoch, schedule_start, batch_size;
     /* run */
     char    device[16];
@@ -47,6 +49,7 @@ typedef struct clvi_settings {
     int64_t seed, print_freq, save_freq, save_steps;
     char    results_dir[CLVI_PATH_SIZE], resume[CLVI_PATH_SIZE];
     bool    stop_on_collapse, profile, recompute;
+    int     on_nan;
     /* monitor */
     int64_t knn_k, knn_freq, knn_bank, knn_queries;
     double  knn_t;
@@ -60,6 +63,9 @@ enum { CLVI_QUEUE_MASK_NONE, CLVI_QUEUE_MASK_SAMPLE, CLVI_QUEUE_MASK_CLASS };
 enum { CLVI_QUEUE_F32, CLVI_QUEUE_BF16 };
 enum { CLVI_QUEUE_FIFO, CLVI_QUEUE_EMA };
 enum { CLVI_SCHEDULE_BY_EPOCH, CLVI_SCHEDULE_BY_STEP };
+enum { CLVI_WARMUP_BY_STEP, CLVI_WARMUP_BY_EPOCH };
+enum { CLVI_LR_AS_GIVEN, CLVI_LR_LINEAR, CLVI_LR_SQRT };
+enum { CLVI_ON_NAN_STOP, CLVI_ON_NAN_SKIP };
 
 extern const clvi_option clvi_settings_table[];
 #define CLVI_MAX_SETTINGS 128

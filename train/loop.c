@@ -3,7 +3,6 @@
 #include "train/trainer.h"
 #include "core/checked.h"
 #include "core/file.h"
-#include "device/flat.h"
 
 #include <cleave/profile.h>
 
@@ -29,36 +28,6 @@ static bool tell(clv_trainer *t, const clv_progress *p)
 {
     if (t->progress && !t->progress(p, t->user)) t->stop = true;
     return !t->stop;
-}
-
-clv_status clvi_trainer_not_finite(clv_trainer *t, clv_param_part part, const char **name)
-{
-    clv_params *params = clvi_method_params(t->method, false);
-    *name = NULL;
-    for (int64_t i = 0; i < clv_params_count(params) && !*name; i++) {
-        clv_param_info info;
-        CLV_TRY(clv_params_info(params, i, &info));
-        if (info.kind != CLV_PARAM_TRAINABLE) continue;
-        clv_view values = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
-        values.data = clvi_calloc(t->ctx, (size_t)clv_view_count(&values), sizeof(float));
-        if (!values.data) return CLV_ERR_NOMEM;
-        const clv_status st = clv_params_read(params, i, part, &values);
-        if (st == CLV_OK && !clvi_flat_all_finite(t->ctx, CLV_F32, clv_view_count(&values), values.data))
-            *name = info.name;
-        clvi_free(t->ctx, values.data);
-        CLV_TRY(st);
-    }
-    return CLV_OK;
-}
-
-/* Fails; names the first gradient that is not finite. */
-static clv_status not_finite(clv_trainer *t, double loss)
-{
-    const char *name = NULL;
-    CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_GRADIENT, &name));
-    return clvi_fail(CLV_ERR_NUMERIC, "epoch %" PRId64 ", step %" PRId64 ": %s%s%s is not finite (loss %g)",
-                     t->at.epoch + 1, t->at.step + 1, name ? "the gradient of '" : "the loss", name ? name : "",
-                     name ? "'" : "", isnan(loss) ? NAN : loss); /* the sign of a NaN tells nothing */
 }
 
 static double epochs_done(const clv_trainer *t)
@@ -109,13 +78,14 @@ static void fill_bank(clv_progress *p, const clv_bank *bank)
 static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
 {
     const double elapsed = now() - clock->begin, steps = (double)CLVI_MAX(clock->steps, INT64_C(1));
+    const int64_t taken = t->at.step - t->at.skipped;
     return (clv_progress){
         .epoch = t->at.epoch + 1,
         .epochs = t->settings->epochs,
         .step = t->at.step,
         .steps_per_epoch = t->steps_per_epoch,
         .total_step = t->at.total,
-        .loss_mean = t->at.step ? t->at.loss_sum / (double)t->at.step : 0.0,
+        .loss_mean = taken ? t->at.loss_sum / (double)taken : 0.0,
         .pretext_top1_mean = t->at.top1_count ? t->at.top1_sum / (double)t->at.top1_count : 0.0,
         .mean_seconds_step = elapsed / steps,
         .mean_seconds_data = clock->data / steps,
@@ -141,8 +111,10 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
         .key_momentum = key_momentum(t),
     };
     clvi_step_result result = { .bank = NULL };
+    CLV_TRY(clvi_guard_begin(t));
     CLV_TRY(clvi_method_forward(t->method, &batch, &step, &result));
-    if (!isfinite(result.loss) || !isfinite(result.grad_norm)) return not_finite(t, result.loss);
+    if (!isfinite(result.loss) || !isfinite(result.grad_norm)) return clvi_guard_refuse(t, result.loss);
+    t->skipped_in_a_row = 0;
     const bool logged = is_logged(t);
     clv_progress measured = { .kind = CLV_PROGRESS_STEP };
     if (logged) CLV_TRY(clvi_method_look(t->method, &batch, &t->metrics));
@@ -200,6 +172,8 @@ static int64_t last_epoch(const clv_trainer *t)
 static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_progress *last)
 {
     const clvi_settings *s = t->settings;
+    CLV_CHECK(t->at.skipped < t->steps_per_epoch, CLV_ERR_NUMERIC, "epoch %" PRId64 ": no step of it was finite",
+              t->at.epoch + 1);
     clv_progress p = progress_now(t, clock);
     const bool final = t->at.epoch + 1 == last_epoch(t);
     double top1 = -1.0;

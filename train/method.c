@@ -261,13 +261,14 @@ clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clv
     for (int v = 0; v < m->cls->views; v++)
         memcpy(m->labels + v * m->batch, batch->labels, (size_t)m->batch * sizeof *m->labels);
     CLV_TRY((m->cls->forward ? m->cls->forward : forward)(m, batch, at, out));
-    out->grad_norm = clvi_method_grad_norm(m);
+    out->grad_norm = m->grad_norm = clvi_method_grad_norm(m);
     return CLV_OK;
 }
 
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at)
 {
-    m->optimizer->cls->step(m->optimizer, at->lr);
+    clvi_optimizer_clip(m->optimizer, m->grad_norm);
+    clvi_optimizer_step(m->optimizer, at->lr);
     return m->cls->update ? m->cls->update(m, batch) : CLV_OK;
 }
 

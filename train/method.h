@@ -93,6 +93,7 @@ struct clvi_method {
     float                   *keys[CLVI_MAX_VIEWS];    /* [B,D] the teacher's unit rows of each view */
     int64_t                 *labels;                  /* [views B] of the batch at work, for each view again */
     int64_t                  number[1];               /* of the step at work, for draws inside a loss */
+    double                   grad_norm;               /* of the step at work */
     clvi_optimizer          *optimizer;
 };
 

@@ -1,28 +1,86 @@
 /* optimizer.c: what all optimisers share: their state, and keeping it in a checkpoint. */
 #include "train/optimizer.h"
-#include "device/backend.h"
 #include "train/weights.h"
+#include "core/checked.h"
+#include "device/backend.h"
+#include "device/flat.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* ---- which tensors are treated how ---- */
+
+/* Biases, and scales and shifts of norms, are what has one dimension (or none). */
+static bool excluded(const clvi_param *p, clvi_excludes rule, bool told)
+{
+    return p->desc.ndim <= 1 && (rule == CLVI_EXCLUDES_ALWAYS || (rule == CLVI_EXCLUDES_IF_TOLD && told));
+}
+
+static clvi_span span_of(const clvi_optimizer *o, const clvi_param *p)
+{
+    const clvi_optimizer_class *cls = o->cls;
+    const clvi_settings *s = o->settings;
+    const int64_t begin = (int64_t)(p->offset / clv_dtype_size(clvi_params_dtype(o->params)));
+    return (clvi_span){
+        .begin = begin, .decay = !excluded(p, cls->no_decay, s->exclude_bias_n_norm_wd),
+        .adapt = cls->adapts && !excluded(p, cls->no_adapt, s->exclude_bias_n_norm_lars),
+    };
+}
+
+static bool same(const clvi_span *a, const clvi_span *b)
+{
+    return a->decay == b->decay && !a->adapt && !b->adapt && a->held == b->held;
+}
+
+/* The whole arena in spans; `prefix`: of what is held, or NULL. */
+static void divide(clvi_optimizer *o, const char *prefix)
+{
+    o->spans = 0;
+    for (int64_t i = 0; i < clv_params_count(o->params); i++) {
+        const clvi_param *p = clvi_params_at(o->params, i);
+        if (p->kind != CLV_PARAM_TRAINABLE) continue;
+        clvi_span span = span_of(o, p);
+        span.held = prefix && !strncmp(p->name, prefix, strlen(prefix));
+        clvi_span *last = o->spans ? &o->span[o->spans - 1] : NULL;
+        if (last && same(last, &span)) continue;
+        if (last) last->end = span.begin;
+        o->span[o->spans++] = span;
+    }
+    if (o->spans) o->span[o->spans - 1].end = (int64_t)(o->state_size / clv_dtype_size(clvi_params_dtype(o->params)));
+}
+
+/* ---- making ---- */
+
+static clv_status init(clvi_optimizer *o)
+{
+    o->span = clvi_calloc(o->ctx, (size_t)CLVI_MAX(clv_params_count(o->params), INT64_C(1)), sizeof *o->span);
+    if (!o->span) return CLV_ERR_NOMEM;
+    for (int i = 0; i < o->cls->states; i++) {
+        o->state[i] = clvi_device_alloc(o->ctx, o->state_size);
+        if (!o->state[i]) return CLV_ERR_NOMEM;
+    }
+    divide(o, NULL);
+    return CLV_OK;
+}
 
 clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clvi_settings *settings,
                                  clvi_optimizer **out)
 {
     const clvi_optimizer_class *cls = NULL;
+    *out = NULL;
     CLV_TRY(clvi_optimizer_find(settings->optimizer, &cls));
+    CLV_CHECK(!ctx->device || !cls->host_only, CLV_ERR_UNSUPPORTED,
+              "optimizer '%s' computes on the cpu only; on another device there is sgd", cls->info.name);
     clvi_optimizer *o = clvi_calloc(ctx, 1, sizeof *o);
     if (!o) return CLV_ERR_NOMEM;
     *o = (clvi_optimizer){
-        .cls = cls, .ctx = ctx, .params = params, .momentum = settings->momentum,
-        .weight_decay = settings->weight_decay, .nesterov = settings->nesterov,
-        .held_from = INT64_MAX, .state_size = clvi_params_arena_size(params),
+        .cls = cls, .ctx = ctx, .params = params, .settings = settings,
+        .eps = settings->eps > 0 ? settings->eps : cls->eps, .state_size = clvi_params_arena_size(params),
     };
-    for (int i = 0; i < cls->states; i++) {
-        o->state[i] = clvi_device_alloc(ctx, o->state_size);
-        if (!o->state[i]) {
-            clvi_optimizer_destroy(o);
-            return CLV_ERR_NOMEM;
-        }
+    const clv_status st = init(o);
+    if (st != CLV_OK) {
+        clvi_optimizer_destroy(o);
+        return st;
     }
     *out = o;
     return CLV_OK;
@@ -33,22 +91,73 @@ void clvi_optimizer_destroy(clvi_optimizer *o)
     if (!o) return;
     for (int i = 0; i < o->cls->states; i++)
         clvi_device_free(o->ctx, o->state[i], o->state_size);
+    clvi_free(o->ctx, o->span);
     clvi_free(o->ctx, o);
 }
 
 clv_status clvi_optimizer_hold(clvi_optimizer *o, const char *prefix, double lr)
 {
+    divide(o, prefix);
+    o->held_lr = lr;
+    for (int64_t i = 0; i < o->spans; i++)
+        if (o->span[i].held) return CLV_OK;
+    return clvi_fail(CLV_ERR_INTERNAL, "optimiser: no parameter begins with '%s'", prefix);
+}
+
+/* ---- a step ---- */
+
+void clvi_optimizer_clip(clvi_optimizer *o, double norm)
+{
+    clv_view g;
+    const double most = o->settings->clip_grad, factor = most / (norm + 1e-6);
+    if (most == 0 || factor >= 1 || clv_params_flat(o->params, CLV_PARAM_GRADIENT, &g)) return;
+    clvi_flat_scale(o->ctx, g.dtype, clv_view_count(&g), factor, g.data);
+}
+
+void clvi_optimizer_step(clvi_optimizer *o, double lr)
+{
+    clv_view w, g;
+    if (clv_params_flat(o->params, CLV_PARAM_VALUE, &w) || clv_params_flat(o->params, CLV_PARAM_GRADIENT, &g)) return;
+    for (const clvi_span *s = o->span; s < o->span + o->spans; s++) {
+        const size_t at = (size_t)s->begin * clv_dtype_size(w.dtype);
+        clvi_update u = {
+            .dtype = w.dtype, .n = s->end - s->begin, .w = (char *)w.data + at, .g = (char *)g.data + at,
+            .lr = s->held ? o->held_lr : lr, .weight_decay = s->decay ? o->settings->weight_decay : 0,
+            .adapt = s->adapt,
+        };
+        for (int i = 0; i < o->cls->states; i++) u.state[i] = (char *)o->state[i] + at;
+        o->cls->update(o, &u);
+    }
+    o->steps++;
+}
+
+/* ---- telling and keeping ---- */
+
+clv_status clvi_optimizer_describe(const clvi_optimizer *o, void (*line)(const char *text, void *user), void *user)
+{
     for (int64_t i = 0; i < clv_params_count(o->params); i++) {
         const clvi_param *p = clvi_params_at(o->params, i);
+        char text[512];
+        int used = 0;
         if (p->kind != CLV_PARAM_TRAINABLE) continue;
-        const bool held = !strncmp(p->name, prefix, strlen(prefix));
-        CLV_CHECK(held || o->held_from == INT64_MAX, CLV_ERR_INTERNAL, "optimiser: '%s' comes after '%s'", p->name,
-                  prefix);
-        if (held && o->held_from == INT64_MAX)
-            o->held_from = (int64_t)(p->offset / clv_dtype_size(clvi_params_dtype(o->params)));
+        const clvi_span span = span_of(o, p);
+        used = snprintf(text, sizeof text, "parameter: %.300s [", p->name);
+        for (int d = 0; d < p->desc.ndim; d++)
+            used += snprintf(text + used, sizeof text - (size_t)used, "%s%" PRId64, d ? "," : "", p->desc.shape[d]);
+        used += snprintf(text + used, sizeof text - (size_t)used, "]: weight decay %g",
+                         span.decay ? o->settings->weight_decay : 0.0);
+        if (o->cls->adapts)
+            snprintf(text + used, sizeof text - (size_t)used, ", %s", span.adapt ? "own rate" : "no own rate");
+        line(text, user);
     }
-    o->held_lr = lr;
     return CLV_OK;
+}
+
+bool clvi_optimizer_uses(const clvi_optimizer_class *cls, const char *setting)
+{
+    for (const char *const *name = cls->uses; name && *name; name++)
+        if (!strcmp(*name, setting)) return true;
+    return false;
 }
 
 clv_status clvi_optimizer_write(const clvi_optimizer *o, clvi_h5 *h5, const char *group)

@@ -79,6 +79,26 @@ static clv_status check_method(const clv_config *config)
     return CLV_OK;
 }
 
+/* Settings that act for some optimisers only. */
+static clv_status check_optimizer(const clv_config *config)
+{
+    static const char *const some[] = {
+        "momentum", "nesterov", "beta1", "beta2", "eps", "trust-coefficient", "clip-lr", "exclude-bias-n-norm-wd",
+        "exclude-bias-n-norm-lars", NULL,
+    };
+    const clvi_optimizer_class *o = NULL;
+    char with[160];
+    CLV_TRY(clvi_optimizer_find(config->settings.optimizer, &o));
+    for (int i = 0; some[i]; i++) {
+        const bool always = !strncmp(some[i], "exclude-", 8) && o->no_decay == CLVI_EXCLUDES_ALWAYS;
+        snprintf(with, sizeof with, "with optimizer '%s'%s", o->info.name,
+                 always ? ": it leaves biases and norms out in any case" : "");
+        const rule r = { clvi_optimizer_uses(o, some[i]), some[i], "optimizer", with };
+        CLV_TRY(check(config, &r));
+    }
+    return CLV_OK;
+}
+
 clv_status clvi_config_check(const clv_config *config)
 {
     const clvi_settings *s = &config->settings;
@@ -89,6 +109,9 @@ clv_status clvi_config_check(const clv_config *config)
         { s->workers > 0, "prefetch", "workers", "with workers 0" },
         { s->bn_splits > 1, "shuffle-bn", "bn-splits", "with bn-splits 1" },
         { s->momentum > 0, "nesterov", "momentum", "with momentum 0" },
+        { s->warmup_epochs > 0, "warmup-by", "warmup-epochs", "with warmup-epochs 0" },
+        { s->warmup_epochs > 0, "warmup-start-lr", "warmup-epochs", "with warmup-epochs 0" },
+        { s->weight_decay > 0, "exclude-bias-n-norm-wd", "weight-decay", "with weight-decay 0" },
         { !s->cos, "schedule", "cos", "with cos" },
         { s->stop_epoch <= s->epochs, "stop-epoch", "epochs", "beyond epochs" },
         { knn, "val-data", "knn-freq", no_knn },  { knn, "val-split", "knn-freq", no_knn },
@@ -97,5 +120,6 @@ clv_status clvi_config_check(const clv_config *config)
         { knn, "knn-queries", "knn-freq", no_knn },
     };
     for (size_t i = 0; i < CLVI_COUNT(rules); i++) CLV_TRY(check(config, &rules[i]));
+    CLV_TRY(check_optimizer(config));
     return check_method(config);
 }

@@ -2,7 +2,6 @@
  * checkpoint_NNNN.h5. */
 #include "train/trainer.h"
 #include "core/checked.h"
-#include "device/flat.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,24 +17,12 @@ static void run_path(const clv_trainer *t, const char *name, char *path)
     snprintf(path, FILE_PATH_SIZE, "%s/%s", t->settings->results_dir, name);
 }
 
-/* A step's update can leave the finite numbers only after its loss was looked at. */
-static clv_status check_finite(clv_trainer *t)
-{
-    clv_view values;
-    const char *name = NULL;
-    CLV_TRY(clv_params_flat(clvi_method_params(t->method, false), CLV_PARAM_VALUE, &values));
-    if (clvi_flat_all_finite(t->ctx, values.dtype, clv_view_count(&values), values.data)) return CLV_OK;
-    CLV_TRY(clvi_trainer_not_finite(t, CLV_PARAM_VALUE, &name));
-    return clvi_fail(CLV_ERR_NUMERIC, "after %" PRId64 " steps: parameter '%s' is not finite", t->at.total,
-                     name ? name : "?");
-}
-
 static clv_status save(clv_trainer *t, const char *name)
 {
     char path[FILE_PATH_SIZE];
     run_path(t, name, path);
     clvi_h5 *h5 = NULL;
-    CLV_TRY(check_finite(t));
+    CLV_TRY(clvi_guard_check(t));                          /* an update can leave the finite numbers */
     CLV_TRY(clvi_checkpoint_begin(t->config, path, &t->at, t->info.channels, t->eval_aug, &h5));
     const clv_status st = clvi_method_write(t->method, h5);
     if (st != CLV_OK) {
@@ -78,7 +65,7 @@ static bool may_change(const char *name)
     static const char *const free_options[] = {
         "data",      "val-data",   "val-split",   "workers",  "prefetch",   "print-freq",
         "save-freq", "save-steps", "results-dir", "resume",   "stop-epoch", "stop-on-collapse",
-        "device",    "precision",  "profile",     "recompute", "knn-k",     "knn-t",
+        "on-nan",    "device",    "precision",  "profile",     "recompute", "knn-k",     "knn-t",
         "knn-layer", "knn-freq",   "knn-bank",    "knn-queries", "weights",
     };
     for (size_t i = 0; i < CLVI_COUNT(free_options); i++)

@@ -22,11 +22,21 @@ clv_status clvi_schedule_milestones(clvi_schedule *schedule, const char *text)
     return CLV_OK;
 }
 
+double clvi_schedule_base(const clvi_settings *s)
+{
+    switch (s->lr_scaling) {
+    case CLVI_LR_LINEAR: return s->lr * (double)s->batch_size / 256;
+    case CLVI_LR_SQRT: return s->lr * sqrt((double)s->batch_size);
+    default: return s->lr;
+    }
+}
+
 double clvi_schedule_at(const clvi_schedule *s, int64_t epoch, int64_t step, int64_t steps_per_epoch)
 {
     const double fraction = steps_per_epoch > 0 ? (double)step / (double)steps_per_epoch : 0.0;
-    const double now = (double)epoch + fraction;               /* warm-up always rises by step */
-    if (now < s->warmup) return s->base * now / s->warmup;
+    const double now = (double)epoch + fraction;
+    const double risen = s->warmup_by_epoch ? (double)epoch : now;
+    if (now < s->warmup) return s->warmup_start + (s->base - s->warmup_start) * risen / s->warmup;
     const double e = (s->by_step ? now : (double)epoch) + (double)s->start;
     if (s->cosine) {
         const double span = s->horizon - s->warmup;

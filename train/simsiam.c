@@ -3,6 +3,7 @@
  * other, as in the authors' code: batch norm sees each alone. With fix-pred-lr the predictor's learning rate does not
  * decay, as published for ImageNet. */
 #include "train/method.h"
+#include "train/schedule.h"
 
 #define READS { { "p1", "p1" }, { "p2", "p2" }, { "z1", "z1" }, { "z2", "z2" } }
 
@@ -24,7 +25,8 @@ static clv_status build(clvi_method *m)
 
 static clv_status ready(clvi_method *m)
 {
-    return m->settings->fix_pred_lr ? clvi_optimizer_hold(m->optimizer, "predictor.", m->settings->lr) : CLV_OK;
+    if (!m->settings->fix_pred_lr) return CLV_OK;
+    return clvi_optimizer_hold(m->optimizer, "predictor.", clvi_schedule_base(m->settings));
 }
 
 static const char *const uses[] = { "fix-pred-lr", NULL };

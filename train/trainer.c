@@ -103,8 +103,10 @@ static clv_status make_schedule(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
     t->schedule = (clvi_schedule){
-        .base = s->lr, .cosine = s->cos, .by_step = s->schedule_by == CLVI_SCHEDULE_BY_STEP,
-        .warmup = s->warmup_epochs, .horizon = (double)s->epochs, .start = s->schedule_start,
+        .base = clvi_schedule_base(s), .cosine = s->cos, .by_step = s->schedule_by == CLVI_SCHEDULE_BY_STEP,
+        .warmup = s->warmup_epochs, .warmup_start = s->warmup_start_lr,
+        .warmup_by_epoch = s->warmup_by == CLVI_WARMUP_BY_EPOCH, .horizon = (double)s->epochs,
+        .start = s->schedule_start,
     };
     return s->cos ? CLV_OK : clvi_schedule_milestones(&t->schedule, s->schedule);
 }
@@ -217,6 +219,7 @@ void clv_trainer_destroy(clv_trainer *t)
 {
     if (!t) return;
     clvi_monitor_release(t);
+    clvi_guard_release(t);
     clvi_runlog_close(t->log);
     clvi_rundir_release(t);
     clv_loader_destroy(t->loader);
@@ -257,9 +260,16 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
     line(text, user);
     snprintf(text, sizeof text,
              "schedule: %" PRId64 " epochs of %" PRId64 " steps of %" PRId64 " images; learning rate %g, first %g",
-             s->epochs, t->steps_per_epoch, s->batch_size, s->lr,
+             s->epochs, t->steps_per_epoch, s->batch_size, t->schedule.base,
              clvi_schedule_at(&t->schedule, 0, 0, t->steps_per_epoch));
     line(text, user);
+    if (s->lr_scaling != CLVI_LR_AS_GIVEN) {
+        const bool linear = s->lr_scaling == CLVI_LR_LINEAR;
+        snprintf(text, sizeof text, "lr-scaling: %s; learning rate %g = lr %g x %s%" PRId64 "%s",
+                 linear ? "linear" : "sqrt", t->schedule.base, s->lr, linear ? "" : "sqrt(", s->batch_size,
+                 linear ? " / 256" : ")");
+        line(text, user);
+    }
     line(s->precision == CLV_PRECISION_BF16 ? "precision: bf16 (convolutions and what lies between; the rest float32)" :
                                               "precision: fp32", user);
     CLV_TRY(clvi_method_describe(t->method, line, user));
@@ -272,8 +282,8 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
         const clv_view shape = clv_view_dense(NULL, CLV_F32, info.ndim, info.shape);
         if (info.kind == CLV_PARAM_TRAINABLE) trainable += clv_view_count(&shape);
     }
-    snprintf(text, sizeof text, "parameters: %" PRId64 " trainable; weight decay %g and momentum %g on every one",
-             trainable, s->weight_decay, s->momentum);
+    snprintf(text, sizeof text, "parameters: %" PRId64 " trainable; optimizer %s, weight decay %g, see each below",
+             trainable, s->optimizer, s->weight_decay);
     line(text, user);
     snprintf(text, sizeof text, "augmentation: %s", clv_augment_describe(t->augment));
     line(text, user);
@@ -287,5 +297,5 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
         snprintf(text, sizeof text, "resumed: epoch %" PRId64 ", step %" PRId64, t->at.epoch + 1, t->at.step + 1);
         line(text, user);
     }
-    return CLV_OK;
+    return clvi_optimizer_describe(t->method->optimizer, line, user);
 }

@@ -1,5 +1,5 @@
 /* trainer.h: the trainer's inside, shared by its parts: building (trainer.c), the loop (loop.c), and what it measures
- * and keeps along the way (monitor.c, save.c) and where (rundir.c). */
+ * and keeps along the way (monitor.c, save.c), what it refuses (guard.c) and where (rundir.c). */
 #ifndef CLVI_TRAIN_TRAINER_H
 #define CLVI_TRAIN_TRAINER_H
 
@@ -34,6 +34,8 @@ struct clv_trainer {
     clvi_position     at;
     int64_t           steps_per_epoch;
     double            grad_norm;     /* of the last step */
+    void             *statistics[2]; /* batch norm's, of network and momentum encoder, before a step; or NULL */
+    int               skipped_in_a_row;
     char              protocol[160]; /* how the monitor measures */
 
     /* the monitor's rows, allocated at its first use */
@@ -61,8 +63,14 @@ clv_status clvi_monitor_knn(clv_trainer *t, double *top1) CLV_NODISCARD;
 clv_status clvi_monitor_step(clv_trainer *t, const clvi_step_result *step, clv_progress *p) CLV_NODISCARD;
 void clvi_monitor_release(clv_trainer *t);
 
-/* The first trainable parameter whose values (or gradients) are not all finite, or NULL. */
-clv_status clvi_trainer_not_finite(clv_trainer *t, clv_param_part part, const char **name) CLV_NODISCARD;
+/* guard.c: what a step that is not finite comes to. Before a step: keeps what leaving it out would give back. */
+clv_status clvi_guard_begin(clv_trainer *t) CLV_NODISCARD;
+/* After its forward pass: CLV_ERR_NUMERIC with the first gradient that is not finite, or, as on-nan says, a note of it
+ * and the position after the step. Skipping ends with CLV_ERR_NUMERIC, too, when it cannot help. */
+clv_status clvi_guard_refuse(clv_trainer *t, double loss) CLV_NODISCARD;
+void clvi_guard_release(clv_trainer *t);
+/* CLV_ERR_NUMERIC with the first parameter or running statistic, of either network, that is not finite. */
+clv_status clvi_guard_check(clv_trainer *t) CLV_NODISCARD;
 
 /* save.c: checkpoints of the run directory. A network that is not finite is not saved: CLV_ERR_NUMERIC. */
 clv_status clvi_save_last(clv_trainer *t) CLV_NODISCARD;

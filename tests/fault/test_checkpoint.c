@@ -300,7 +300,7 @@ static void numbers_that_are_not_finite_end_the_run_and_reach_no_checkpoint(void
     static float rows[16 * 32];
     char path[512];
     desc.batch_size = 16;
-    snprintf(path, sizeof path, "%s", test_path(t, "a/previous.h5"));
+    snprintf(path, sizeof path, "%s", test_path(t, "a/last.h5"));
     desc.checkpoint = path;
     assert_ok(clv_encoder_open(t->ctx, &desc, &encoder));
     assert_true(clv_encoder_dim(encoder) <= 32);

@@ -1,6 +1,7 @@
 /* test_training.c: what a run computes depends on configuration, data and seed alone, and a step takes no memory. */
 #include "tests/support/train.h"
 #include "core/context.h"
+#include "train/optimizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,6 +145,26 @@ static void a_run_whose_loss_draws_goes_on_to_the_same_bits(void **state)
     }
 }
 
+/* The state of every optimiser is in a checkpoint, and tensors' norms do not depend on who adds them up. */
+static void every_optimizer_goes_on_to_the_same_bits(void **state)
+{
+    test_env *t = *state;
+    for (int i = 0; clvi_optimizer_at(i); i++) {
+        const char *name = clvi_optimizer_at(i)->info.name;
+        char cut[32], files[2][48];
+        snprintf(cut, sizeof cut, "cut-%s", name);
+        snprintf(files[0], sizeof files[0], "%s/last.h5", name);
+        snprintf(files[1], sizeof files[1], "%s/last.h5", cut);
+        for (int part = 0; part < 3; part++) {        /* all of it; its beginning; its end */
+            stop_at at = { .step = part == 1 ? 7 : -1 };
+            clv_config *config = test_run_config(t, part ? cut : name, "optimizer", name, "epochs", "1", "clip-grad",
+                                                 "0.5", "resume", part == 2 ? "auto" : "", NULL);
+            assert_int_equal(test_run(t, config, stops, &at), part == 1 ? CLV_STOPPED : CLV_OK);
+        }
+        assert_true(test_same_file(t, files[0], files[1]));
+    }
+}
+
 static void a_finished_run_that_is_resumed_does_nothing(void **state)
 {
     test_env *t = *state;
@@ -271,5 +292,6 @@ TEST_MAIN(TEST(the_number_of_workers_changes_no_bit), TEST(batches_made_ahead_ch
           TEST(two_runs_with_the_same_seed_and_threads_are_equal_to_the_bit), TEST(another_seed_gives_another_network),
           TEST(a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits),
           TEST(a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits),
-          TEST(a_run_whose_loss_draws_goes_on_to_the_same_bits), TEST(a_finished_run_that_is_resumed_does_nothing),
+          TEST(a_run_whose_loss_draws_goes_on_to_the_same_bits), TEST(every_optimizer_goes_on_to_the_same_bits),
+          TEST(a_finished_run_that_is_resumed_does_nothing),
           TEST(stop_epoch_keeps_the_horizon_of_the_schedule), TEST(a_step_allocates_nothing))

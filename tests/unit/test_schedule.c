@@ -43,6 +43,29 @@ static void warm_up_rises_linearly_and_then_the_cosine_spans_the_rest(void **sta
     assert_near(clvi_schedule_at(&s, 12, 0, 10), 0, 1e-15);
 }
 
+static void warm_up_can_begin_above_zero_and_rise_once_an_epoch(void **state)
+{
+    (void)state;
+    const clvi_schedule s = { .base = 2, .horizon = 12, .warmup = 2, .warmup_start = 0.5, .warmup_by_epoch = true };
+    assert_near(clvi_schedule_at(&s, 0, 0, 10), 0.5, 0);
+    assert_near(clvi_schedule_at(&s, 0, 9, 10), 0.5, 0);
+    assert_near(clvi_schedule_at(&s, 1, 3, 10), 1.25, 1e-15);
+    assert_near(clvi_schedule_at(&s, 2, 0, 10), 2, 1e-15);
+}
+
+/* MoCo v3: lr batch / 256. SimCLR: 0.075 sqrt(4096) = 0.3 x 4096 / 256. */
+static void the_learning_rate_scales_with_the_batch_as_published(void **state)
+{
+    (void)state;
+    clvi_settings s = { .lr = 0.3, .batch_size = 4096 };
+    assert_near(clvi_schedule_base(&s), 0.3, 0);
+    s.lr_scaling = CLVI_LR_LINEAR;
+    assert_near(clvi_schedule_base(&s), 4.8, 1e-15);
+    s.lr = 0.075;
+    s.lr_scaling = CLVI_LR_SQRT;
+    assert_near(clvi_schedule_base(&s), 4.8, 1e-15);
+}
+
 static void milestones_must_be_rising_numbers(void **state)
 {
     (void)state;
@@ -64,4 +87,6 @@ static void key_momentum_goes_from_base_to_one(void **state)
 
 TEST_MAIN(TEST(the_demo_counts_epochs_from_one_and_ends_at_zero), TEST(by_step_it_moves_within_an_epoch),
           TEST(steps_drop_tenfold_at_their_epochs), TEST(warm_up_rises_linearly_and_then_the_cosine_spans_the_rest),
+          TEST(warm_up_can_begin_above_zero_and_rise_once_an_epoch),
+          TEST(the_learning_rate_scales_with_the_batch_as_published),
           TEST(milestones_must_be_rising_numbers), TEST(key_momentum_goes_from_base_to_one))

@@ -36,6 +36,10 @@ static void settings_that_do_not_fit_the_data_are_refused(void **state)
     assert_fails(create(t, test_run_config(t, "a", "arch", "resnet81", NULL)), CLV_ERR_INVALID, "resnet18");
     assert_fails(create(t, test_run_config(t, "a", "method", "moko", NULL)), CLV_ERR_INVALID, "did you mean 'moco'");
     assert_fails(create(t, test_run_config(t, "a", "optimizer", "sdg", NULL)), CLV_ERR_INVALID, "did you mean 'sgd'");
+    assert_fails(create(t, test_run_config(t, "a", "optimizer", "lars", NULL)), CLV_ERR_INVALID,
+                 "optimizer 'lars' has several forms: lars_moco_v3, lars_simclr, lars_solo_learn");
+    assert_fails(create(t, test_run_config(t, "a", "optimizer", "quite another", NULL)), CLV_ERR_INVALID,
+                 "there are sgd, adamw, lars_moco_v3");
     assert_fails(create(t, test_run_config(t, "a", "aug", "glyps", NULL)), CLV_ERR_INVALID, "glyphs");
     assert_fails(create(t, test_run_config(t, "a", "cos", "false", "schedule", "9,5", NULL)), CLV_ERR_INVALID, "rise");
     assert_fails(create(t, test_run_config(t, "a", "cos", "false", "schedule", "5;9", NULL)), CLV_ERR_INVALID,
@@ -50,6 +54,17 @@ static void settings_that_cannot_act_are_refused(void **state)
         { "moco-mlp-dim", "32", "mlp", "false", "moco-mlp-dim '32' cannot act without mlp" },
         { "schedule", "30,40", "cos", "true", "schedule '30,40' cannot act with cos" },
         { "nesterov", "true", "momentum", "0", "nesterov 'true' cannot act with momentum 0" },
+        { "momentum", "0.8", "optimizer", "adamw", "momentum '0.8' cannot act with optimizer 'adamw'" },
+        { "nesterov", "true", "optimizer", "lamb", "nesterov 'true' cannot act with optimizer 'lamb'" },
+        { "beta2", "0.95", "optimizer", "sgd", "beta2 '0.95' cannot act with optimizer 'sgd'" },
+        { "eps", "1e-6", "optimizer", "lars-simclr", "cannot act with optimizer 'lars_simclr'" },
+        { "eta", "0.02", "optimizer", "adamw", "trust-coefficient '0.02' cannot act" },
+        { "clip-lr", "true", "optimizer", "lars-moco-v3", "cannot act with optimizer 'lars_moco_v3'" },
+        { "exclude-bias-n-norm-lars", "true", "optimizer", "sgd", "cannot act with optimizer 'sgd'" },
+        { "exclude-bias-n-norm-wd", "true", "optimizer", "lars-simclr", "leaves biases and norms out in any case" },
+        { "exclude-bias-n-norm-wd", "true", "weight-decay", "0", "cannot act with weight-decay 0" },
+        { "warmup-start-lr", "0.01", "warmup-epochs", "0", "cannot act with warmup-epochs 0" },
+        { "warmup-by", "epoch", "warmup-epochs", "0", "cannot act with warmup-epochs 0" },
         { "shuffle-bn", "false", "bn-splits", "1", "cannot act with bn-splits 1" },
         { "prefetch", "4", "workers", "0", "cannot act with workers 0" },
         { "aug-plus", "true", "aug", "glyphs", "cannot act with an augmentation given" },

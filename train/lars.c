@@ -1,0 +1,85 @@
+/* lars.c: SGD with momentum and a rate of its own for every tensor, trust |w| / |gradient|: You et al. 2017,
+ * arXiv:1708.03888. Three forms of it are published with recipes, and their learning rates do not carry over:
+ *   lars_moco_v3     d = g + wd w; q = trust |w| / |d|;  v = mu v + q d;  w -= lr v
+ *   lars_simclr      the same q;  v = mu v + lr q d;  w -= v: a new learning rate does not act on old momentum
+ *   lars_solo_learn  q = trust |w| / (|g| + wd |w| + eps), the paper's, with clip-lr min(q / lr, 1);  v = mu v + q d;
+ *                    w -= lr v
+ * A tensor or gradient of norm 0 has q = 1; solo-learn's then has no weight decay either. */
+#include "device/cpu/flat.h"
+#include "core/checked.h"
+#include "train/optimizer.h"
+
+#include <math.h>
+
+static clvi_flat_sgd_args arguments(const clvi_optimizer *o, const clvi_update *u)
+{
+    return (clvi_flat_sgd_args){
+        .lr = u->lr, .momentum = o->settings->momentum, .weight_decay = u->weight_decay,
+        .nesterov = o->settings->nesterov, .first = o->steps == 0,
+    };
+}
+
+/* trust |w| / |g + wd w|, or 1. */
+static double rate(const clvi_optimizer *o, const clvi_update *u)
+{
+    double squares[2];
+    if (!u->adapt) return 1;
+    clvi_cpu_flat_norms2(o->ctx, u->dtype, u->n, u->w, u->g, u->weight_decay, squares);
+    if (squares[0] == 0 || squares[1] == 0) return 1;
+    return o->settings->trust_coefficient * sqrt(squares[0]) / sqrt(squares[1]);
+}
+
+static void update_moco_v3(clvi_optimizer *o, const clvi_update *u)
+{
+    const clvi_flat_sgd_args args = arguments(o, u);
+    clvi_cpu_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, rate(o, u));
+}
+
+static void update_simclr(clvi_optimizer *o, const clvi_update *u)
+{
+    clvi_flat_sgd_args args = arguments(o, u);
+    args.lr = 1;
+    clvi_cpu_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, u->lr * rate(o, u));
+}
+
+static void update_solo_learn(clvi_optimizer *o, const clvi_update *u)
+{
+    clvi_flat_sgd_args args = arguments(o, u);
+    double squares[2] = { 0, 0 }, q = 1;
+    if (u->adapt) clvi_cpu_flat_norms2(o->ctx, u->dtype, u->n, u->w, u->g, 0, squares);
+    if (squares[0] > 0 && squares[1] > 0) {
+        const double norm = sqrt(squares[0]);
+        q = o->settings->trust_coefficient * norm / (sqrt(squares[1]) + u->weight_decay * norm + o->eps);
+        if (o->settings->clip_lr) q = CLVI_MIN(q / u->lr, 1.0);
+    } else {
+        args.weight_decay = 0;
+    }
+    clvi_cpu_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, q);
+}
+
+static const char *const uses[] = { "momentum", "nesterov", "trust-coefficient", NULL };
+static const char *const uses_solo_learn[] = {
+    "momentum", "nesterov", "trust-coefficient", "clip-lr", "eps", "exclude-bias-n-norm-wd", "exclude-bias-n-norm-lars",
+    NULL,
+};
+
+extern const clvi_optimizer_class clvi_optimizer_lars_moco_v3;
+const clvi_optimizer_class clvi_optimizer_lars_moco_v3 = {
+    .info = { "lars_moco_v3", "layer-wise adaptive rates as in MoCo v3", "arXiv:1708.03888; arXiv:2104.02057", 0 },
+    .host_only = true, .states = 1, .state_name = { "momentum" }, .uses = uses, .adapts = true,
+    .no_decay = CLVI_EXCLUDES_ALWAYS, .no_adapt = CLVI_EXCLUDES_ALWAYS, .update = update_moco_v3,
+};
+
+extern const clvi_optimizer_class clvi_optimizer_lars_simclr;
+const clvi_optimizer_class clvi_optimizer_lars_simclr = {
+    .info = { "lars_simclr", "layer-wise adaptive rates as in SimCLR", "arXiv:1708.03888; arXiv:2002.05709", 0 },
+    .host_only = true, .states = 1, .state_name = { "momentum" }, .uses = uses, .adapts = true,
+    .no_decay = CLVI_EXCLUDES_ALWAYS, .no_adapt = CLVI_EXCLUDES_ALWAYS, .update = update_simclr,
+};
+
+extern const clvi_optimizer_class clvi_optimizer_lars_solo_learn;
+const clvi_optimizer_class clvi_optimizer_lars_solo_learn = {
+    .info = { "lars_solo_learn", "layer-wise adaptive rates as in solo-learn", "arXiv:1708.03888, eq. 6", 0 },
+    .host_only = true, .states = 1, .state_name = { "momentum" }, .uses = uses_solo_learn, .adapts = true,
+    .no_decay = CLVI_EXCLUDES_IF_TOLD, .no_adapt = CLVI_EXCLUDES_IF_TOLD, .eps = 1e-8, .update = update_solo_learn,
+};
