@@ -1,8 +1,6 @@
 /* overlap.c: overlap and its gradient in float32: one pass over flat memory. Formulas and edge cases as in
  * ref_overlap.c; bottom - top is written so that nothing cancels. */
-#include "device/attr.h"
-#include "device/cpu/isa.h"
-#include "device/cpu/ref.h"
+#include "device/cpu/pointwise.h"
 
 #define CHUNK 65536
 
@@ -68,21 +66,5 @@ CLVI_INLINE void overlap_bwd_body(void *arg, int64_t begin, int64_t end)
 }
 CLVI_ISA_VARIANTS(overlap_bwd_body)
 
-static bool accepts(const clvi_op_call *call)
-{
-    return call->out[0].dtype == CLV_F32;
-}
-
-#define KERNEL(op_name, ...)                                                                                           \
-    static clv_status op_name(const clvi_op_call *call)                                                                \
-    {                                                                                                                  \
-        clvi_parallel_for(call->ctx, clvi_desc_count(&call->out[0]), CHUNK, clvi_isa_pick(op_name##_body_table),       \
-                          (void *)call);                                                                               \
-        return CLV_OK;                                                                                                 \
-    }                                                                                                                  \
-    const clvi_kernel clvi_kernel_cpu_##op_name = {                                                                    \
-        .op = #op_name, .name = "cpu", .accepts = accepts, .run = op_name, .in_place = { __VA_ARGS__ },                \
-    }
-
-KERNEL(overlap, 1);
-KERNEL(overlap_bwd, 1);
+CLVI_POINTWISE(overlap, CHUNK, 1);
+CLVI_POINTWISE(overlap_bwd, CHUNK, 1);

@@ -1,7 +1,5 @@
 /* unary.c: sqrt and its gradient, and fill, in float32. Edge cases as in ref_unary.c. */
-#include "device/attr.h"
-#include "device/cpu/isa.h"
-#include "device/cpu/ref.h"
+#include "device/cpu/pointwise.h"
 #include <math.h>
 
 #define CHUNK 32768
@@ -37,22 +35,6 @@ CLVI_INLINE void fill_body(void *arg, int64_t begin, int64_t end)
 }
 CLVI_ISA_VARIANTS(fill_body)
 
-static bool accepts(const clvi_op_call *call)
-{
-    return call->out[0].dtype == CLV_F32;
-}
-
-#define KERNEL(op_name, ...)                                                                                           \
-    static clv_status op_name##_kernel(const clvi_op_call *call)                                                       \
-    {                                                                                                                  \
-        clvi_parallel_for(call->ctx, clvi_desc_count(&call->out[0]), CHUNK, clvi_isa_pick(op_name##_body_table),       \
-                          (void *)call);                                                                               \
-        return CLV_OK;                                                                                                 \
-    }                                                                                                                  \
-    const clvi_kernel clvi_kernel_cpu_##op_name = {                                                                    \
-        .op = #op_name, .name = "cpu", .accepts = accepts, .run = op_name##_kernel, .in_place = { __VA_ARGS__ },       \
-    }
-
-KERNEL(sqrt, 1);
-KERNEL(sqrt_bwd, 1);
-KERNEL(fill, 0);
+CLVI_POINTWISE(sqrt, CHUNK, 1);
+CLVI_POINTWISE(sqrt_bwd, CHUNK, 1);
+CLVI_POINTWISE(fill, CHUNK, 0);

@@ -1,7 +1,5 @@
 /* xent.c: sigmoid_xent, focal and their gradients in float32, 16 entries at a time. Formulas as in ref_overlap.c. */
-#include "device/attr.h"
-#include "device/cpu/isa.h"
-#include "device/cpu/ref.h"
+#include "device/cpu/pointwise.h"
 
 #define CHUNK 16384
 
@@ -147,23 +145,7 @@ CLVI_INLINE void focal_bwd_body(void *arg, int64_t begin, int64_t end)
 }
 CLVI_ISA_VARIANTS(focal_bwd_body)
 
-static bool accepts(const clvi_op_call *call)
-{
-    return call->out[0].dtype == CLV_F32;
-}
-
-#define KERNEL(op_name)                                                                                                \
-    static clv_status op_name(const clvi_op_call *call)                                                                \
-    {                                                                                                                  \
-        clvi_parallel_for(call->ctx, clvi_desc_count(&call->out[0]), CHUNK, clvi_isa_pick(op_name##_body_table),       \
-                          (void *)call);                                                                               \
-        return CLV_OK;                                                                                                 \
-    }                                                                                                                  \
-    const clvi_kernel clvi_kernel_cpu_##op_name = {                                                                    \
-        .op = #op_name, .name = "cpu", .accepts = accepts, .run = op_name, .in_place = { 1 },                          \
-    }
-
-KERNEL(sigmoid_xent);
-KERNEL(sigmoid_xent_bwd);
-KERNEL(focal);
-KERNEL(focal_bwd);
+CLVI_POINTWISE(sigmoid_xent, CHUNK, 1);
+CLVI_POINTWISE(sigmoid_xent_bwd, CHUNK, 1);
+CLVI_POINTWISE(focal, CHUNK, 1);
+CLVI_POINTWISE(focal_bwd, CHUNK, 1);
