@@ -45,7 +45,7 @@ NVCC_FLAGS := -std=c++17 -O3 --extended-lambda -gencode=arch=compute_$(CUDA_ARCH
               -Xptxas -warn-spills -Werror all-warnings -D_GNU_SOURCE \
               -Xcompiler -fPIC,-fvisibility=hidden,-fno-threadsafe-statics,-fno-exceptions,-fno-rtti,-ffp-contract=off
 CU_OBJ    := $(CU_SRC:%.cu=$(BUILD)/cuda/%.o) $(CU_HOST:%.c=$(BUILD)/cuda/%.o) \
-             $(BUILD)/cuda/runtime/device/cuda/fault.o $(BUILD)/cuda/runtime/device/desc.o
+             $(BUILD)/cuda/runtime/device/cuda/fault.o $(BUILD)/cuda/runtime/device/desc.o $(BUILD)/cuda/runtime/core/view.o
 BACKEND   := $(BUILD)/libcleave_cuda.so
 
 $(BUILD)/cuda/flags: FORCE

@@ -68,3 +68,35 @@ void clvi_desc_copy_layout(clvi_desc *desc, const clvi_desc *like)
     desc->opaque_size = like->opaque_size;
     memcpy(desc->opaque, like->opaque, like->opaque_size);
 }
+
+int64_t clvi_desc_extent(const clvi_desc *desc, int begin, int end)
+{
+    int64_t n = 1;
+    for (int i = begin; i < end; i++) n *= desc->shape[i];
+    return n;
+}
+
+/* A strided value whose elements fill its memory: its strides are a dense one's in another order. */
+static bool without_gaps(const clvi_desc *desc)
+{
+    int64_t expected = 1;
+    bool used[CLV_MAX_DIMS] = { false };
+    for (int found = 0; found < desc->ndim; found++) {
+        int next = -1;
+        for (int i = 0; i < desc->ndim && next < 0; i++)
+            if (!used[i] && (desc->shape[i] == 1 || desc->stride[i] == expected)) next = i;
+        if (next < 0) return false;
+        used[next] = true;
+        expected *= desc->shape[next];
+    }
+    return true;
+}
+
+clv_status clvi_prepare_alike(clvi_op_call *call)
+{
+    clvi_desc *x = &call->in[0];
+    if (x->layout == CLVI_LAYOUT_ANY || (x->layout == CLVI_LAYOUT_STRIDED && !without_gaps(x))) clvi_desc_make_dense(x);
+    for (int i = 1; i < call->n_in; i++) clvi_desc_copy_layout(&call->in[i], x);
+    clvi_desc_copy_layout(&call->out[0], x);
+    return CLV_OK;
+}

@@ -38,6 +38,8 @@ bool clvi_desc_same_layout(const clvi_desc *a, const clvi_desc *b);
 /* The same layout as `like` for an equal shape. */
 void clvi_desc_copy_layout(clvi_desc *desc, const clvi_desc *like);
 int64_t clvi_desc_count(const clvi_desc *desc);
+/* Product of the extents of dimensions [begin, end). */
+int64_t clvi_desc_extent(const clvi_desc *desc, int begin, int end);
 
 #define CLVI_MAX_IN  10
 #define CLVI_MAX_OUT 6
@@ -77,6 +79,10 @@ typedef struct clvi_kernel {
     /* Output i may share memory with input `in_place[i] - 1` (0: no). Done only where both have the same layout. */
     int8_t in_place[CLVI_MAX_OUT];
 } clvi_kernel;
+
+/* The `prepare` of an elementwise kernel: the first input's layout becomes everybody's; one with gaps, or not decided,
+ * becomes dense. */
+clv_status clvi_prepare_alike(clvi_op_call *call) CLV_NODISCARD;
 
 /* The best kernel of the context's device that accepts the call; with `reference` only the plain C one, which is the
  * host's. NULL when there is none. */

@@ -12,22 +12,6 @@
 #define SELF "device/cpu/elementwise.c"
 #include "device/cpu/real.h"
 
-/* A strided value whose elements fill its memory: its strides are a dense one's in another order. */
-static bool without_gaps(const clvi_desc *desc)
-{
-    int64_t expected = 1;
-    bool used[CLV_MAX_DIMS] = { false };
-    for (int found = 0; found < desc->ndim; found++) {
-        int next = -1;
-        for (int i = 0; i < desc->ndim && next < 0; i++)
-            if (!used[i] && (desc->shape[i] == 1 || desc->stride[i] == expected)) next = i;
-        if (next < 0) return false;
-        used[next] = true;
-        expected *= desc->shape[next];
-    }
-    return true;
-}
-
 static bool accepts(const clvi_op_call *call)
 {
     const clv_dtype type = call->in[0].dtype;
@@ -40,21 +24,11 @@ static bool accepts_half(const clvi_op_call *call)
                              (call->n_in < 2 || call->in[1].dtype == CLV_BF16));
 }
 
-/* The first input's layout becomes everybody's. */
-static clv_status prepare_alike(clvi_op_call *call)
-{
-    clvi_desc *x = &call->in[0];
-    if (x->layout == CLVI_LAYOUT_ANY || (x->layout == CLVI_LAYOUT_STRIDED && !without_gaps(x))) clvi_desc_make_dense(x);
-    for (int i = 1; i < call->n_in; i++) clvi_desc_copy_layout(&call->in[i], x);
-    clvi_desc_copy_layout(&call->out[0], x);
-    return CLV_OK;
-}
-
 static clv_status prepare_scale(clvi_op_call *call)
 {
     const clvi_scale_attr *attr = call->attr;
     if (attr->offset != 0 && call->in[0].layout == CLVI_LAYOUT_OPAQUE) clvi_desc_make_dense(&call->in[0]);
-    return prepare_alike(call);
+    return clvi_prepare_alike(call);
 }
 
 static clv_status run_flat(const clvi_op_call *call, const clvi_range_fn *f32, const clvi_range_fn *f64)
@@ -159,15 +133,15 @@ static clv_status run_half(const clvi_op_call *call, const clvi_range_fn *half)
         return run_flat(call, op_name##_body_f32_table, op_name##_body_f64_table);                                     \
     }                                                                                                                  \
     const clvi_kernel clvi_kernel_cpu_##op_name = {                                                                    \
-        .op = #op_name, .name = "cpu", .accepts = accepts_half, .prepare = prepare_alike, .run = op_name,              \
+        .op = #op_name, .name = "cpu", .accepts = accepts_half, .prepare = clvi_prepare_alike, .run = op_name,              \
         .in_place = { 1 },                                                                                             \
     }
 
 ELEMENTWISE_HALF(relu);
 ELEMENTWISE_HALF(relu_bwd);
 ELEMENTWISE_HALF(add);
-ELEMENTWISE(sub, prepare_alike);
-ELEMENTWISE(mul, prepare_alike);
+ELEMENTWISE(sub, clvi_prepare_alike);
+ELEMENTWISE(mul, clvi_prepare_alike);
 ELEMENTWISE(scale, prepare_scale);
 
 #else

@@ -22,8 +22,8 @@ static matrix matrix_of(const clvi_op_call *call, const clvi_desc *x)
 {
     const clvi_reduce_attr *attr = call->attr;
     const bool all = attr->axis < 0, down = attr->axis == 0 && x->ndim > 1;
-    const int64_t rows = all ? 1 : clvi_ref_extent(x, 0, down ? 1 : x->ndim - 1);
-    const int64_t cols = all ? clvi_desc_count(x) : clvi_ref_extent(x, down ? 1 : x->ndim - 1, x->ndim);
+    const int64_t rows = all ? 1 : clvi_desc_extent(x, 0, down ? 1 : x->ndim - 1);
+    const int64_t cols = all ? clvi_desc_count(x) : clvi_desc_extent(x, down ? 1 : x->ndim - 1, x->ndim);
     const int64_t length = down ? rows : cols;
     return (matrix){ .x = call->in_data[0], .y = call->out_data[0], .rows = rows, .cols = cols, .down = down,
                      .divisor = attr->mean ? (double)CLVI_MAX(length, 1) : 1 };

@@ -48,14 +48,6 @@ static inline void clvi_ref_make_dense(clvi_desc *desc, int n)
         if (clvi_ref_present(&desc[i])) clvi_desc_make_dense(&desc[i]);
 }
 
-/* Product of the extents of dimensions [begin, end). */
-static inline int64_t clvi_ref_extent(const clvi_desc *desc, int begin, int end)
-{
-    int64_t n = 1;
-    for (int i = begin; i < end; i++) n *= desc->shape[i];
-    return n;
-}
-
 /* softmax_xent: a target must be a column, or negative for a row to ignore. */
 static inline clv_status clvi_ref_check_targets(const clvi_op_call *call)
 {

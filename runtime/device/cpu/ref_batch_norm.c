@@ -22,7 +22,7 @@ static bn_sizes sizes_of(const clvi_batch_norm_attr *attr, const clvi_desc *x)
     const int64_t groups = attr->training ? attr->groups : 1;
     return (bn_sizes){
         .groups = groups, .samples = x->shape[0] / groups,
-        .channels = x->shape[1], .pixels = clvi_ref_extent(x, 2, x->ndim),
+        .channels = x->shape[1], .pixels = clvi_desc_extent(x, 2, x->ndim),
     };
 }
 

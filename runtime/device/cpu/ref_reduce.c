@@ -11,7 +11,7 @@ typedef struct extents {
 static extents extents_of(const clvi_desc *x, int axis)
 {
     if (axis < 0) return (extents){ 1, clvi_desc_count(x), 1 };
-    return (extents){ clvi_ref_extent(x, 0, axis), x->shape[axis], clvi_ref_extent(x, axis + 1, x->ndim) };
+    return (extents){ clvi_desc_extent(x, 0, axis), x->shape[axis], clvi_desc_extent(x, axis + 1, x->ndim) };
 }
 
 #define SELF "device/cpu/ref_reduce.c"

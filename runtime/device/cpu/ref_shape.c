@@ -6,13 +6,13 @@
 /* A value as [outer, run] where a run covers the axis and everything inside it, in bytes. */
 static size_t run_bytes(const clvi_desc *x, int axis)
 {
-    return (size_t)clvi_ref_extent(x, axis, x->ndim) * clv_dtype_size(x->dtype);
+    return (size_t)clvi_desc_extent(x, axis, x->ndim) * clv_dtype_size(x->dtype);
 }
 
 static clv_status concat(const clvi_op_call *call)
 {
     const clvi_concat_attr *attr = call->attr;
-    const int64_t outer = clvi_ref_extent(&call->out[0], 0, attr->axis);
+    const int64_t outer = clvi_desc_extent(&call->out[0], 0, attr->axis);
     char *y = call->out_data[0];
     for (int64_t i = 0; i < outer; i++)
         for (int k = 0; k < call->n_in; k++) {
@@ -28,7 +28,7 @@ static clv_status slice(const clvi_op_call *call)
 {
     const clvi_slice_attr *attr = call->attr;
     const clvi_desc *x = &call->in[0], *y = &call->out[0];
-    const int64_t outer = clvi_ref_extent(x, 0, attr->axis);
+    const int64_t outer = clvi_desc_extent(x, 0, attr->axis);
     const size_t step = run_bytes(x, attr->axis), run = run_bytes(y, attr->axis), skip = run_bytes(x, attr->axis + 1);
     const char *from = (const char *)call->in_data[0] + (size_t)attr->begin * skip;
     for (int64_t i = 0; run > 0 && i < outer; i++)
@@ -41,7 +41,7 @@ static clv_status slice_bwd(const clvi_op_call *call)
 {
     const clvi_slice_attr *attr = call->attr;
     const clvi_desc *dy = &call->in[0], *dx = &call->out[0];
-    const int64_t outer = clvi_ref_extent(dx, 0, attr->axis);
+    const int64_t outer = clvi_desc_extent(dx, 0, attr->axis);
     const size_t step = run_bytes(dx, attr->axis), run = run_bytes(dy, attr->axis);
     const size_t before = (size_t)attr->begin * run_bytes(dx, attr->axis + 1);
     for (int64_t i = 0; step > 0 && i < outer; i++) {

@@ -9,7 +9,7 @@ static void transpose_range(void *arg, int64_t begin, int64_t end)
     const clvi_op_call *call = arg;
     const clvi_desc *x = &call->in[0];
     const int64_t rows = x->shape[0], cols = x->shape[1];
-    const size_t block = (size_t)clvi_ref_extent(x, 2, x->ndim) * clv_dtype_size(x->dtype);
+    const size_t block = (size_t)clvi_desc_extent(x, 2, x->ndim) * clv_dtype_size(x->dtype);
     for (int64_t j = begin; j < end; j++)
         for (int64_t i = 0; i < rows && block > 0; i++)
             memcpy((char *)call->out_data[0] + (size_t)(j * rows + i) * block,

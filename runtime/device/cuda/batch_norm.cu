@@ -161,7 +161,7 @@ CLVI_CU_KERNEL_WITH(batch_norm, nullptr, prepare_forward);
 template <class T> static clv_status finalize_bwd(const clvi_op_call *call, sizes s)
 {
     const double eps = ((const clvi_batch_norm_attr *)call->attr)->eps;
-    const T *mean = (const T *)call->in_data[3], *var = (const T *)call->in_data[4];
+    const T *var = (const T *)call->in_data[4];
     T *dgamma = clvi_cu_output<T>(call, 1), *dbeta = clvi_cu_output<T>(call, 2);
     const double *part = (const double *)call->scratch;
     double *coefficient = coefficients(call, s);
@@ -174,7 +174,6 @@ template <class T> static clv_status finalize_bwd(const clvi_op_call *call, size
             double *k = coefficient + (g * s.channels + c) * 3;
             k[0] = sum, k[1] = along * rstd, k[2] = rstd;
             sum_all += sum, along_all += along * rstd;
-            (void)mean;
         }
         if (dgamma) dgamma[c] = (T)along_all;
         if (dbeta) dbeta[c] = (T)sum_all;

@@ -31,10 +31,10 @@ extern "C" {
     const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", nullptr, nullptr, op_name, nullptr,             \
                                                      { (input) + 1 } }
 /* An elementwise operation: whatever layout without gaps its inputs share; output 0 may lie where input 0 lies. */
-#define CLVI_CU_ELEMENTWISE(op_name)                                                                                   \
+#define CLVI_CU_ELEMENTWISE(op_name, run)                                                                              \
     extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
-    const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", nullptr, clvi_cu_prepare_alike, op_name,        \
-                                                     nullptr, { 1 } }
+    const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", nullptr, clvi_prepare_alike, run, nullptr,      \
+                                                     { 1 } }
 /* With functions of its own for `accepts` and `prepare` (NULL: none). */
 #define CLVI_CU_KERNEL_WITH(op_name, accepts, prepare)                                                                 \
     extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
@@ -42,32 +42,6 @@ extern "C" {
 
 /* Calls fn<float> or fn<double>, by the type of a value. */
 #define CLVI_CU_BY_TYPE(desc, fn, ...) ((desc).dtype == CLV_F64 ? fn<double>(__VA_ARGS__) : fn<float>(__VA_ARGS__))
-
-/* Strides of a permutation of the dimensions: every element has its place and no place is empty. */
-static inline bool clvi_cu_without_gaps(const clvi_desc *d)
-{
-    bool used[CLV_MAX_DIMS] = { false };
-    int64_t step = 1;
-    for (int n = 0; n < d->ndim; n++) {
-        int next = -1;
-        for (int i = 0; i < d->ndim && next < 0; i++)
-            if (!used[i] && (d->shape[i] == 1 || d->stride[i] == step)) next = i;
-        if (next < 0) return false;
-        used[next] = true;
-        step *= d->shape[next];
-    }
-    return true;
-}
-
-/* The first input's layout becomes everybody's. */
-static inline clv_status clvi_cu_prepare_alike(clvi_op_call *call)
-{
-    clvi_desc *x = &call->in[0];
-    if (x->layout != CLVI_LAYOUT_STRIDED || !clvi_cu_without_gaps(x)) clvi_desc_make_dense(x);
-    for (int i = 1; i < call->n_in; i++) clvi_desc_copy_layout(&call->in[i], x);
-    clvi_desc_copy_layout(&call->out[0], x);
-    return CLV_OK;
-}
 
 /* ---- launching ---- */
 

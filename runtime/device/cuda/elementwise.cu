@@ -2,46 +2,29 @@
  * sigmoid_xent, focal, overlap, and their gradients. A NaN goes through all of them. */
 #include "device/cuda/cu.h"
 
-/* The operation's status function for both types; its body is FN<T>(call). */
-#define BOTH_TYPES(op_name)                                                                                            \
-    static clv_status op_name##_kernel(const clvi_op_call *call)                                                       \
-    {                                                                                                                  \
-        return CLVI_CU_BY_TYPE(call->out[0], op_name##_of, call);                                                      \
-    }                                                                                                                  \
-    extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
-    const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", nullptr, clvi_cu_prepare_alike,                 \
-                                                     op_name##_kernel, nullptr, { 1 } }
+/* The attributes of operations that have none. */
+struct none {};
 
-/* y = expression in a (and b, c: further inputs), in the type T itself or in double. */
-#define EACH(op_name, type, expression)                                                                                \
-    template <class T> static clv_status op_name##_of(const clvi_op_call *call)                                        \
-    {                                                                                                                  \
-        const T *in0 = (const T *)call->in_data[0], *in1 = (const T *)call->in_data[call->n_in > 1],                   \
-                *in2 = (const T *)call->in_data[call->n_in > 2 ? 2 : 0];                                               \
-        T *out = (T *)call->out_data[0];                                                                               \
-        return clvi_cu_each(call, (int64_t)(call->out[0].bytes / sizeof(T)), [=] __device__ (int64_t i) {              \
-            const type a = in0[i], b = in1[i], c = in2[i];                                                             \
-            (void)b, (void)c;                                                                                          \
-            out[i] = (T)(expression);                                                                                  \
-        });                                                                                                            \
-    }                                                                                                                  \
-    BOTH_TYPES(op_name)
-
-/* The same with the operation's attributes as `attr`. */
+/* y = expression in a (and b, c: further inputs) and `attr`, in the type T itself or in double. */
 #define EACH_WITH(op_name, attr_type, type, expression)                                                                \
     template <class T> static clv_status op_name##_of(const clvi_op_call *call)                                        \
     {                                                                                                                  \
         const T *in0 = (const T *)call->in_data[0], *in1 = (const T *)call->in_data[call->n_in > 1],                   \
                 *in2 = (const T *)call->in_data[call->n_in > 2 ? 2 : 0];                                               \
         T *out = (T *)call->out_data[0];                                                                               \
-        const attr_type attr = *(const attr_type *)call->attr;                                                         \
+        const attr_type attr = call->attr ? *(const attr_type *)call->attr : attr_type();                              \
         return clvi_cu_each(call, (int64_t)(call->out[0].bytes / sizeof(T)), [=] __device__ (int64_t i) {              \
             const type a = in0[i], b = in1[i], c = in2[i];                                                             \
-            (void)b, (void)c;                                                                                          \
+            (void)b, (void)c, (void)attr;                                                                              \
             out[i] = (T)(expression);                                                                                  \
         });                                                                                                            \
     }                                                                                                                  \
-    BOTH_TYPES(op_name)
+    static clv_status op_name##_kernel(const clvi_op_call *call)                                                       \
+    {                                                                                                                  \
+        return CLVI_CU_BY_TYPE(call->out[0], op_name##_of, call);                                                      \
+    }                                                                                                                  \
+    CLVI_CU_ELEMENTWISE(op_name, op_name##_kernel)
+#define EACH(op_name, type, expression) EACH_WITH(op_name, none, type, expression)
 
 /* ---- arithmetic ---- */
 

@@ -30,11 +30,3 @@ void clvi_free(clv_context *ctx, void *memory)
 {
     host->free(ctx, memory);
 }
-
-size_t clv_dtype_size(clv_dtype dtype)
-{
-    static const size_t sizes[CLV_DTYPE_COUNT] = {
-        [CLV_F32] = 4, [CLV_F64] = 8, [CLV_BF16] = 2, [CLV_U8] = 1, [CLV_I32] = 4, [CLV_I64] = 8,
-    };
-    return (unsigned)dtype < CLV_DTYPE_COUNT ? sizes[dtype] : 0;
-}

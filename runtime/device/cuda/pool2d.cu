@@ -36,6 +36,24 @@ static __device__ void holders(int64_t at, int64_t pad, int64_t kernel, int64_t 
     *last = (at + pad) / stride < count ? (at + pad) / stride : count - 1;
 }
 
+/* dx: each pixel adds up what share(output, its own index in the plane, the window) says of every output that holds it. */
+template <class T, class F> static clv_status gather(const clvi_op_call *call, const pooling &p, F share)
+{
+    T *dx = (T *)call->out_data[0];
+    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) {
+        const int64_t c = i % p.channels, col = i / p.channels % p.w, row = i / (p.channels * p.w) % p.h;
+        const int64_t plane = i / (p.channels * p.w * p.h) * p.oh * p.ow;
+        int64_t r0, r1, k0, k1;
+        holders(row, p.pad[0], p.kernel[0], p.stride[0], p.oh, &r0, &r1);
+        holders(col, p.pad[1], p.kernel[1], p.stride[1], p.ow, &k0, &k1);
+        T sum = 0;
+        for (int64_t r = r0; r <= r1; r++)
+            for (int64_t k = k0; k <= k1; k++)
+                sum += share((plane + r * p.ow + k) * p.channels + c, row * p.w + col, window_at(p, r, k));
+        dx[i] = sum;
+    });
+}
+
 static clv_status channels_last(clvi_op_call *call)
 {
     clvi_desc_make_nhwc(&call->in[0]);
@@ -76,24 +94,10 @@ CLVI_CU_KERNEL_WITH(max_pool2d, nullptr, prepare_max);
 
 template <class T> static clv_status max_pool2d_bwd_of(const clvi_op_call *call)
 {
-    const pooling p = pooling_of(call, &call->out[0], &call->in[0]);
     const T *dy = (const T *)call->in_data[0];
     const int32_t *winner = (const int32_t *)call->in_data[1];
-    T *dx = (T *)call->out_data[0];
-    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) {
-        const int64_t c = i % p.channels, col = i / p.channels % p.w, row = i / (p.channels * p.w) % p.h;
-        const int64_t plane = i / (p.channels * p.w * p.h) * p.oh * p.ow;
-        int64_t r0, r1, k0, k1;
-        holders(row, p.pad[0], p.kernel[0], p.stride[0], p.oh, &r0, &r1);
-        holders(col, p.pad[1], p.kernel[1], p.stride[1], p.ow, &k0, &k1);
-        T sum = 0;
-        for (int64_t r = r0; r <= r1; r++)
-            for (int64_t k = k0; k <= k1; k++) {
-                const int64_t at = (plane + r * p.ow + k) * p.channels + c;
-                if (winner[at] == row * p.w + col) sum += dy[at];
-            }
-        dx[i] = sum;
-    });
+    return gather<T>(call, pooling_of(call, &call->out[0], &call->in[0]),
+                     [=] __device__ (int64_t at, int64_t pixel, window) { return winner[at] == pixel ? dy[at] : T(0); });
 }
 
 static clv_status max_pool2d_bwd(const clvi_op_call *call)
@@ -125,24 +129,11 @@ CLVI_CU_KERNEL_WITH(avg_pool2d, nullptr, channels_last);
 
 template <class T> static clv_status avg_pool2d_bwd_of(const clvi_op_call *call)
 {
-    const pooling p = pooling_of(call, &call->out[0], &call->in[0]);
     const T *dy = (const T *)call->in_data[0];
-    T *dx = (T *)call->out_data[0];
-    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) {
-        const int64_t c = i % p.channels, col = i / p.channels % p.w, row = i / (p.channels * p.w) % p.h;
-        const int64_t plane = i / (p.channels * p.w * p.h) * p.oh * p.ow;
-        int64_t r0, r1, k0, k1;
-        holders(row, p.pad[0], p.kernel[0], p.stride[0], p.oh, &r0, &r1);
-        holders(col, p.pad[1], p.kernel[1], p.stride[1], p.ow, &k0, &k1);
-        T sum = 0;
-        for (int64_t r = r0; r <= r1; r++)
-            for (int64_t k = k0; k <= k1; k++) {
-                const window win = window_at(p, r, k);
-                sum += dy[(plane + r * p.ow + k) * p.channels + c] /
-                       (T)((win.bottom - win.top) * (win.right - win.left));
-            }
-        dx[i] = sum;
-    });
+    return gather<T>(call, pooling_of(call, &call->out[0], &call->in[0]),
+                     [=] __device__ (int64_t at, int64_t, window win) {
+                         return dy[at] / (T)((win.bottom - win.top) * (win.right - win.left));
+                     });
 }
 
 static clv_status avg_pool2d_bwd(const clvi_op_call *call)

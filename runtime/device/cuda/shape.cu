@@ -11,13 +11,6 @@
 
 static bool any_type(const clvi_op_call *) { return true; }
 
-static int64_t extent(const clvi_desc *d, int begin, int end)
-{
-    int64_t n = 1;
-    for (int i = begin; i < end; i++) n *= d->shape[i];
-    return n;
-}
-
 /* ---- runs of memory ---- */
 
 /* `outer` runs of `length` elements, from one stride to another. */
@@ -33,10 +26,11 @@ template <class T> static clv_status copy_runs(const clvi_op_call *call, const T
 template <class T> static clv_status concat_of(const clvi_op_call *call)
 {
     const int axis = ((const clvi_concat_attr *)call->attr)->axis;
-    const int64_t outer = extent(&call->out[0], 0, axis), step = extent(&call->out[0], axis, call->out[0].ndim);
+    const int64_t outer = clvi_desc_extent(&call->out[0], 0, axis);
+    const int64_t step = clvi_desc_extent(&call->out[0], axis, call->out[0].ndim);
     T *to = (T *)call->out_data[0];
     for (int k = 0; k < call->n_in; k++) {
-        const int64_t run = extent(&call->in[k], axis, call->in[k].ndim);
+        const int64_t run = clvi_desc_extent(&call->in[k], axis, call->in[k].ndim);
         CLV_TRY(copy_runs(call, (const T *)call->in_data[k], run, to, step, outer, run));
         to += run;
     }
@@ -50,9 +44,10 @@ template <class T> static clv_status slice_of(const clvi_op_call *call)
 {
     const clvi_slice_attr *attr = (const clvi_slice_attr *)call->attr;
     const clvi_desc *x = &call->in[0], *y = &call->out[0];
-    const T *from = (const T *)call->in_data[0] + attr->begin * extent(x, attr->axis + 1, x->ndim);
-    return copy_runs(call, from, extent(x, attr->axis, x->ndim), (T *)call->out_data[0], extent(y, attr->axis, y->ndim),
-                     extent(x, 0, attr->axis), extent(y, attr->axis, y->ndim));
+    const T *from = (const T *)call->in_data[0] + attr->begin * clvi_desc_extent(x, attr->axis + 1, x->ndim);
+    return copy_runs(call, from, clvi_desc_extent(x, attr->axis, x->ndim), (T *)call->out_data[0],
+                     clvi_desc_extent(y, attr->axis, y->ndim),
+                     clvi_desc_extent(x, 0, attr->axis), clvi_desc_extent(y, attr->axis, y->ndim));
 }
 
 static clv_status slice(const clvi_op_call *call) { return BY_WIDTH(call->out[0], slice_of, call); }
@@ -63,7 +58,8 @@ template <class T> static clv_status slice_bwd_of(const clvi_op_call *call)
 {
     const clvi_slice_attr *attr = (const clvi_slice_attr *)call->attr;
     const clvi_desc *dx = &call->out[0];
-    const int64_t inner = extent(dx, attr->axis + 1, dx->ndim), step = extent(dx, attr->axis, dx->ndim);
+    const int64_t inner = clvi_desc_extent(dx, attr->axis + 1, dx->ndim);
+    const int64_t step = clvi_desc_extent(dx, attr->axis, dx->ndim);
     const int64_t before = attr->begin * inner, run = attr->length * inner;
     const T *from = (const T *)call->in_data[0];
     T *to = (T *)call->out_data[0];
@@ -128,7 +124,7 @@ static clv_status swap_axes(const clvi_op_call *call, int64_t outer, int64_t row
 static clv_status transpose(const clvi_op_call *call)
 {
     const clvi_desc *x = &call->in[0];
-    return BY_WIDTH(*x, swap_axes, call, 1, x->shape[0], x->shape[1], extent(x, 2, x->ndim));
+    return BY_WIDTH(*x, swap_axes, call, 1, x->shape[0], x->shape[1], clvi_desc_extent(x, 2, x->ndim));
 }
 CLVI_CU_KERNEL_WITH(transpose, any_type, nullptr);
 
