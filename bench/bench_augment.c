@@ -1,12 +1,12 @@
 /* bench_augment.c: views per second of one thread, for the presets people train with. Each result is checked first: a
  * second object must give the same floats, and they must lie where normalised bytes can lie. */
+#include "clock.h"
 #include <cleave/augment.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define REPEATS 11
 
@@ -23,19 +23,6 @@ static const bench_case cases[] = {
     { "moco-v2", 375, 500, 60 },
     { "eval", 375, 500, 60 },
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* A smooth picture with some noise, the same every time. */
 static uint8_t *make_picture(int64_t height, int64_t width)
@@ -92,12 +79,12 @@ static clv_status bench_one(clv_context *ctx, const bench_case *c)
     if (st == CLV_OK) st = run_views(&other, &image, scratch, size, c->views, again);
     const bool right = st == CLV_OK && answer_is_right(out, again, n);
     for (int i = 0; i < REPEATS && right && st == CLV_OK; i++) {
-        const double start = now();
+        const double start = bench_now();
         st = run_views(&t, &image, scratch, size, c->views, out);
-        rate[i] = c->views / (now() - start);
+        rate[i] = c->views / (bench_now() - start);
     }
     if (right && st == CLV_OK) {
-        qsort(rate, REPEATS, sizeof *rate, by_value);
+        qsort(rate, REPEATS, sizeof *rate, bench_by_value);
         printf("%s,%" PRId64 "x%" PRId64 ",%" PRId64 ",%.0f,%.0f,%.0f,%zu\n", c->preset, c->height, c->width, t.height,
                rate[REPEATS / 2], rate[0], rate[REPEATS - 1], size);
     } else {

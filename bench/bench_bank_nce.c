@@ -3,13 +3,13 @@
  * turn, so that what else the machine does hits all alike.
  *     bench_bank_nce [batch dim keys threads]
  *     bench_bank_nce --growth [threads]          banks of 4096 to 1048576 rows: is time linear? */
+#include "clock.h"
 #include <cleave/graph.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define REPEATS 11
 #define CHECKED 6       /* queries compared with the reference */
@@ -43,19 +43,6 @@ typedef struct loss_graph {
 typedef struct timing {
     double seconds[REPEATS], cpu[REPEATS];
 } timing;
-
-static double clock_of(clockid_t id)
-{
-    struct timespec t;
-    clock_gettime(id, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static float *unit_rows(int64_t rows, int64_t dim, uint32_t seed)
 {
@@ -155,10 +142,10 @@ static clv_status check(clv_context *ctx, const problem *p, const loss_graph *fa
 
 static clv_status timed(clv_graph *g, timing *t, int i)
 {
-    const double start = clock_of(CLOCK_MONOTONIC), cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    const double start = bench_clock(CLOCK_MONOTONIC), cpu = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
     const clv_status st = clv_graph_run(g);
-    t->seconds[i] = clock_of(CLOCK_MONOTONIC) - start;
-    t->cpu[i] = clock_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    t->seconds[i] = bench_clock(CLOCK_MONOTONIC) - start;
+    t->cpu[i] = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     return st;
 }
 
@@ -166,8 +153,8 @@ static void report(clv_context *ctx, const problem *p, const char *name, clv_gra
 {
     clv_graph_memory_t m = { 0 };
     if (clv_graph_memory(g, &m) != CLV_OK) return;
-    qsort(t->seconds, REPEATS, sizeof *t->seconds, by_value);
-    qsort(t->cpu, REPEATS, sizeof *t->cpu, by_value);
+    qsort(t->seconds, REPEATS, sizeof *t->seconds, bench_by_value);
+    qsort(t->cpu, REPEATS, sizeof *t->cpu, bench_by_value);
     const double median = t->seconds[REPEATS / 2];
     printf("%s,%" PRId64 ",%" PRId64 ",%" PRId64 ",%d,%.2f,%.2f,%.2f,%.2f,%.1f,%.3f,%.2f\n", name, p->batch, p->dim,
            p->keys, clv_context_threads(ctx), 1e3 * median, 1e3 * t->seconds[0], 1e3 * t->seconds[REPEATS - 1],
@@ -215,7 +202,7 @@ static clv_status grow(clv_context *ctx, problem *p, int64_t keys, double *per_k
     if (st == CLV_OK) {
         clv_graph_memory_t m = { 0 };
         st = clv_graph_memory(loss.graph, &m);
-        qsort(t.seconds, REPEATS, sizeof *t.seconds, by_value);
+        qsort(t.seconds, REPEATS, sizeof *t.seconds, bench_by_value);
         const double median = t.seconds[REPEATS / 2];
         if (*per_key == 0) *per_key = median / (double)keys;
         printf("bank_nce,%" PRId64 ",%d,%.2f,%.2f,%.2f,%.3f,%.2f\n", keys, clv_context_threads(ctx), 1e3 * median,

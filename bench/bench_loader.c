@@ -3,44 +3,18 @@
  *   bench_loader [DATASET [PRESET [BATCH]]]     default: 2000 noise pictures of 32x32, moco-cifar, 128
  *
  * Every run must give the same floats as the one without workers. */
+#include "clock.h"
+#include "noise.h"
 #include <cleave/augment.h>
 #include <cleave/data.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define REPEATS 5
-#define RECORD  3073
 #define RECORDS 2000
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* CIFAR-10 records of noise. */
-static bool write_noise(const char *path)
-{
-    FILE *file = fopen(path, "wb");
-    if (!file) return false;
-    uint32_t noise = 1;
-    for (int i = 0; i < RECORDS * RECORD; i++) {
-        noise = noise * 1664525u + 1013904223u;
-        putc(i % RECORD == 0 ? i / RECORD % 10 : (int)(noise >> 24), file);
-    }
-    return fclose(file) == 0;
-}
 
 /* The bits of a batch in one number. */
 static uint64_t digest(uint64_t h, const clv_batch *b)
@@ -73,16 +47,16 @@ static clv_status bench_one(clv_context *ctx, const clv_dataset *ds, const clv_l
     if (*expected == 0) *expected = bits;
     const int64_t batches = 4096 / desc->batch_size + 1;
     for (int i = 0; i < REPEATS && st == CLV_OK; i++) {
-        const double start = now();
+        const double start = bench_now();
         st = run_batches(loader, batches, NULL);
-        rate[i] = (double)(batches * desc->batch_size) / (now() - start);
+        rate[i] = (double)(batches * desc->batch_size) / (bench_now() - start);
     }
     clv_loader_destroy(loader);
     if (st != CLV_OK || bits != *expected) {
         fprintf(stderr, "%d workers: %s\n", desc->workers, st == CLV_OK ? "the answer is wrong" : clv_error_message());
         return st == CLV_OK ? CLV_ERR_INTERNAL : st;
     }
-    qsort(rate, REPEATS, sizeof *rate, by_value);
+    qsort(rate, REPEATS, sizeof *rate, bench_by_value);
     printf("%d,%" PRId64 ",%" PRId64 ",%.0f,%.0f,%.0f\n", desc->workers, desc->batch_size, desc->views,
            rate[REPEATS / 2], rate[0], rate[REPEATS - 1]);
     return CLV_OK;
@@ -119,7 +93,7 @@ int main(int argc, char **argv)
     if (argc <= 1) {
         if (!mkdtemp(folder)) return 1;
         snprintf(noise, sizeof noise, "%s/data_batch_1.bin", folder);
-        if (!write_noise(noise)) return 1;
+        if (!noise_write(noise, RECORDS)) return 1;
     }
     const int failed = clv_context_create(NULL, &ctx) != CLV_OK || bench(ctx, path, preset, batch) != CLV_OK;
     clv_context_destroy(ctx);

@@ -164,11 +164,11 @@ static clv_status answer(loss_bench *b, clv_loss *loss, double *seconds)
     double each[TIMED], value;
     clv_status st = loss_bench_run(loss, b, &value);
     for (int i = 0; i < TIMED && st == CLV_OK; i++) {
-        const double begin = loss_bench_now();
+        const double begin = bench_now();
         st = loss_bench_run(loss, b, &value);
-        each[i] = loss_bench_now() - begin;
+        each[i] = bench_now() - begin;
     }
-    if (st == CLV_OK) qsort(each, TIMED, sizeof *each, loss_bench_by_value);
+    if (st == CLV_OK) qsort(each, TIMED, sizeof *each, bench_by_value);
     *seconds = each[TIMED / 2];
     return st;
 }

@@ -3,43 +3,17 @@
  *   bench_rows [DATASET]     default: 20000 noise pictures of 32x32, packed into an HDF5 file
  *
  * Every image is copied, as H5Dread would; what was read is compared with a pass in order. */
+#include "clock.h"
+#include "noise.h"
 #include <cleave/data.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define REPEATS 7
-#define RECORD  3073
 #define RECORDS 20000
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* CIFAR-10 records of noise. */
-static bool write_noise(const char *path)
-{
-    FILE *file = fopen(path, "wb");
-    if (!file) return false;
-    uint32_t noise = 1;
-    for (int i = 0; i < RECORDS * RECORD; i++) {
-        noise = noise * 1664525u + 1013904223u;
-        putc(i % RECORD == 0 ? i / RECORD % 10 : (int)(noise >> 24), file);
-    }
-    return fclose(file) == 0;
-}
 
 static clv_status make_default(clv_context *ctx, const char *noise, const char *packed)
 {
@@ -47,7 +21,7 @@ static clv_status make_default(clv_context *ctx, const char *noise, const char *
     desc.sources = &noise;
     desc.source_count = 1;
     desc.output = packed;
-    if (!write_noise(noise)) {
+    if (!noise_write(noise, RECORDS)) {
         fprintf(stderr, "cannot write '%s'\n", noise);
         return CLV_ERR_IO;
     }
@@ -103,9 +77,9 @@ static clv_status bench(clv_context *ctx, const char *path)
         int64_t step = info.count * 618 / 1000 + 1;
         while (common_factor(step, info.count) != 1) step++;
         for (int r = 0; r < REPEATS && st == CLV_OK; r++) {
-            const double start = now();
+            const double start = bench_now();
             st = read_all(ds, decoder, info.count, step, out, &sum);
-            seconds[r] = now() - start;
+            seconds[r] = bench_now() - start;
         }
     }
     if (st != CLV_OK) fprintf(stderr, "%s\n", clv_error_message());
@@ -114,7 +88,7 @@ static clv_status bench(clv_context *ctx, const char *path)
         st = CLV_ERR_INTERNAL;
     }
     if (st == CLV_OK) {
-        qsort(seconds, REPEATS, sizeof *seconds, by_value);
+        qsort(seconds, REPEATS, sizeof *seconds, bench_by_value);
         const double us = 1e6 / (double)info.count;
         printf("images,us_per_image_median,fastest,slowest\n%" PRId64 ",%.3f,%.3f,%.3f\n", info.count,
                seconds[REPEATS / 2] * us, seconds[0] * us, seconds[REPEATS - 1] * us);

@@ -7,6 +7,7 @@
  * writes the weights and the batch it starts from, and what the first step makes of them, so that another program can
  * check that it computes the same. --serve makes one step for each line read and answers with its seconds, so that two
  * programs can take turns (bench/compare.sh). */
+#include "clock.h"
 #include "record.h"
 
 #include <cleave/backbone.h>
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TRY(e)                                                                                                         \
     do {                                                                                                               \
@@ -42,13 +42,6 @@ typedef struct bench {
     float       *images;
     int64_t     *targets;
 } bench;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the step ---- */
 
@@ -122,10 +115,10 @@ static clv_status update(bench *b)
 
 static clv_status step(bench *b, double *seconds)
 {
-    const double start = now();
+    const double start = bench_now();
     TRY(clv_graph_run(b->graph));
     TRY(update(b));
-    *seconds = now() - start;
+    *seconds = bench_now() - start;
     return CLV_OK;
 }
 
@@ -214,12 +207,6 @@ static clv_status export_to(bench *b, const settings *s)
 
 /* ---- measuring ---- */
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static clv_status serve(bench *b)
 {
     char line[64];
@@ -241,7 +228,7 @@ static clv_status measure(bench *b, const settings *s)
     for (int i = 0; i < s->steps; i++) TRY(step(b, &seconds[i]));
     TRY(read_loss(b, &loss));
     TRY(clv_graph_memory(b->graph, &memory));
-    qsort(seconds, (size_t)s->steps, sizeof seconds[0], by_value);
+    qsort(seconds, (size_t)s->steps, sizeof seconds[0], bench_by_value);
     const double median = seconds[s->steps / 2];
     (void)printf("%s,%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,",
                  s->infer ? "inference" : "step", s->backbone, s->stem,

@@ -35,9 +35,9 @@ static clv_status time_products(clv_context *ctx, const loss_bench *b)
     clv_graph_memory_t m = { 0 };
     clv_status st = make_products(ctx, b, &products);
     for (int i = -3; i < LOSS_BENCH_REPEATS && st == CLV_OK; i++) {    /* below 0: warming up */
-        const double start = loss_bench_now();
+        const double start = bench_now();
         st = clv_graph_run(products);
-        if (i >= 0) seconds[i] = loss_bench_now() - start;
+        if (i >= 0) seconds[i] = bench_now() - start;
     }
     if (st == CLV_OK) st = clv_graph_memory(products, &m);
     if (st == CLV_OK)

@@ -3,13 +3,13 @@
 #ifndef CLEAVE_BENCH_LOSS_BENCH_H
 #define CLEAVE_BENCH_LOSS_BENCH_H
 
+#include "clock.h"
 #include <cleave/loss.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LOSS_BENCH_REPEATS 21
 
@@ -24,19 +24,6 @@ typedef struct loss_bench {
     int               n_labels;
     double            tolerance;                         /* of gradients, in shares of the largest; 0: 1e-4 */
 } loss_bench;
-
-static inline double loss_bench_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static inline int loss_bench_by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static inline uint32_t loss_bench_random(uint32_t *seed)
 {
@@ -138,7 +125,7 @@ static inline clv_status loss_bench_check(clv_context *ctx, loss_bench *b)
 
 static inline void loss_bench_report(const char *what, int threads, double *seconds, int n, size_t bytes)
 {
-    qsort(seconds, (size_t)n, sizeof *seconds, loss_bench_by_value);
+    qsort(seconds, (size_t)n, sizeof *seconds, bench_by_value);
     printf("%s,%d,%.3f,%.3f,%.3f,%.2f\n", what, threads, 1e3 * seconds[n / 2], 1e3 * seconds[0], 1e3 * seconds[n - 1],
            (double)bytes / 1048576);
 }
@@ -152,9 +139,9 @@ static inline clv_status loss_bench_time(clv_context *ctx, loss_bench *b, const 
     clv_status st = clv_loss_create(ctx, b->name, b->options, b->n_options, &loss);
     for (int i = 0; i < 3 && st == CLV_OK; i++) st = loss_bench_run(loss, b, &value);
     for (int i = 0; i < LOSS_BENCH_REPEATS && st == CLV_OK; i++) {
-        const double start = loss_bench_now();
+        const double start = bench_now();
         st = loss_bench_run(loss, b, &value);
-        seconds[i] = loss_bench_now() - start;
+        seconds[i] = bench_now() - start;
     }
     if (st == CLV_OK) st = clv_loss_memory(loss, b->in, b->n_inputs, &bytes);
     if (st == CLV_OK) loss_bench_report(what, clv_context_threads(ctx), seconds, LOSS_BENCH_REPEATS, bytes);

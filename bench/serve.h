@@ -2,17 +2,10 @@
 #ifndef CLEAVE_BENCH_SERVE_H
 #define CLEAVE_BENCH_SERVE_H
 
+#include "clock.h"
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-
-static inline double bench_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Does the work once; false: it failed. */
 typedef bool (*bench_work)(void *arg);
@@ -39,12 +32,6 @@ static inline bool bench_serve(bench_work work, void *arg, int times)
         (void)fflush(stdout);
     }
     return true;
-}
-
-static inline int bench_by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 /* Works `runs` times after two warm-ups and prints "median_s=,min_s=,max_s=". */
