@@ -107,6 +107,7 @@ include mk/cuda.mk
 -include mk/fuzz.mk
 include mk/test.mk
 include mk/install.mk
+include mk/bundle.mk
 
 .PHONY: deps demo bench examples tools format lint clean help
 # deps comes first and make starts anew after it: what was probed before an installation is out of date.

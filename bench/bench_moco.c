@@ -1,16 +1,18 @@
 /* bench_moco.c: one step of MoCo v2: keys of one view, InfoNCE of the other against them and a bank, backward, SGD, the key
  * encoder follows, the keys are enqueued. float32, one group of batch norm.
  *
- *   bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K] [--threads N] [--export FILE]
- *              [--serve]
+ *   bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K] [--device NAME] [--threads N]
+ *              [--steps N] [--export FILE] [--serve]
  *
  * --export writes weights, views, bank, and loss and gradients of the first step; --serve answers each line with the
  * seconds of a step (bench/compare_moco.sh). */
 #include "record.h"
 #include "serve.h"
+#include "velocity.h"
 
 #include <cleave/backbone.h>
 #include <cleave/bank.h>
+#include <cleave/device.h>
 #include <cleave/loss.h>
 #include <string.h>
 
@@ -23,9 +25,9 @@
 enum { DIM = 128 };
 
 typedef struct settings {
-    const char *backbone, *stem, *export_to;
+    const char *backbone, *stem, *device, *export_to;
     int64_t size, batch, queue;
-    int threads;
+    int threads, steps;
     bool serve;
 } settings;
 
@@ -40,7 +42,8 @@ typedef struct bench {
     encoder      query, key;
     clv_node     keys, loss;
     clv_bank    *bank;
-    clv_view     velocity;
+    clv_params  *moving;
+    clv_view     velocity;           /* the values of `moving` */
     float       *images[2];
     int64_t     *ids;
 } bench;
@@ -104,9 +107,7 @@ static clv_status fill(bench *b, const settings *s)
     }
     if (!(b->ids = malloc((size_t)s->batch * sizeof *b->ids))) return CLV_ERR_NOMEM;
     for (int64_t i = 0; i < s->batch; i++) b->ids[i] = i;
-    TRY(clv_params_flat(b->query.params, CLV_PARAM_VALUE, &b->velocity));
-    b->velocity.data = calloc((size_t)clv_view_count(&b->velocity), sizeof(float));
-    return b->velocity.data ? CLV_OK : CLV_ERR_NOMEM;
+    return bench_velocity(b->query.params, &b->moving, &b->velocity);
 }
 
 static clv_status open_bench(bench *b, const settings *s)
@@ -117,6 +118,7 @@ static clv_status open_bench(bench *b, const settings *s)
     (void)snprintf(capacity, sizeof capacity, "%" PRId64, s->queue);
     const clv_option options[] = { { "capacity", capacity }, { "dim", "128" } };
     TRY(clv_context_create(&desc, &b->ctx));
+    TRY(clv_context_use(b->ctx, s->device));
     TRY(clv_bank_create(b->ctx, "fifo", options, 2, &b->bank));
     TRY(open_query(b, s));
     TRY(open_key(b, s));
@@ -137,9 +139,10 @@ static clv_status step(bench *b)
 {
     const clv_sgd sgd = { .lr = 0.03, .momentum = 0.9, .weight_decay = 1e-4, .velocity = b->velocity,
                           .follower = b->key.params, .follow = 0.999 };
-    clv_view keys;
+    clv_view keys, loss;
     TRY(forward(b));
     TRY(clv_params_sgd(b->query.params, &sgd));
+    TRY(clv_graph_read(b->query.graph, b->loss, &loss));         /* where a device is done with it */
     TRY(clv_graph_read(b->key.graph, b->key.unit, &keys));
     return clv_bank_push(b->bank, &keys, b->ids, NULL);
 }
@@ -195,13 +198,13 @@ static void close_bench(bench *b)
 {
     clv_graph_destroy(b->query.graph);
     clv_graph_destroy(b->key.graph);
+    clv_params_destroy(b->moving);
     clv_params_destroy(b->key.params);
     clv_params_destroy(b->query.params);
     clv_bank_destroy(b->bank);
     clv_context_destroy(b->ctx);
     for (int v = 0; v < 2; v++) free(b->images[v]);
     free(b->ids);
-    free(b->velocity.data);
 }
 
 static bool read_settings(settings *s, int argc, char **argv)
@@ -215,23 +218,26 @@ static bool read_settings(settings *s, int argc, char **argv)
         const char *name = argv[i++], *value = argv[i];
         if (strcmp(name, "--backbone") == 0) s->backbone = value;
         else if (strcmp(name, "--stem") == 0) s->stem = value;
+        else if (strcmp(name, "--device") == 0) s->device = value;
         else if (strcmp(name, "--export") == 0) s->export_to = value;
         else if (strcmp(name, "--size") == 0) s->size = strtoll(value, NULL, 10);
         else if (strcmp(name, "--batch") == 0) s->batch = strtoll(value, NULL, 10);
         else if (strcmp(name, "--queue") == 0) s->queue = strtoll(value, NULL, 10);
         else if (strcmp(name, "--threads") == 0) s->threads = (int)strtol(value, NULL, 10);
+        else if (strcmp(name, "--steps") == 0) s->steps = (int)strtol(value, NULL, 10);
         else return false;
     }
-    return s->size >= 1 && s->batch >= 1 && s->queue >= s->batch;
+    return s->size >= 1 && s->batch >= 1 && s->queue >= s->batch && s->steps >= 1;
 }
 
 int main(int argc, char **argv)
 {
-    settings s = { .backbone = "resnet18", .stem = "cifar", .size = 32, .batch = 256, .queue = 4096 };
+    settings s = { .backbone = "resnet18", .stem = "cifar", .device = "cpu", .size = 32, .batch = 256, .queue = 4096,
+                   .steps = 5 };
     bench b = { .ctx = NULL };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K]"
-                              " [--threads N] [--export FILE] [--serve]\n");
+                              " [--device NAME] [--threads N] [--steps N] [--export FILE] [--serve]\n");
         return 2;
     }
     const clv_status st = open_bench(&b, &s);
@@ -240,9 +246,9 @@ int main(int argc, char **argv)
     if (done && s.export_to) done = export_to(&b, &s);
     else if (done && s.serve) done = bench_serve(work, &b, 1);
     else if (done) {
-        (void)printf("moco,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",queue=%" PRId64 ",threads=%d,cleave=%s,", s.backbone,
-                     s.stem, s.size, s.batch, s.queue, clv_context_threads(b.ctx), clv_version());
-        done = bench_measure(work, &b, 5);
+        (void)printf("moco,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",queue=%" PRId64 ",device=%s,threads=%d,cleave=%s,",
+                     s.backbone, s.stem, s.size, s.batch, s.queue, s.device, clv_context_threads(b.ctx), clv_version());
+        done = bench_measure(work, &b, s.steps);
     }
     close_bench(&b);
     return done ? 0 : 1;

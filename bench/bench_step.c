@@ -1,16 +1,20 @@
 /* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum).
  *
- *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--threads N] [--steps N]
- *              [--precision fp32|bf16] [--infer] [--recompute] [--export FILE] [--serve]
+ *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--device NAME] [--threads N] [--steps N]
+ *              [--precision fp32|bf16] [--infer] [--recompute] [--profile] [--export FILE] [--serve]
  *
- * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread. --export
+ * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread, with
+ * --profile a table of its operations after that. On a device a step ends when its loss is on the host. --export
  * writes the weights and the batch it starts from, and what the first step makes of them, so that another program can
  * check that it computes the same. --serve makes one step for each line read and answers with its seconds, so that two
  * programs can take turns (bench/compare.sh). */
 #include "clock.h"
 #include "record.h"
+#include "velocity.h"
 
 #include <cleave/backbone.h>
+#include <cleave/device.h>
+#include <cleave/profile.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -26,10 +30,10 @@
 enum { CLASSES = 10, WARM_UP = 2, MAX_STEPS = 1000 };
 
 typedef struct settings {
-    const char *backbone, *stem, *export_to;
+    const char *backbone, *stem, *device, *export_to;
     int64_t size, batch;
     int threads, steps;
-    bool serve, infer, recompute;
+    bool serve, infer, recompute, profile;
     clv_precision precision;
 } settings;
 
@@ -38,7 +42,9 @@ typedef struct bench {
     clv_params  *params;
     clv_graph   *graph;
     clv_node     loss;               /* or, of inference, the logits */
-    clv_view     velocity;           /* of SGD; inference has none */
+    clv_params  *moving;             /* whose values are SGD's velocity; inference has none */
+    clv_view     velocity;
+    bool         waits;              /* a step ends when its result is on the host */
     float       *images;
     int64_t     *targets;
 } bench;
@@ -113,20 +119,24 @@ static clv_status update(bench *b)
     return b->velocity.data ? clv_params_sgd(b->params, &sgd) : CLV_OK;       /* inference has none */
 }
 
-static clv_status step(bench *b, double *seconds)
-{
-    const double start = bench_now();
-    TRY(clv_graph_run(b->graph));
-    TRY(update(b));
-    *seconds = bench_now() - start;
-    return CLV_OK;
-}
-
 static clv_status read_loss(bench *b, float *loss)
 {
     clv_view view;
     TRY(clv_graph_read(b->graph, b->loss, &view));
     *loss = *(const float *)view.data;
+    return CLV_OK;
+}
+
+static clv_status step(bench *b, double *seconds)
+{
+    const double start = bench_now();
+    const int64_t mark = clv_profile_begin(b->ctx);
+    float loss;
+    TRY(clv_graph_run(b->graph));
+    TRY(update(b));
+    if (b->waits) TRY(read_loss(b, &loss));
+    clv_profile_end(b->ctx, mark, CLV_PROFILE_STEP);
+    *seconds = bench_now() - start;
     return CLV_OK;
 }
 
@@ -136,20 +146,19 @@ static clv_status open_bench(bench *b, const settings *s)
     clv_node images, targets;
     desc.threads = s->threads;
     TRY(clv_context_create(&desc, &b->ctx));
+    TRY(clv_context_use(b->ctx, s->device));
+    b->waits = strcmp(s->device, "cpu") != 0;
     TRY(build(b, s, &images, &targets));
     TRY(bind_batch(b, s, images, targets));
-    if (s->infer) return CLV_OK;
-    TRY(clv_params_flat(b->params, CLV_PARAM_VALUE, &b->velocity));
-    b->velocity.data = calloc((size_t)clv_view_count(&b->velocity), sizeof(float));
-    return b->velocity.data ? CLV_OK : CLV_ERR_NOMEM;
+    return s->infer ? CLV_OK : bench_velocity(b->params, &b->moving, &b->velocity);
 }
 
 static void close_bench(bench *b)
 {
     clv_graph_destroy(b->graph);
+    clv_params_destroy(b->moving);
     clv_params_destroy(b->params);
     clv_context_destroy(b->ctx);
-    free(b->velocity.data);
     free(b->images);
     free(b->targets);
 }
@@ -219,6 +228,25 @@ static clv_status serve(bench *b)
     return CLV_OK;
 }
 
+static void put_line(const char *text, void *user)
+{
+    (void)user;
+    (void)puts(text);
+}
+
+/* As many steps again, every operation waited for. */
+static clv_status profile(bench *b, const settings *s)
+{
+    clv_profile *p = NULL;
+    double seconds;
+    clv_status st = clv_profile_start(b->ctx, &p);
+    for (int i = 0; i < s->steps && st == CLV_OK; i++) st = step(b, &seconds);
+    clv_profile_stop(p);
+    if (st == CLV_OK) st = clv_profile_print(p, put_line, NULL);
+    clv_profile_destroy(p);
+    return st;
+}
+
 static clv_status measure(bench *b, const settings *s)
 {
     static double seconds[MAX_STEPS];
@@ -230,21 +258,23 @@ static clv_status measure(bench *b, const settings *s)
     TRY(clv_graph_memory(b->graph, &memory));
     qsort(seconds, (size_t)s->steps, sizeof seconds[0], bench_by_value);
     const double median = seconds[s->steps / 2];
-    (void)printf("%s,%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",threads=%d,cleave=%s,",
+    (void)printf("%s,%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",device=%s,threads=%d,cleave=%s,",
                  s->infer ? "inference" : "step", s->backbone, s->stem,
-                 s->precision == CLV_PRECISION_BF16 ? "bf16" : "fp32", s->size, s->batch,
+                 s->precision == CLV_PRECISION_BF16 ? "bf16" : "fp32", s->size, s->batch, s->device,
                  clv_context_threads(b->ctx), clv_version());
     (void)printf("median_s=%.4f,min_s=%.4f,max_s=%.4f,images_per_s=%.1f,", median, seconds[0], seconds[s->steps - 1],
                  (double)s->batch / median);
     (void)printf("arena_MiB=%zu,scratch_MiB=%zu,loss=%.6g\n", memory.activations >> 20, memory.scratch >> 20,
                  (double)loss);
-    return isfinite(loss) ? CLV_OK : CLV_ERR_NUMERIC;
+    if (!isfinite(loss)) return CLV_ERR_NUMERIC;
+    return s->profile ? profile(b, s) : CLV_OK;
 }
 
 static bool read_switch(settings *s, const char *name)
 {
     bool *flag = strcmp(name, "--serve") == 0 ? &s->serve : strcmp(name, "--infer") == 0 ? &s->infer :
-                 strcmp(name, "--recompute") == 0 ? &s->recompute : NULL;
+                 strcmp(name, "--recompute") == 0 ? &s->recompute :
+                 strcmp(name, "--profile") == 0 ? &s->profile : NULL;
     if (flag) *flag = true;
     return flag;
 }
@@ -263,6 +293,7 @@ static bool read_settings(settings *s, int argc, char **argv)
         const char *name = argv[i++], *value = argv[i];
         if (strcmp(name, "--backbone") == 0) s->backbone = value;
         else if (strcmp(name, "--stem") == 0) s->stem = value;
+        else if (strcmp(name, "--device") == 0) s->device = value;
         else if (strcmp(name, "--export") == 0) s->export_to = value;
         else if (strcmp(name, "--size") == 0) s->size = strtoll(value, NULL, 10);
         else if (strcmp(name, "--batch") == 0) s->batch = strtoll(value, NULL, 10);
@@ -275,12 +306,12 @@ static bool read_settings(settings *s, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    settings s = { .backbone = "resnet18", .stem = "cifar", .size = 32, .batch = 256, .steps = 5 };
+    settings s = { .backbone = "resnet18", .stem = "cifar", .device = "cpu", .size = 32, .batch = 256, .steps = 5 };
     bench b = { 0 };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N]"
-                              " [--threads N] [--steps N] [--precision fp32|bf16] [--infer] [--recompute]"
-                              " [--export FILE] [--serve]\n");
+                              " [--device NAME] [--threads N] [--steps N] [--precision fp32|bf16] [--infer]"
+                              " [--recompute] [--profile] [--export FILE] [--serve]\n");
         return 2;
     }
     clv_status st = open_bench(&b, &s);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds what the given groups need and installs what is missing with the system's package manager.
-#   mk/deps.sh [--check] GROUP...       groups: build report test valgrind lint fuzz glyphs fashion-mnist
+#   mk/deps.sh [--check] GROUP...       groups: build report test bundle valgrind lint fuzz glyphs fashion-mnist
 # --check only reports. Exit status: 0 nothing is missing (any more), 1 something is.
 # Debian and Ubuntu are installed from here. For Fedora and Arch the likely package names are only printed.
 set -u
@@ -23,6 +23,7 @@ report      program:gnuplot           gnuplot-nox            gnuplot            
 test        header:cmocka.h           libcmocka-dev          libcmocka-devel      cmocka
 test        program:chromium          chromium               chromium             chromium
 test        program:g++               g++                    gcc-c++              gcc
+bundle      program:patchelf          patchelf               patchelf             patchelf
 valgrind    program:valgrind          valgrind               valgrind             valgrind
 lint        program:clang-tidy        clang-tidy             clang-tools-extra    clang
 lint        program:clang-format      clang-format           clang-tools-extra    clang

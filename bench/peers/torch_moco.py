@@ -1,9 +1,11 @@
 """The step of bench/bench_moco.c in PyTorch, as MoCo's authors wrote it, but with the key encoder's update in place.
 
 torch_moco.py [--backbone resnet18|resnet50] [--stem cifar|imagenet] [--size PIXELS] [--batch N] [--queue K]
-              [--threads N] [--channels-last] (--check FILE | --serve)
+              [--device cpu|cuda:N] [--threads N] [--steps N] [--precision fp32|bf16] [--channels-last] [--compile]
+              [--check FILE] [--serve]
 
---check starts from what `bench_moco --export FILE` wrote and compares loss and gradients as torch_step.py does.
+--check starts from what `bench_moco --export FILE` wrote and compares loss and gradients as torch_step.py does. Without, or
+with --serve, it is timed as torch_step.py is.
 """
 import argparse
 import copy
@@ -15,7 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torch_step import FAMILIES, GRADIENT_FACTOR, LOSS_TOLERANCE, ResNet, errors, load, read_records
+from torch_step import (FAMILIES, GRADIENT_FACTOR, LOSS_TOLERANCE, ResNet, errors, finish, forward, load, read_records,
+                        report)
 
 DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
 
@@ -33,13 +36,13 @@ def info_nce(q, k, queue):
     positive = torch.einsum("nc,nc->n", q, k).unsqueeze(-1)
     negative = torch.einsum("nc,ck->nk", q, queue.clone())
     logits = torch.cat([positive, negative], dim=1) / TEMPERATURE
-    return F.cross_entropy(logits, torch.zeros(logits.shape[0], dtype=torch.long))
+    return F.cross_entropy(logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device))
 
 
 def first_step(args, records, dtype, channels_last):
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net = make_encoder(args)
-    load(net, records)
+    load(net, records, args)
     query = net.to(dtype=dtype).to(memory_format=layout)
     key = copy.deepcopy(query)
     images = [records[name].permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=layout) for name in ("query", "key")]
@@ -68,8 +71,12 @@ def main():
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--queue", type=int, default=4096)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--check")
     parser.add_argument("--serve", action="store_true")
     args = parser.parse_args()
@@ -79,26 +86,39 @@ def main():
         check(args)
         return
     torch.manual_seed(1)
-    query = make_encoder(args)
-    images = [torch.rand(args.batch, 3, args.size, args.size) * 2 - 1 for _ in range(2)]
+    query = make_encoder(args).to(args.device)
+    images = [torch.rand(args.batch, 3, args.size, args.size, device=args.device) * 2 - 1 for _ in range(2)]
     if args.channels_last:
         query = query.to(memory_format=torch.channels_last)
         images = [x.to(memory_format=torch.channels_last) for x in images]
     key = copy.deepcopy(query)
-    queue, pointer = F.normalize(torch.randn(DIM, args.queue), dim=0), 0
+    queue = F.normalize(torch.randn(DIM, args.queue, device=args.device), dim=0)
+    pointer = 0
     optimizer = torch.optim.SGD(query.parameters(), lr=0.03, momentum=0.9, weight_decay=1e-4)
-    for _ in sys.stdin:
+    parameters = list(zip(key.parameters(), query.parameters()))
+    if args.compile:
+        query, key = torch.compile(query), torch.compile(key)
+
+    def step():
+        nonlocal pointer
         start = time.perf_counter()
         with torch.no_grad():
-            for k, q in zip(key.parameters(), query.parameters()):
+            for k, q in parameters:
                 k.mul_(MOMENTUM).add_(q, alpha=1 - MOMENTUM)
-            keys = F.normalize(key(images[1]), dim=1)
+            keys = F.normalize(forward(key, images[1], args.precision), dim=1)
         optimizer.zero_grad(set_to_none=True)
-        info_nce(query(images[0]), keys, queue).backward()
+        info_nce(forward(query, images[0], args.precision), keys, queue).backward()
         optimizer.step()
         queue[:, pointer:pointer + args.batch] = keys.T
         pointer = (pointer + args.batch) % args.queue
-        print(f"{time.perf_counter() - start:.6f}", flush=True)
+        finish(args)
+        return time.perf_counter() - start
+
+    if args.serve:
+        for _ in sys.stdin:
+            print(f"{step():.6f}", flush=True)
+    else:
+        report(args, "moco", step)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The step of bench/bench_step.c in PyTorch: a ResNet, torchvision's ConvNeXt-T or timm's ViT with the projection of
-patches and the positions left alone; cross entropy, SGD with momentum; bf16 is CPU autocast.
+patches and the positions left alone; cross entropy, SGD with momentum; bf16 is autocast.
 
 torch_step.py [--backbone resnet18|resnet50|resnet20|convnext_tiny|vit_small|vit_base] [--stem cifar|imagenet]
-              [--size PIXELS] [--batch N] [--threads N] [--steps N] [--precision fp32|bf16] [--infer] [--channels-last]
-              [--check FILE] [--serve]
+              [--size PIXELS] [--batch N] [--device cpu|cuda:N] [--threads N] [--steps N] [--precision fp32|bf16] [--infer]
+              [--channels-last] [--compile] [--check FILE] [--serve]
 
 --infer: logits in evaluation mode. --check starts from the weights and the batch `bench_step --export FILE` wrote and
-compares loss and gradients; --serve makes one step for each line read and answers with its seconds.
+compares loss and gradients; --serve makes one step for each line read and answers with its seconds. On a GPU images lie
+there already, and a step ends when the GPU is done; float32 is strict (no TF32), as Cleave's is.
 """
 import argparse
 import functools
@@ -138,7 +139,7 @@ def load(net, records, args):
 
 
 def forward(net, images, precision):
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         logits = net(images)
     return logits if precision == "fp32" else logits.float()
 
@@ -192,6 +193,21 @@ def check(args):
         sys.exit("this is not the same step")
 
 
+def finish(args):
+    if args.device != "cpu":
+        torch.cuda.synchronize(args.device)
+
+
+def report(args, what, step):
+    """The median of the steps after the first ones, which also compile."""
+    for _ in range(3):
+        step()
+    seconds = sorted(step() for _ in range(args.steps))
+    print(f"{what},{args.backbone},{args.stem},{args.precision},size={args.size},batch={args.batch},device={args.device},"
+          f"threads={torch.get_num_threads()},torch={torch.__version__},median_s={statistics.median(seconds):.5f},"
+          f"min_s={seconds[0]:.5f},max_s={seconds[-1]:.5f},images_per_s={args.batch / statistics.median(seconds):.1f}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--backbone", default="resnet18", choices=[*FAMILIES, *LAST])
@@ -200,9 +216,11 @@ def main():
     parser.add_argument("--infer", action="store_true")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--check")
     parser.add_argument("--serve", action="store_true")
     args = parser.parse_args()
@@ -214,33 +232,33 @@ def main():
         return
 
     torch.manual_seed(1)
-    net = network(args).train(not args.infer)
-    images = torch.rand(args.batch, 3, args.size, args.size) * 2 - 1
-    targets = torch.arange(args.batch) % 10
+    net = network(args).train(not args.infer).to(args.device)
+    images = torch.rand(args.batch, 3, args.size, args.size, device=args.device) * 2 - 1
+    targets = torch.arange(args.batch, device=args.device) % 10
     if args.channels_last:
         net, images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    if args.compile:
+        net = torch.compile(net)
 
     def step():
         start = time.perf_counter()
         if args.infer:
             with torch.no_grad():
                 forward(net, images, args.precision)
+            finish(args)
             return time.perf_counter() - start
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(forward(net, images, args.precision), targets).backward()
         optimizer.step()
+        finish(args)
         return time.perf_counter() - start
 
     if args.serve:
         for _ in sys.stdin:
             print(f"{step():.6f}", flush=True)
     else:
-        step(), step()
-        seconds = sorted(step() for _ in range(args.steps))
-        print(f"{'inference' if args.infer else 'step'},{args.backbone},{args.stem},{args.precision},size={args.size},"
-              f"batch={args.batch},threads={torch.get_num_threads()},torch={torch.__version__},median_s={statistics.median(seconds):.4f},min_s={seconds[0]:.4f},"
-              f"max_s={seconds[-1]:.4f},images_per_s={args.batch / statistics.median(seconds):.1f}")
+        report(args, "inference" if args.infer else "step", step)
 
 
 if __name__ == "__main__":

@@ -135,10 +135,14 @@ static clv_status check_bound(const clv_graph *g)
 /* Inputs to where the device finds them. */
 static clv_status upload(clv_graph *g)
 {
-    for (int32_t i = 0; g->ctx->device && i < g->n_storages; i++) {
+    if (!g->ctx->device) return CLV_OK;
+    const int64_t begin = clv_profile_begin(g->ctx);
+    for (int32_t i = 0; i < g->n_storages; i++) {
         const clvi_storage *s = &g->storages[i];
         if (s->staged) CLV_TRY(clvi_device_copy(g->ctx, s->data, s->host, s->input_bytes, CLVI_COPY_TO_DEVICE));
     }
+    if (g->ctx->profile) CLV_TRY(clvi_device_wait(g->ctx));
+    clv_profile_end(g->ctx, begin, "upload");
     return CLV_OK;
 }
 
@@ -171,12 +175,14 @@ static double step_bytes(const clvi_step *step)
     return bytes;
 }
 
+/* A device is waited for after every operation, so that each gets its own time. */
 static clv_status run_timed(clv_graph *g, clv_profile *profile)
 {
     int64_t begin = clvi_profile_clock();
     for (int32_t i = 0; i < g->n_steps; i++) {
         const clvi_step *step = &g->steps[i];
         CLV_TRY(clvi_graph_run_step(g, i));
+        CLV_TRY(clvi_device_wait(g->ctx));
         const int64_t end = clvi_profile_clock();
         clvi_profile_add(profile, begin, end, &(clvi_profile_work) {
             step->call.op, step->kernel->name, step->flops, step_bytes(step) });

@@ -1,6 +1,7 @@
 /* test_plans.c: cuDNN can do every convolution of every backbone, but depthwise ones, on an H100 by the rules of dnn.h,
  * at batches of 32 and 256, forward and both gradients, in bfloat16 and float32. Needs the toolkit, no GPU: the device
- * is a text. */
+ * is a text. Where CLEAVE_TEST_DEVICE names a device it is that one. CLEAVE_DEVICE_RECORD names a file for what cuDNN says
+ * of it. */
 #include <stdio.h>
 #ifndef CLV_HAVE_CUDA
 
@@ -30,19 +31,50 @@ typedef struct walk {
     int           n_seen;
 } walk;
 
-static cudnnBackendDescriptor_t make_device(void)
+static void describe_by_text(cudnnBackendDescriptor_t device)
 {
     static char text[4096];
     FILE *file = fopen("tests/cuda/h100_deviceprop.json", "rb");
     assert_non_null(file);
     const size_t size = fread(text, 1, sizeof text, file);
     fclose(file);
-    cudnnBackendDescriptor_t device;
-    assert_int_equal(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &device), CUDNN_STATUS_SUCCESS);
     assert_int_equal(cudnnBackendSetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
                                               (int64_t)size, text), CUDNN_STATUS_SUCCESS);
+}
+
+static cudnnBackendDescriptor_t make_device(void)
+{
+    const char *name = getenv("CLEAVE_TEST_DEVICE");
+    cudnnBackendDescriptor_t device;
+    assert_int_equal(cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &device), CUDNN_STATUS_SUCCESS);
+    if (name) {
+        const char *colon = strchr(name, ':');
+        const int32_t ordinal = colon ? (int32_t)strtol(colon + 1, NULL, 10) : 0;
+        assert_int_equal(cudnnBackendSetAttribute(device, CUDNN_ATTR_DEVICEPROP_DEVICE_ID, CUDNN_TYPE_INT32, 1, &ordinal),
+                         CUDNN_STATUS_SUCCESS);
+    } else describe_by_text(device);
     assert_int_equal(cudnnBackendFinalize(device), CUDNN_STATUS_SUCCESS);
     return device;
+}
+
+/* What makes plans for a device that is not there. */
+static void the_device_describes_itself(void **state)
+{
+    (void)state;
+    char text[4096];
+    int64_t size = 0;
+    const cudnnBackendDescriptor_t device = make_device();
+    assert_int_equal(cudnnBackendGetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                              sizeof text, &size, text), CUDNN_STATUS_SUCCESS);
+    cudnnBackendDestroyDescriptor(device);
+    assert_in_range(size, 1, sizeof text);
+    assert_non_null(memmem(text, (size_t)size, "multiProcessorCount", strlen("multiProcessorCount")));
+    const char *path = getenv("CLEAVE_DEVICE_RECORD");
+    if (!path) return;
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, strnlen(text, (size_t)size), file), strnlen(text, (size_t)size));
+    assert_int_equal(fclose(file), 0);
 }
 
 static bool is_new(walk *w, const clvi_dnn_conv *c)
@@ -132,6 +164,7 @@ static void a_convolution_that_nobody_can_do_is_unsupported(void **state)
     cudnnBackendDestroyDescriptor(device);
 }
 
-TEST_MAIN(TEST(every_convolution_of_every_backbone_has_a_plan), TEST(a_convolution_that_nobody_can_do_is_unsupported))
+TEST_MAIN(TEST(the_device_describes_itself), TEST(every_convolution_of_every_backbone_has_a_plan),
+          TEST(a_convolution_that_nobody_can_do_is_unsupported))
 
 #endif

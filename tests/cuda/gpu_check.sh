@@ -1,0 +1,223 @@
+#!/bin/bash
+# Checks and times the CUDA backend on a machine with a GPU, in less than ten minutes. Works in the sources after a build
+# (`make gpu-check`) and in a bundle (`./gpu-check`), which needs a driver and CUDA's libraries and nothing else.
+#   gpu_check.sh [--device cuda:N] [--python PROGRAM] [--log FOLDER] [--rehearse]
+# PROGRAM is a Python with PyTorch to compare with (python3). Everything that was printed goes to FOLDER (gpu-check.log, in
+# the sources build/gpu-check.log), the table at the end also into docs/gpu-results.md. --rehearse needs no GPU: what can be is run on the processor, the
+# emulator of kernels included, with small sizes; its table goes to FOLDER only.
+# Exit status: 0 all is well, 1 something failed, 2 there is no such device or no such option.
+set -u
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 2
+
+device=cuda:0 python=${PYTHON:-python3} log='' rehearse=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --rehearse) rehearse=1; shift; continue ;;
+    --device|--python|--log) [ $# -gt 1 ] || { echo "gpu-check: $1 wants a value" >&2; exit 2; } ;;
+    *) echo "gpu-check: no option '$1'; there are --device, --python, --log and --rehearse" >&2; exit 2 ;;
+    esac
+    case $1 in --device) device=$2 ;; --python) python=$2 ;; --log) log=$2 ;; esac
+    shift 2
+done
+if [ -x ./cleave ]; then BUILD=. log=${log:-gpu-check.log}
+else BUILD=${BUILD:-build/release} log=${log:-build/gpu-check.log}
+fi
+cleave=$BUILD/cleave
+[ -x "$cleave" ] || { echo "gpu-check: there is no $cleave; \`make gpu-check\` builds it" >&2; exit 2; }
+export BUILD CLEAVE_BACKENDS=$PWD/$BUILD
+deadline=$((SECONDS + 570))
+failures=0
+mkdir -p "$log" && log=$(realpath "$log") || exit 2
+: >"$log/table"
+
+row() { printf '%s\t%s\n' "$1" "$2" | tee -a "$log/table"; }
+fail() { failures=$((failures + 1)); row "$1" "FAILED: $2"; }
+# limited SECONDS COMMAND...: never beyond the deadline
+limited() {
+    local left=$((deadline - SECONDS)) most=$1
+    shift
+    [ "$left" -gt 5 ] || { echo "out of time"; return 124; }
+    timeout -k 5 $((most < left ? most : left)) "$@"
+}
+value() { sed -n "s/.*[,]$1=\([^,]*\).*/\1/p" "$2" | head -n 1; }      # value NAME FILE: of a bench's line
+
+# ---- what is here ----
+
+# A pip-installed PyTorch brings CUDA's libraries in folders of its own.
+find_cuda() {
+    local folder
+    for folder in "${CUDA_HOME:-/usr/local/cuda}/lib64" /usr/local/cuda/lib64 \
+        $("$python" -c 'import nvidia, glob; [print(f) for p in nvidia.__path__ for f in glob.glob(p + "/*/lib")]' 2>/dev/null)
+    do
+        [ ! -d "$folder" ] || LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
+    done
+    export LD_LIBRARY_PATH
+}
+
+has_torch() { "$python" -c "import torch; assert '$rehearse' or torch.cuda.is_available()" 2>/dev/null; }
+
+look_around() {
+    local line
+    if [ -n "$rehearse" ]; then
+        device=cpu
+        row device "none: a rehearsal on the processor"
+    else
+        line=$("$cleave" devices | sed -n "s/^$device *//p")
+        [ -n "$line" ] || line=$("$cleave" devices | sed -n 's/^cuda[^ ]* *//p' | head -n 1)
+        case $line in
+        '')                 echo "gpu-check: $device: this build has no GPU backend" >&2; exit 2 ;;
+        'not available: '*) echo "gpu-check: $device: ${line#not available: }" >&2; exit 2 ;;
+        esac
+        export CLEAVE_TEST_DEVICE=$device
+        row device "$line"
+        row driver "$(nvidia-smi --query-gpu=driver_version,clocks.max.sm --format=csv,noheader 2>/dev/null || echo '?')"
+    fi
+    row cleave "$("$cleave" version | head -n 1), commit $(commit)"
+}
+
+commit() { cat COMMIT 2>/dev/null || git rev-parse --short HEAD 2>/dev/null || echo '?'; }
+
+# ---- right ----
+
+# The device as cuDNN describes it, against the description that plans are made for without one.
+device_record() {
+    local record=$log/deviceprop.json
+    rm -f "$record"
+    CLEAVE_DEVICE_RECORD=$record limited 120 "$BUILD/tests/cuda/test_plans" >"$log/plans" 2>&1
+    case $? in
+    0)  ;;
+    77) row "device record" "skipped: $(tail -n 1 "$log/plans")"; return ;;
+    *)  fail "device record" "see $log/plans"; return ;;
+    esac
+    one_key_a_line() { tr -d ' \n' <"$1" | sed 's/[{}]//g; s/,"/\n"/g' | sort; }
+    if diff <(one_key_a_line tests/cuda/h100_deviceprop.json) <(one_key_a_line "$record") >"$log/deviceprop.diff"
+    then row "device record" "as in tests/cuda/h100_deviceprop.json"
+    else row "device record" "differs in $(grep -c '^>' "$log/deviceprop.diff") keys, see $log/deviceprop.diff"
+    fi
+}
+
+conformance() {
+    local name programs='flat graph kernels losses network training repeat'
+    [ -z "$rehearse" ] || programs='flat graph'
+    for name in $programs; do
+        if limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1
+        then row "test_$name" "$(sed -n 's/^\(passed\|skipped\) *\([0-9.]* s\).*/\1, \2/p' "$log/test_$name")"
+        else fail "test_$name" "see $log/test_$name"
+        fi
+    done
+}
+
+sanitizers() {
+    local tool extra
+    command -v compute-sanitizer >/dev/null || { row compute-sanitizer "skipped: it is not on PATH"; return; }
+    for tool in memcheck racecheck initcheck synccheck; do
+        extra=''
+        case $tool in racecheck|synccheck) extra='--kernel-name kernel_substring=clvi_' ;; esac
+        # shellcheck disable=SC2086 # words
+        if CLEAVE_TEST_SMALL=1 limited 60 compute-sanitizer --tool $tool $extra --error-exitcode 9 \
+            "$BUILD/tests/cuda/test_kernels" >"$log/$tool" 2>&1
+        then row "compute-sanitizer $tool" "$(grep -o 'ERROR SUMMARY: .*\|RACECHECK SUMMARY: .*' "$log/$tool" | tail -n 1)"
+        else fail "compute-sanitizer $tool" "see $log/$tool"
+        fi
+    done
+}
+
+# ---- fast ----
+
+# The operations of a step that take the most time, with what they move and count.
+families() { awk '/^operation/ { on = 1; next }
+                  on && $1 != "step" { printf "%s%s %s (%s GB/s)", n++ ? ", " : "", $1, $5, $2 == "-" ? "-" : $7 }
+                  n == 8 { exit }' "$1"; }
+
+# ours NAME PROGRAM ARGUMENT...: prints images a second, "" if it failed
+ours() {
+    local name=$1 file=$log/cleave_${1//[ ,]/_} program=$2 batch
+    shift 2
+    if ! limited 90 "$BUILD/bench/$program" --device "$device" "$@" >"$file" 2>&1; then
+        fail "$name" "$(tail -n 1 "$file")"
+        return 1
+    fi
+    batch=$(value batch "$file")
+    speed=$(awk -v b="$batch" -v s="$(value median_s "$file")" 'BEGIN { printf "%.0f", b / s }')
+    row "$name" "$(value median_s "$file") s a step, $speed images/s"
+    ! grep -q '^operation' "$file" || row "$name, where the time goes" "$(families "$file")"
+}
+
+# theirs NAME PROGRAM ARGUMENT...: PyTorch, and our speed over its
+theirs() {
+    local name=$1 file=$log/torch_${1//[ ,]/_} program=$2 other
+    shift 2
+    [ -n "$torch" ] || return 0
+    if ! limited 150 "$python" "bench/peers/$program" --device "$device" "$@" >"$file" 2>&1; then
+        fail "$name" "$(tail -n 1 "$file")"
+        return
+    fi
+    other=$(awk -v b="$(value batch "$file")" -v s="$(value median_s "$file")" 'BEGIN { printf "%.0f", b / s }')
+    row "$name" "$other images/s; Cleave's is $(awk -v a="$speed" -v b="$other" 'BEGIN { printf "%.2f", a / b }') of it"
+}
+
+# race NAME PROGRAM PEER ARGUMENT...: a step by Cleave, by PyTorch as it comes, and by PyTorch at its best
+race() {
+    local name=$1 program=$2 peer=$3 speed=0
+    shift 3
+    ours "Cleave, $name" "$program" "$@" || return 0
+    theirs "PyTorch, $name" "$peer" "$@"
+    [ -z "$rehearse" ] || return 0
+    theirs "PyTorch, $name, bf16 channels-last" "$peer" "$@" --precision bf16 --channels-last
+    theirs "PyTorch, $name, bf16 channels-last compiled" "$peer" "$@" --precision bf16 --channels-last --compile
+}
+
+timings() {
+    local torch=''
+    if has_torch; then
+        torch=1
+        row torch "$("$python" -c 'import torch; print(torch.__version__)')"
+        [ -n "$rehearse" ] || row ceilings "$(limited 60 "$python" bench/peers/torch_ceilings.py 2>&1 | tail -n 1)"
+    else
+        row PyTorch "skipped: '$python' has none that sees the device"
+    fi
+    if [ -n "$rehearse" ]; then
+        profile "ResNet-20 step" --backbone resnet20 --batch 4
+        race "ResNet-20 step" bench_step torch_step.py --backbone resnet20 --batch 4 --steps 2
+        race "MoCo v2 ResNet-20 step" bench_moco torch_moco.py --backbone resnet20 --batch 4 --queue 16 --steps 2
+        return
+    fi
+    profile "ResNet-50 step" --backbone resnet50 --stem imagenet --size 224 --batch 128
+    race "ResNet-50 step" bench_step torch_step.py --backbone resnet50 --stem imagenet --size 224 --batch 256 --steps 50
+    race "MoCo v2 ResNet-50 step" bench_moco torch_moco.py --backbone resnet50 --stem imagenet --size 224 --batch 256 \
+        --queue 65536 --steps 50
+    profile "ResNet-18 CIFAR step" --batch 512
+    race "ResNet-18 CIFAR step" bench_step torch_step.py --batch 512 --steps 50
+}
+
+# profile NAME ARGUMENT...
+profile() {
+    local name=$1 speed
+    shift
+    ours "Cleave, $name, profiled" bench_step "$@" --steps 3 --profile
+}
+
+# ---- the end ----
+
+keep() {
+    local file=docs/gpu-results.md name what figure
+    [ -z "$rehearse" ] || file=$log/gpu-results.md
+    name=$(sed -n 's/^device\t\([^,]*\).*/\1/p' "$log/table")
+    while IFS=$'\t' read -r what figure; do
+        [ "$what" = device ] || printf '| %s | %s | %s | %s | %s |\n' "$(date -u +%F)" "$name" "$(commit)" "$what" "$figure"
+    done <"$log/table" >>"$file"
+    echo "appended to $file; all output is in $log/"
+}
+
+find_cuda
+look_around
+device_record
+conformance
+[ -n "$rehearse" ] || sanitizers
+timings
+echo
+echo "---- $SECONDS s ----"
+awk -F '\t' '{ printf "%-56s %s\n", $1, $2 }' "$log/table"
+keep
+[ $failures = 0 ] || echo "$failures failed"
+[ $failures = 0 ]

@@ -1,0 +1,30 @@
+#!/bin/bash
+# A bundle runs where it was moved to, with nothing in the environment, and takes no library from this machine but the C
+# library and CUDA's. Its gpu-check says what is missing, and can be rehearsed without a GPU.
+set -u
+command -v patchelf >/dev/null || { echo "no patchelf (\`make bundle\` installs it)"; exit 77; }
+fail() { echo "$*"; exit 1; }
+env -u MAKEFLAGS -u MAKELEVEL make bundle-run >"$TMPDIR/make.log" 2>&1 || { cat "$TMPDIR/make.log"; exit 1; }
+mv build/cleave-*-"$(uname -m)" "$TMPDIR/moved"
+cd "$TMPDIR" || exit 1
+bare() { env -i PATH=/usr/bin:/bin OMP_WAIT_POLICY=passive PYTHON=/nonexistent "$@"; }
+
+for program in moved/cleave moved/tests/cuda/test_graph moved/bench/bench_moco; do
+    from=$(bare ldd $program | awk '$2 == "=>" && $1 !~ /^(lib(c|m|dl|rt|pthread|resolv)\.so|libcud|libcublas|libnv)/ { print $3 }')
+    [ -n "$from" ] || fail "$program: needs nothing?"
+    ! grep -v "^$TMPDIR/moved/" <<<"$from" || fail "$program: takes these from the machine"
+done
+bare moved/cleave version >/dev/null || fail "the command does not run"
+
+bare moved/gpu-check --speed 2>error && fail "an unknown option is taken"
+grep -q "no option '--speed'" error || fail "an unknown option is not told: $(cat error)"
+if ! moved/cleave devices | grep -q '^cuda:0'; then
+    bare moved/gpu-check >out 2>error
+    [ $? = 2 ] || fail "without a GPU the exit status is not 2"
+    grep -qE 'gpu-check: cuda:0: .' error || fail "without a GPU it says: $(cat error)"
+fi
+bare moved/gpu-check --rehearse --log log >out 2>&1 || { cat out; fail "the rehearsal fails"; }
+for line in 'test_graph .*passed' 'Cleave, ResNet-20 step .*images/s' 'MoCo v2 .*images/s' 'where the time goes'; do
+    grep -qE "$line" out || { cat out; fail "the rehearsal does not say: $line"; }
+done
+[ "$(grep -c '^| 20' moved/log/gpu-results.md 2>/dev/null)" -ge 6 ] || fail "the rehearsal left no table"
