@@ -41,15 +41,16 @@ static clv_node sum_of_abs(clv_graph *g, clv_node f, clv_node labels)
 static clv_node opl(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
 {
     const opl_params *p = params;
-    const clv_node f = clvi_unit_rows(g, in[0], p->normalize, p->norm_eps), labels = in[1];
+    const clv_node labels = in[1];
     clv_pair_sums sums;
-    clv_class_pair_sums(g, f, labels, &sums);
-    if (p->neg_mode == MEAN_OF_ABS) sums.different = sum_of_abs(g, f, labels);
+    clv_class_pair_sums(g, in[0], labels, p->normalize, p->norm_eps, &sums);
+    if (p->neg_mode == MEAN_OF_ABS)
+        sums.different = sum_of_abs(g, clvi_unit_rows(g, in[0], p->normalize, p->norm_eps), labels);
     const clv_node s = clv_div(g, sums.same, clv_scale(g, sums.n_same, 1, p->den_eps));
     clv_node d = clv_div(g, sums.different, clv_scale(g, sums.n_different, 1, p->den_eps));
     if (p->neg_mode == ABS_OF_MEAN) d = clv_abs(g, d);
     /* 1 - s, but 0 for an empty batch */
-    const double one = clvi_node_length(g, f, 0) > 0;
+    const double one = clvi_node_length(g, in[0], 0) > 0;
     out[0] = clv_add(g, clv_scale(g, s, -1, one), clv_scale(g, d, p->gamma, 0));
     out[2] = s;
     out[3] = d;

@@ -225,12 +225,14 @@ CLV_API clv_node clv_gather_rows(clv_graph *g, clv_node table /*[M,D]*/, clv_nod
  * negative label are in no pair. Not differentiable. */
 CLV_API clv_node clv_label_pairs(clv_graph *g, clv_node labels /*i64 [N]*/, bool same, bool upper);
 /* Inner products <x_i,x_j> summed over all ordered pairs i != j of rows with the same label and with different ones,
- * and the numbers of those pairs, which are not differentiable; all scalars. By class sums: time and memory grow with N D.
- * Rows with a negative label take no part. */
+ * and the numbers of those pairs, which are not differentiable; all scalars. By class sums: time grows with N D, memory
+ * with N + D. Rows with a negative label take no part. unit: of rows divided by max(their norm, eps); else eps is not
+ * used. */
 typedef struct clv_pair_sums {
     clv_node same, different, n_same, n_different;
 } clv_pair_sums;
-CLV_API void clv_class_pair_sums(clv_graph *g, clv_node x /*[N,D]*/, clv_node labels /*i64 [N]*/, clv_pair_sums *out);
+CLV_API void clv_class_pair_sums(clv_graph *g, clv_node x /*[N,D]*/, clv_node labels /*i64 [N]*/, bool unit, double eps,
+                                 clv_pair_sums *out);
 /* Box and whiskers: uint8 of x's shape, 1 for the entries with mask 1 that lie in [low, high] = [q1 - reach (q3 - q1),
  * q3 + reach (q3 - q1)]; q1 and q3 are the entries floor(P/4) and floor(3P/4) of the P masked ones in ascending order.
  * `box` (may be NULL) receives the bounds and the number kept, scalars, 0 for P = 0. Not differentiable. */

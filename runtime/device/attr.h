@@ -73,8 +73,8 @@
  *   pair_dist               x [N,D] -> y [N,N]        pair_dist_bwd          dy, x -> dx
  *   transpose               x [N,M,...] -> y [M,N,...]
  *   symmetric               x [N,N] -> y (the same elements; no kernel)      add_transpose   x [N,N] -> x + x^T
- *   class_pair_sums         x [N,D], labels i64 [N] -> same, different, n_same, n_different (scalars)
- *   class_pair_sums_bwd     dsame?, ddifferent?, x, labels -> dx
+ *   class_pair_sums         x [N,D], labels i64 [N] -> same, different, n_same, n_different (scalars), norm [N], total [D]
+ *   class_pair_sums_bwd     dsame?, ddifferent?, x, labels, norm, total -> dx
  *   box_filter              x, mask u8 -> keep u8, q1, q3, low, high, number kept (scalars)
  *   target_margin           logits [N,C], labels i64 [N], margins? [N] -> y [N,C], cosine [N]
  *   target_margin_bwd       dy, labels, margins?, cosine -> dlogits, dmargins
@@ -179,6 +179,12 @@ typedef struct clvi_clamp_attr {
 typedef struct clvi_l2norm_attr {
     double eps;
 } clvi_l2norm_attr;
+
+/* class_pair_sums, class_pair_sums_bwd. */
+typedef struct clvi_class_pairs_attr {
+    bool   unit;                   /* rows count as divided by max(their norm, eps) */
+    double eps;
+} clvi_class_pairs_attr;
 
 /* reduce: sum or mean over one axis, or over everything (axis -1, result a scalar). */
 typedef struct clvi_reduce_attr {

@@ -1,6 +1,7 @@
 /* op_class_pair_sums.c: inner products summed over all pairs of rows with the same label, and over all pairs with
  * different ones, without making the pairs: with S_c the sum of the rows of class c and T that of all rows,
- *   sum over i != j of one class = sum_c |S_c|^2 - sum_i |x_i|^2,   over different classes = |T|^2 - sum_c |S_c|^2. */
+ *   sum over i != j of one class = sum_c |S_c|^2 - sum_i |x_i|^2,   over different classes = |T|^2 - sum_c |S_c|^2.
+ * Rows may be scaled to unit length on the way. */
 #include "tensor/op.h"
 
 static clv_status check(const clvi_op_call *call, int x)
@@ -16,24 +17,27 @@ static clv_status check(const clvi_op_call *call, int x)
 static clv_status infer(clvi_op_call *call)
 {
     CLV_TRY(check(call, 0));
-    for (int i = 0; i < 4; i++) clvi_op_out(call, call->in[0].dtype, 0, NULL);
+    const clv_dtype type = call->in[0].dtype;
+    for (int i = 0; i < 4; i++) clvi_op_out(call, type, 0, NULL);
+    clvi_op_out(call, type, 1, &call->in[0].shape[0]);
+    clvi_op_out(call, type, 1, &call->in[0].shape[1]);
     return CLV_OK;
 }
 
 static void backward(clv_graph *g, const clv_node *in, const clv_node *out, const void *attr, const clv_node *grad_out,
                      const bool *need, clv_node *grad_in)
 {
-    (void)out, (void)attr;
     if (!need[0] || (clvi_node_none(grad_out[0]) && clvi_node_none(grad_out[1]))) return;
-    const clv_node args[] = { grad_out[0], grad_out[1], in[0], in[1] };
-    grad_in[0] = clvi_op(g, "class_pair_sums_bwd", NULL, args, 4, NULL, 0);
+    const clv_node args[] = { grad_out[0], grad_out[1], in[0], in[1], out[4], out[5] };
+    grad_in[0] = clvi_op(g, "class_pair_sums_bwd", attr, args, 6, NULL, 0);
 }
 
 const clvi_op_class clvi_op_class_pair_sums = {
-    .name = "class_pair_sums", .n_in = 2, .infer = infer, .backward = backward,
+    .name = "class_pair_sums", .attr_size = sizeof(clvi_class_pairs_attr), .n_in = 2, .infer = infer,
+    .backward = backward,
 };
 
-/* dsame?, ddifferent?, x, labels -> dx */
+/* dsame?, ddifferent?, x, labels, norm, total -> dx */
 static clv_status bwd_infer(clvi_op_call *call)
 {
     CLV_TRY(check(call, 2));
@@ -42,12 +46,15 @@ static clv_status bwd_infer(clvi_op_call *call)
 }
 
 const clvi_op_class clvi_op_class_pair_sums_bwd = {
-    .name = "class_pair_sums_bwd", .n_in = 4, .optional = 1u << 0 | 1u << 1, .infer = bwd_infer,
+    .name = "class_pair_sums_bwd", .attr_size = sizeof(clvi_class_pairs_attr), .n_in = 6,
+    .optional = 1u << 0 | 1u << 1, .infer = bwd_infer,
 };
 
-void clv_class_pair_sums(clv_graph *g, clv_node x, clv_node labels, clv_pair_sums *out)
+void clv_class_pair_sums(clv_graph *g, clv_node x, clv_node labels, bool unit, double eps, clv_pair_sums *out)
 {
-    clv_node sums[4] = { CLV_NONE, CLV_NONE, CLV_NONE, CLV_NONE };
-    (void)clvi_op(g, "class_pair_sums", NULL, (clv_node[]) { x, labels }, 2, sums, 4);
+    const clvi_class_pairs_attr attr = { .unit = unit, .eps = eps };
+    clv_node sums[6];
+    for (int i = 0; i < 6; i++) sums[i] = CLV_NONE;
+    (void)clvi_op(g, "class_pair_sums", &attr, (clv_node[]) { x, labels }, 2, sums, 6);
     *out = (clv_pair_sums) { .same = sums[0], .different = sums[1], .n_same = sums[2], .n_different = sums[3] };
 }

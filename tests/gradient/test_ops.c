@@ -276,13 +276,15 @@ static clv_node gather_rows(op_test *t)
     return clv_gather_rows(t->g, table, integers(t, 5, (int64_t[]) { 3, 1, -1, 3, 0 }));
 }
 
-static clv_node class_pair_sums(op_test *t)
+static clv_node pair_sums(op_test *t, bool unit)
 {
     clv_pair_sums sums;
-    const clv_node x = values(t, SHAPE(6, 5));
-    clv_class_pair_sums(t->g, x, integers(t, 6, (int64_t[]) { 3, 1, -1, 3, 1, 3 }), &sums);
+    const clv_node x = values(t, SHAPE(7, 5));
+    clv_class_pair_sums(t->g, x, integers(t, 7, (int64_t[]) { 3, 1, -1, 3, 1, 3, 8 }), unit, 1e-12, &sums);
     return clv_add(t->g, clv_scale(t->g, sums.same, 0.3, 0), sums.different);
 }
+static clv_node class_pair_sums(op_test *t) { return pair_sums(t, false); }
+static clv_node class_pair_sums_unit(op_test *t) { return pair_sums(t, true); }
 static clv_node margin(op_test *t, clv_margin_mode mode, bool margins, double clamp)
 {
     const clv_node x = clv_scale(t->g, values(t, SHAPE(8, 3)), 1.3, 0);    /* 2 cos(theta) */
@@ -525,7 +527,7 @@ static const op_case cases[] = {
     { "softmax_xent", xent_lse, false },
     { "log_sum_exp_rows", log_sum_exp, false }, { "log_sum_exp_rows", log_sum_exp_mask, false },
     { "pick", pick, false }, { "put", put, false }, { "gather_rows", gather_rows, false },
-    { "class_pair_sums", class_pair_sums, false }, { "target_margin", margin_cosine, false },
+    { "class_pair_sums", class_pair_sums, false }, { "class_pair_sums", class_pair_sums_unit, false }, { "target_margin", margin_cosine, false },
     { "target_margin", margin_arc, false }, { "target_margin", margin_easy, false },
     { "target_margin", margin_fallback, false }, { "target_margin", margin_clamped, false },
     { "triplet_sum", triplets, false },

@@ -24,6 +24,7 @@ typedef struct test_call {
         clvi_add_attr      add;
         clvi_scale_attr    scale;
         clvi_l2norm_attr   l2norm;
+        clvi_class_pairs_attr class_pairs;
         clvi_bank_nce_attr bank_nce;
         clvi_standardize_attr standardize;
         clvi_pair_nce_attr    pair_nce;

@@ -69,8 +69,12 @@ static void make_class_pair_sums(test_call *t, clv_dtype f, sizes s, int variant
     if (backward) IN(f, 0, 0, 0, 0), IN(variant % 2 ? f : CLV_DTYPE_COUNT, 0, 0, 0, 0);
     IN(f, 2, s.a, s.b, 0);
     IN(CLV_I64, 1, s.a, 0, 0);
+    if (backward) IN(f, 1, s.a, 0, 0), IN(f, 1, s.b, 0, 0);
     for (int i = 0; i < 4 && !backward; i++) OUT(f, 0, 0, 0, 0);
     if (backward) OUT(f, 2, s.a, s.b, 0);
+    else OUT(f, 1, s.a, 0, 0), OUT(f, 1, s.b, 0, 0);
+    t->attr.class_pairs = (clvi_class_pairs_attr){ .unit = variant % 2 == 0, .eps = variant == 2 ? 0.5 : 1e-12 };
+    if (backward) t->low = 0.2;
     t->target_limit = variant < 2 ? 7 : 1;
     t->depth = s.a * s.b;
 }

@@ -1,141 +1,246 @@
-/* class_pair_sums.c: class_pair_sums and its gradient in float32, for every instruction set; sums in double. Formulas
- * and edge cases as in ref_class_pair_sums.c. */
-#include "core/checked.h"
+/* class_pair_sums.c: class_pair_sums and its gradient in float32, for every instruction set. Formulas and edge cases as
+ * in ref_class_pair_sums.c.
+ *
+ * Work is cut into chunks of places in the order of the labels; a chunk takes the classes that begin in it, whole, so
+ * that a row is in the first-level cache from its norm to its sum, or from the sum of its class to its gradient. A few
+ * rows at a time are added up in float32, those sums in double. */
 #include "device/cpu/class_runs.h"
 #include "device/cpu/isa.h"
+#include <math.h>
 
-#define COLS  CLVI_CLASS_COLS
-#define AHEAD 4      /* rows */
+#define CHUNK      64    /* places, at least */
+#define MAX_CHUNKS 64
+#define GROUP      8     /* rows added up in float32 */
 
-/* Some columns of the rows, in the order of their labels. */
-typedef struct strip {
-    const float   *x;
+/* What a chunk has in scratch, in doubles: two sums, its total and the sum of a class. */
+static int64_t padded_columns(const clvi_op_call *call, int x)
+{
+    return (call->in[x].shape[1] + CLVI_LANES - 1) / CLVI_LANES * CLVI_LANES;
+}
+
+static int64_t chunk_doubles(const clvi_op_call *call, int x)
+{
+    return CLVI_LANES + 2 * padded_columns(call, x);
+}
+
+static int64_t chunk_places(int64_t rows)
+{
+    return CLVI_MAX((rows + MAX_CHUNKS - 1) / MAX_CHUNKS, CHUNK);
+}
+
+static int64_t all_doubles(const clvi_op_call *call, int x)
+{
+    const int64_t rows = call->in[x].shape[0], places = chunk_places(rows);
+    return (rows + places - 1) / places * chunk_doubles(call, x);
+}
+
+/* The rows and what they are divided by. */
+typedef struct rows {
+    const float   *x, *norm;
     const int64_t *labels, *order;
-    int64_t        rows, first, stride;
-} strip;
+    int64_t        n, cols;
+    double         eps;
+    bool           unit;
+} rows;
 
-CLVI_INLINE strip strip_of(const clvi_op_call *call, int x, int64_t from)
+CLVI_INLINE rows rows_of(const clvi_op_call *call, int x, const float *norm)
 {
-    strip s = { (const float *)call->in_data[x] + from, call->in_data[x + 1], call->scratch, call->in[x].shape[0], 0,
-                call->in[x].shape[1] };
-    s.first = clvi_label_first(s.labels, s.order, s.rows);
-    return s;
+    const clvi_class_pairs_attr *attr = call->attr;
+    return (rows){ call->in_data[x], norm, call->in_data[x + 1], call->scratch, call->in[x].shape[0],
+                   call->in[x].shape[1], attr->eps, attr->unit };
 }
 
-CLVI_INLINE const float *row_at(const strip *s, int64_t i)
+/* The first place from `place` on where a class begins. */
+CLVI_INLINE int64_t class_from(const rows *r, int64_t place)
 {
-    return s->x + s->order[i] * s->stride;
+    return place == 0 ? 0 : clvi_label_run(r->labels, r->order, place - 1, r->n);
 }
 
-#define COLUMNS _Pragma("omp simd")
-
-CLVI_INLINE void add_rows(const float *restrict a, const float *restrict b, int64_t width, double *restrict sum)
+CLVI_INLINE float scale_of(const rows *r, int64_t row)
 {
-    COLUMNS for (int64_t j = 0; j < width; j++) sum[j] += (double)a[j] + b[j];
+    const double divisor = !r->unit ? 1 : r->norm[row] > r->eps ? (double)r->norm[row] : r->eps;
+    return divisor > 0 ? (float)(1 / divisor) : 1;
 }
 
-CLVI_INLINE void add_row(const float *restrict a, int64_t width, double *restrict sum)
+CLVI_INLINE double square_of_row(const float *x, int64_t cols)
 {
-    COLUMNS for (int64_t j = 0; j < width; j++) sum[j] += a[j];
-}
-
-CLVI_INLINE void add_square(const float *restrict a, int64_t width, double *restrict square)
-{
-    COLUMNS for (int64_t j = 0; j < width; j++) square[j] += (double)a[j] * a[j];
-}
-
-/* y = same (sum - x) + others */
-CLVI_INLINE void pass_back(const float *restrict x, float *restrict y, int64_t width, double same,
-                           const double *restrict sum, const double *restrict others)
-{
-    COLUMNS for (int64_t j = 0; j < width; j++) y[j] = (float)(same * (sum[j] - x[j]) + others[j]);
-}
-
-/* Rows come in no order that the processor could guess. */
-CLVI_INLINE void fetch_ahead(const strip *s, int64_t i, int64_t width)
-{
-    const float *x = row_at(s, CLVI_MIN(i + AHEAD, s->rows - 1));
-    for (int64_t j = 0; j < width; j += CLVI_LANES) __builtin_prefetch(x + j);
-}
-
-/* sum = the rows of a run, and square (unless NULL) += their squares. Two rows at a time: half as many visits to the
- * sums. Alone in its loop, the one over the columns would be jammed over rows and then not be vector code. */
-CLVI_INLINE void sum_run(const strip *s, int64_t begin, int64_t end, int64_t width, double *sum, double *square)
-{
-    memset(sum, 0, (size_t)width * sizeof *sum);
-    int64_t i = begin;
-    for (; i + 1 < end; i += 2) {
-        fetch_ahead(s, i, width);
-        fetch_ahead(s, i + 1, width);
-        add_rows(row_at(s, i), row_at(s, i + 1), width, sum);
-        if (square) add_square(row_at(s, i), width, square);
-        if (square) add_square(row_at(s, i + 1), width, square);
+    clvi_v8d sum = { 0 }, half[2];
+    clvi_v16f v;
+    for (int64_t j = 0; j < cols; j += CLVI_LANES) {
+        clvi_load16(&v, x, j, cols, 0);
+        clvi_widen16(half, &v);
+        sum += half[0] * half[0];
+        sum += half[1] * half[1];
     }
-    if (i == end) return;
-    fetch_ahead(s, i, width);
-    add_row(row_at(s, i), width, sum);
-    if (square) add_square(row_at(s, i), width, square);
+    return clvi_total8(&sum);
 }
 
-CLVI_INLINE void forward_strip(const clvi_op_call *call, int64_t from, int64_t width)
+CLVI_INLINE double square_of_sum(const double *x, int64_t columns)
 {
-    const strip s = strip_of(call, 0, from);
-    double *part = clvi_class_parts(call) + from / COLS * 2;
-    _Alignas(64) double total[COLS] = { 0 }, classes[COLS] = { 0 }, rows[COLS] = { 0 }, sum[COLS];
-    for (int64_t begin = s.first, end; begin < s.rows; begin = end) {
-        end = clvi_label_run(s.labels, s.order, begin, s.rows);
-        sum_run(&s, begin, end, width, sum, rows);
-        for (int64_t j = 0; j < width; j++) {
-            total[j] += sum[j];
-            classes[j] += sum[j] * sum[j];
+    clvi_v8d sum = { 0 }, v;
+    for (int64_t j = 0; j < columns; j += 8) {
+        memcpy(&v, x + j, sizeof v);
+        sum += v * v;
+    }
+    return clvi_total8(&sum);
+}
+
+/* sum, or with `more` sum +, = the scaled rows at places [begin, end), GROUP at most. */
+CLVI_INLINE void add_group(const rows *r, int64_t begin, int64_t end, bool more, double *sum)
+{
+    const float *x[GROUP];
+    float scale[GROUP];
+    const int64_t count = end - begin;
+    for (int64_t i = 0; i < count; i++) {
+        x[i] = r->x + r->order[begin + i] * r->cols;
+        scale[i] = scale_of(r, r->order[begin + i]);
+    }
+    for (int64_t j = 0; j < r->cols; j += CLVI_LANES) {
+        clvi_v16f v, group = { 0 };
+        clvi_v8d now[2], before;
+        for (int64_t i = 0; i < count; i++) {
+            clvi_load16(&v, x[i], j, r->cols, 0);
+            group += v * scale[i];
+        }
+        clvi_widen16(now, &group);
+        for (int h = 0; h < 2; h++) {
+            memcpy(&before, sum + j + 8 * h, sizeof before);
+            if (more) now[h] += before;
+            memcpy(sum + j + 8 * h, &now[h], sizeof now[h]);
         }
     }
-    part[0] = part[1] = 0;
-    for (int64_t j = 0; j < width; j++) {
-        part[0] += classes[j] - rows[j];
-        part[1] += total[j] * total[j] - classes[j];
-    }
+}
+
+CLVI_INLINE void add_class(const rows *r, int64_t begin, int64_t end, double *sum)
+{
+    for (int64_t at = begin; at < end; at += GROUP) add_group(r, at, CLVI_MIN(at + GROUP, end), at > begin, sum);
 }
 
 CLVI_INLINE void forward_body(void *arg, int64_t from, int64_t to)
 {
-    for (; from < to; from += COLS) forward_strip(arg, from, CLVI_MIN(COLS, to - from));
+    const clvi_op_call *call = arg;
+    float *norm = call->out_data[4];
+    const rows r = rows_of(call, 0, norm);
+    const int64_t columns = padded_columns(call, 0);
+    double *part = clvi_class_doubles(call, 0) + from / chunk_places(r.n) * chunk_doubles(call, 0);
+    double *total = part + CLVI_LANES, *sum = total + columns, same = 0, classes = 0;
+    memset(total, 0, (size_t)columns * sizeof *total);
+    for (int64_t begin = class_from(&r, from), end; begin < to; begin = end) {
+        double squares = 0;
+        end = clvi_label_run(r.labels, r.order, begin, r.n);
+        for (int64_t i = begin; i < end; i++) {
+            const double square = square_of_row(r.x + r.order[i] * r.cols, r.cols);
+            norm[r.order[i]] = (float)sqrt(square);
+            const double scale = scale_of(&r, r.order[i]);
+            squares += square * scale * scale;
+        }
+        if (r.labels[r.order[begin]] < 0) continue;
+        add_class(&r, begin, end, sum);
+        for (int64_t j = 0; j < columns; j++) total[j] += sum[j];
+        const double square = square_of_sum(sum, columns);
+        classes += square;
+        same += end - begin > 1 ? square - squares : 0;
+    }
+    part[0] = same;
+    part[1] = classes;
 }
 CLVI_ISA_VARIANTS(forward_body)
 
-/* dx = 2 dsame (S_c - x) + 2 ddifferent (T - S_c) */
-CLVI_INLINE void backward_strip(const clvi_op_call *call, int64_t from, int64_t width)
+/* The chunks' totals become the whole one, which is the first's. */
+static void join_chunks(const clvi_op_call *call)
 {
-    const strip s = strip_of(call, 2, from);
-    const double same = call->in_data[0] ? 2 * (double)*(const float *)call->in_data[0] : 0;
-    const double different = call->in_data[1] ? 2 * (double)*(const float *)call->in_data[1] : 0;
-    float *dx = (float *)call->out_data[0] + from;
-    _Alignas(64) double total[COLS], sum[COLS], others[COLS];
-    for (int64_t i = 0; i < s.first; i++) memset(dx + s.order[i] * s.stride, 0, (size_t)width * sizeof *dx);
-    sum_run(&s, s.first, s.rows, width, total, NULL);
-    for (int64_t begin = s.first, end; begin < s.rows; begin = end) {
-        end = clvi_label_run(s.labels, s.order, begin, s.rows);
-        sum_run(&s, begin, end, width, sum, NULL);
-        for (int64_t j = 0; j < width; j++) others[j] = different * (total[j] - sum[j]);
-        for (int64_t i = begin; i < end; i++)
-            pass_back(row_at(&s, i), dx + s.order[i] * s.stride, width, same, sum, others);
+    const int64_t step = chunk_doubles(call, 0), columns = padded_columns(call, 0);
+    double *first = clvi_class_doubles(call, 0), *total = first + CLVI_LANES;
+    for (const double *part = first + step; part < first + all_doubles(call, 0); part += step) {
+        first[0] += part[0];
+        first[1] += part[1];
+        for (int64_t j = 0; j < columns; j++) total[j] += part[CLVI_LANES + j];
     }
+}
+
+static clv_status forward(const clvi_op_call *call)
+{
+    const int64_t n = call->in[0].shape[0], cols = call->in[0].shape[1];
+    const double *part = clvi_class_doubles(call, 0), *total = part + CLVI_LANES;
+    float *to = call->out_data[5];
+    if (n == 0) {
+        memset(to, 0, (size_t)cols * sizeof *to);
+        clvi_class_put_sums(call, 0, 0);
+        return CLV_OK;
+    }
+    clvi_class_sort(call, 0, all_doubles(call, 0));
+    clvi_parallel_for(call->ctx, n, chunk_places(n), clvi_isa_pick(forward_body_table), (void *)call);
+    join_chunks(call);
+    for (int64_t j = 0; j < cols; j++) to[j] = (float)total[j];
+    clvi_class_put_sums(call, part[0], square_of_sum(total, padded_columns(call, 0)) - part[1]);
+    return CLV_OK;
+}
+
+/* sum becomes g = same sum + different (total - sum) */
+CLVI_INLINE void class_gradient(const float *total, int64_t cols, double same, double different, double *sum)
+{
+    for (int64_t j = 0; j < cols; j++) sum[j] = same * sum[j] + different * (total[j] - (float)sum[j]);
+}
+
+/* y = (g - f <f, g>) / norm, f = x / norm. In double: of a single column nothing is to be left. */
+CLVI_INLINE void unit_gradient(const float *x, const double *g, int64_t cols, double norm, float *y)
+{
+    clvi_v8d sum = { 0 }, f[2], d[2];
+    clvi_v16f v;
+    for (int64_t j = 0; j < cols; j += CLVI_LANES) {
+        clvi_load16(&v, x, j, cols, 0);
+        clvi_widen16(f, &v);
+        for (int h = 0; h < 2; h++) memcpy(&d[h], g + j + 8 * h, sizeof d[h]);
+        sum += f[0] * d[0];
+        sum += f[1] * d[1];
+    }
+    const double along = clvi_total8(&sum) / (norm * norm), scale = 1 / norm;
+    for (int64_t j = 0; j < cols; j += CLVI_LANES) {
+        clvi_load16(&v, x, j, cols, 0);
+        clvi_widen16(f, &v);
+        for (int h = 0; h < 2; h++) memcpy(&d[h], g + j + 8 * h, sizeof d[h]);
+        for (int h = 0; h < 2; h++) d[h] = (d[h] - f[h] * along) * scale;
+        clvi_narrow16(&v, d);
+        clvi_store16(&v, y, j, cols);
+    }
+}
+
+/* y = g - same x */
+CLVI_INLINE void plain_gradient(const float *x, const double *g, int64_t cols, double same, float *restrict y)
+{
+    for (int64_t j = 0; j < cols; j++) y[j] = (float)(g[j] - same * x[j]);
 }
 
 CLVI_INLINE void backward_body(void *arg, int64_t from, int64_t to)
 {
-    for (; from < to; from += COLS) backward_strip(arg, from, CLVI_MIN(COLS, to - from));
+    const clvi_op_call *call = arg;
+    const rows r = rows_of(call, 2, call->in_data[4]);
+    const double both = clvi_class_grad(call, 0), different = clvi_class_grad(call, 1);
+    double *sum = clvi_class_doubles(call, 2) + from / chunk_places(r.n) * chunk_doubles(call, 2);
+    for (int64_t begin = class_from(&r, from), end; begin < to; begin = end) {
+        end = clvi_label_run(r.labels, r.order, begin, r.n);
+        const bool taking_part = r.labels[r.order[begin]] >= 0;
+        const double same = end - begin > 1 ? both : 0;
+        if (taking_part) add_class(&r, begin, end, sum);
+        if (taking_part) class_gradient(call->in_data[5], r.cols, same, different, sum);
+        for (int64_t i = begin; i < end; i++) {
+            const int64_t row = r.order[i];
+            const float *x = r.x + row * r.cols;
+            float *dx = (float *)call->out_data[0] + row * r.cols;
+            if (!taking_part || (r.unit && r.norm[row] <= r.eps)) memset(dx, 0, (size_t)r.cols * sizeof *dx);
+            else if (r.unit) unit_gradient(x, sum, r.cols, r.norm[row], dx);
+            else plain_gradient(x, sum, r.cols, same, dx);
+        }
+    }
 }
 CLVI_ISA_VARIANTS(backward_body)
 
-static clv_status forward(const clvi_op_call *call)
-{
-    return clvi_class_pair_sums(call, clvi_isa_pick(forward_body_table));
-}
-
 static clv_status backward(const clvi_op_call *call)
 {
-    return clvi_class_pair_sums_bwd(call, clvi_isa_pick(backward_body_table));
+    const int64_t n = call->in[2].shape[0];
+    clvi_class_sort(call, 2, all_doubles(call, 2));
+    clvi_parallel_for(call->ctx, n, chunk_places(n), clvi_isa_pick(backward_body_table), (void *)call);
+    return CLV_OK;
 }
 
 static bool accepts(const clvi_op_call *call)
@@ -143,10 +248,19 @@ static bool accepts(const clvi_op_call *call)
     return call->out[0].dtype == CLV_F32;
 }
 
+static clv_status prepare(clvi_op_call *call)
+{
+    return clvi_class_pairs_prepare(call, 0, all_doubles(call, 0));
+}
+
+static clv_status prepare_bwd(clvi_op_call *call)
+{
+    return clvi_class_pairs_prepare(call, 2, all_doubles(call, 2));
+}
+
 const clvi_kernel clvi_kernel_cpu_class_pair_sums = {
-    .op = "class_pair_sums", .name = "cpu", .accepts = accepts, .prepare = clvi_class_pairs_prepare, .run = forward,
+    .op = "class_pair_sums", .name = "cpu", .accepts = accepts, .prepare = prepare, .run = forward,
 };
 const clvi_kernel clvi_kernel_cpu_class_pair_sums_bwd = {
-    .op = "class_pair_sums_bwd", .name = "cpu", .accepts = accepts, .prepare = clvi_class_pairs_prepare,
-    .run = backward,
+    .op = "class_pair_sums_bwd", .name = "cpu", .accepts = accepts, .prepare = prepare_bwd, .run = backward,
 };

@@ -1,15 +1,11 @@
 /* class_runs.h: rows in the order of their labels, so that each class is a run; and what kernels of class_pair_sums
- * share: they go through the runs for a few columns at a time. */
+ * share. */
 #ifndef CLVI_DEVICE_CPU_CLASS_RUNS_H
 #define CLVI_DEVICE_CPU_CLASS_RUNS_H
 
-#include "core/parallel.h"
+#include "device/attr.h"
 #include "device/cpu/label_numbers.h"
-#include "device/device.h"
-
-/* Columns a thread takes at a time: enough that the pieces of rows a power of 2 apart do not share few places of the
- * cache. */
-#define CLVI_CLASS_COLS 256
+#include "device/cpu/ref.h"
 
 /* int32 numbers beside the order: a table, the first row with each row's label, and counts. */
 static inline int64_t clvi_label_sort_numbers(int64_t n)
@@ -43,7 +39,7 @@ static inline int64_t clvi_label_first(const int64_t *labels, const int64_t *ord
     return first;
 }
 
-/* One past the run that starts at `begin`. */
+/* One past the run that place `begin` is in. */
 static inline int64_t clvi_label_run(const int64_t *labels, const int64_t *order, int64_t begin, int64_t n)
 {
     int64_t end = begin;
@@ -51,30 +47,27 @@ static inline int64_t clvi_label_run(const int64_t *labels, const int64_t *order
     return end;
 }
 
-/* ---- class_pair_sums: scratch is the order of the rows, two partial sums a group of columns, and numbers ---- */
+/* ---- class_pair_sums: scratch is the order of the rows, a kernel's own doubles, and numbers to sort with ---- */
 
-static inline clv_status clvi_class_pairs_prepare(clvi_op_call *call)
+static inline clv_status clvi_class_pairs_prepare(clvi_op_call *call, int x, int64_t doubles)
 {
-    const clvi_desc *x = &call->in[call->n_in - 2];     /* labels come last */
-    for (int i = 0; i < call->n_in; i++)
-        if (call->in[i].dtype != CLV_DTYPE_COUNT) clvi_desc_make_dense(&call->in[i]);
-    for (int i = 0; i < call->n_out; i++) clvi_desc_make_dense(&call->out[i]);
-    call->scratch_size = sizeof(int64_t) * (size_t)x->shape[0] +
-                         2 * sizeof(double) * (size_t)(x->shape[1] / CLVI_CLASS_COLS + 1) +
-                         sizeof(int32_t) * (size_t)clvi_label_sort_numbers(x->shape[0]);
+    const int64_t rows = call->in[x].shape[0];
+    clvi_ref_make_dense(call->in, call->n_in);
+    clvi_ref_make_dense(call->out, call->n_out);
+    call->scratch_size = sizeof(int64_t) * (size_t)rows + sizeof(double) * (size_t)doubles +
+                         sizeof(int32_t) * (size_t)clvi_label_sort_numbers(rows);
     return CLV_OK;
 }
 
-static inline double *clvi_class_parts(const clvi_op_call *call)
+static inline double *clvi_class_doubles(const clvi_op_call *call, int x)
 {
-    return (double *)(void *)((int64_t *)call->scratch + call->in[call->n_in - 2].shape[0]);
+    return (double *)(void *)((int64_t *)call->scratch + call->in[x].shape[0]);
 }
 
-static inline void clvi_class_sort(const clvi_op_call *call)
+static inline void clvi_class_sort(const clvi_op_call *call, int x, int64_t doubles)
 {
-    const clvi_desc *x = &call->in[call->n_in - 2];
-    double *after = clvi_class_parts(call) + 2 * (x->shape[1] / CLVI_CLASS_COLS + 1);
-    clvi_label_sort(call->in_data[call->n_in - 1], x->shape[0], call->scratch, (int32_t *)(void *)after);
+    clvi_label_sort(call->in_data[x + 1], call->in[x].shape[0], call->scratch,
+                    (int32_t *)(void *)(clvi_class_doubles(call, x) + doubles));
 }
 
 static inline void clvi_class_put(const clvi_op_call *call, int output, double value)
@@ -83,17 +76,12 @@ static inline void clvi_class_put(const clvi_op_call *call, int output, double v
     else *(float *)call->out_data[output] = (float)value;
 }
 
-/* body: fills the partial sums of columns [begin, end). */
-static inline clv_status clvi_class_pair_sums(const clvi_op_call *call, clvi_range_fn body)
+/* The four scalars of class_pair_sums; the rows are sorted. */
+static inline void clvi_class_put_sums(const clvi_op_call *call, double same, double different)
 {
-    const int64_t n = call->in[0].shape[0], cols = call->in[0].shape[1], *labels = call->in_data[1];
-    const int64_t *order = call->scratch;
-    const double *part = clvi_class_parts(call);
-    double same = 0, different = 0, n_same = 0;
-    clvi_class_sort(call);
-    clvi_parallel_for(call->ctx, cols, CLVI_CLASS_COLS, body, (void *)call);
-    for (int64_t i = 0; i < cols; i += CLVI_CLASS_COLS, part += 2) same += part[0], different += part[1];
+    const int64_t n = call->in[0].shape[0], *labels = call->in_data[1], *order = call->scratch;
     const int64_t first = clvi_label_first(labels, order, n);
+    double n_same = 0;
     for (int64_t begin = first, end; begin < n; begin = end) {
         end = clvi_label_run(labels, order, begin, n);
         n_same += (double)(end - begin) * (double)(end - begin - 1);
@@ -102,15 +90,14 @@ static inline clv_status clvi_class_pair_sums(const clvi_op_call *call, clvi_ran
     clvi_class_put(call, 1, different);
     clvi_class_put(call, 2, n_same);
     clvi_class_put(call, 3, (double)(n - first) * (double)(n - first - 1) - n_same);
-    return CLV_OK;
 }
 
-/* body: fills columns [begin, end) of the gradient. */
-static inline clv_status clvi_class_pair_sums_bwd(const clvi_op_call *call, clvi_range_fn body)
+/* Twice the gradient of a sum; 0 for none. */
+static inline double clvi_class_grad(const clvi_op_call *call, int input)
 {
-    clvi_class_sort(call);
-    clvi_parallel_for(call->ctx, call->in[2].shape[1], CLVI_CLASS_COLS, body, (void *)call);
-    return CLV_OK;
+    if (!call->in_data[input]) return 0;
+    return 2 * (call->out[0].dtype == CLV_F64 ? *(const double *)call->in_data[input]
+                                              : (double)*(const float *)call->in_data[input]);
 }
 
 #endif

@@ -92,9 +92,9 @@ CLVI_INLINE void row_taps(const float *x, const float *dy, int64_t w, int64_t ow
         }
     }
     for (int t = 0; t < count; t++) {
-        clvi_v8f half[2];
-        memcpy(half, &part[t], sizeof half);
-        for (int k = 0; k < 2; k++) sum[t][k] += __builtin_convertvector(half[k], clvi_v8d);
+        clvi_v8d half[2];
+        clvi_widen16(half, &part[t]);
+        for (int k = 0; k < 2; k++) sum[t][k] += half[k];
     }
 }
 
@@ -119,10 +119,8 @@ CLVI_INLINE void weights_body(void *arg, int64_t begin, int64_t end)
                 else row_taps(from, up, x[3], dy[3], channels, c, a->pad[1] - j, sum, 1);
             }
             for (int t = 0; t < count; t++) {
-                clvi_v8f half[2];
-                for (int k = 0; k < 2; k++) half[k] = __builtin_convertvector(sum[t][k], clvi_v8f);
                 clvi_v16f all;
-                memcpy(&all, half, sizeof all);
+                clvi_narrow16(&all, sum[t]);
                 clvi_store16(&all, (float *)call->out_data[0] + (i * kw + j + t) * channels, c, channels);
             }
             j += count;

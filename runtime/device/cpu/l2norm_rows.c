@@ -18,12 +18,10 @@ CLVI_INLINE void forward_body(void *arg, int64_t begin, int64_t end)
         clvi_v16f v;
         for (int64_t j = 0; j < cols; j += CLVI_LANES) {
             clvi_load16(&v, x, j, cols, 0);
-            clvi_v8f half[2];
-            memcpy(half, &v, sizeof half);
-            const clvi_v8d a = __builtin_convertvector(half[0], clvi_v8d);
-            const clvi_v8d b = __builtin_convertvector(half[1], clvi_v8d);
-            sum += a * a;
-            sum += b * b;
+            clvi_v8d half[2];
+            clvi_widen16(half, &v);
+            sum += half[0] * half[0];
+            sum += half[1] * half[1];
         }
         const double length = sqrt(clvi_total8(&sum)), divisor = length > attr->eps ? length : attr->eps;
         const double scale = divisor > 0 ? 1 / divisor : 1;
