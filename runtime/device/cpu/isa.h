@@ -41,7 +41,6 @@ static inline clvi_range_fn clvi_isa_pick(const clvi_range_fn *table)
 #define CLVI_LANES 16
 typedef float   clvi_v16f __attribute__((vector_size(64)));
 typedef int32_t clvi_v16i __attribute__((vector_size(64)));
-typedef float   clvi_v8f __attribute__((vector_size(32)));
 typedef double  clvi_v8d __attribute__((vector_size(64)));
 typedef double  clvi_v16d __attribute__((vector_size(128)));
 
