@@ -1,5 +1,6 @@
 /* augment.c: a chain of augmentations as an object and as a transform. */
 #include "augment/chain.h"
+#include "device/device.h"
 #include <string.h>
 
 /* ---- making ---- */
@@ -80,6 +81,17 @@ const clvi_augment_step *clvi_augment_step_at(const clv_augment *a, int i)
 void clvi_augment_set_plain(clv_augment *a, bool plain)
 {
     a->plain = plain;
+}
+
+clvi_path clvi_augment_path(bool plain)
+{
+    const clvi_isa isa = plain ? CLVI_ISA_PLAIN : clvi_cpu_isa();
+    if (isa == CLVI_ISA_PLAIN) return CLVI_PATH_PLAIN;
+#if defined(__x86_64__)
+    if (isa >= CLVI_ISA_AVX512 && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni"))
+        return CLVI_PATH_AVX512;
+#endif
+    return CLVI_PATH_AVX2;
 }
 
 /* ---- the frame ---- */

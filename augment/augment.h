@@ -90,25 +90,31 @@ int clvi_parse_channels(const char *text, float values[CLVI_AUGMENT_CHANNELS]);
 /* A step's probability option. */
 #define CLVI_OPTION_PROBABILITY(T, DEF) CLVI_OPTION_F64(T, p, "p", DEF, 0, 1, "probability that the step acts", NULL)
 
-/* An inner loop compiled twice, for the baseline and for AVX2, from the body NAME_body; NAME_choose(plain) gives one of
- * the two. The bits are the same: integers, or floats without contraction. */
+/* What the processor offers to inner loops, CLEAVE_CPU_ISA permitting. The third also has byte permutations and byte
+ * products (VBMI, VNNI: Ice Lake, Zen 4 and newer); what lacks them takes the second. */
+typedef enum clvi_path { CLVI_PATH_PLAIN, CLVI_PATH_AVX2, CLVI_PATH_AVX512 } clvi_path;
+clvi_path clvi_augment_path(bool plain);
+
+/* An inner loop compiled for each path from the body NAME_body; NAME_choose(plain) gives one of the three. The bits are the
+ * same: integers, or floats without contraction. */
 #if defined(__x86_64__) && defined(__GNUC__)
-#define CLVI_TWO_PATHS(NAME, PARAMS, ARGS)                                                                             \
-    __attribute__((target("avx2"))) static void NAME##_avx2 PARAMS { NAME##_body ARGS; }                              \
-    static void NAME##_plain PARAMS { NAME##_body ARGS; }                                                              \
-    static void (*NAME##_choose(bool plain)) PARAMS                                                                    \
-    {                                                                                                                  \
-        return plain || !__builtin_cpu_supports("avx2") ? NAME##_plain : NAME##_avx2;                                  \
-    }
+#define CLVI_AUGMENT_AVX2 __attribute__((target("avx2,fma")))
+#define CLVI_AUGMENT_AVX512                                                                                            \
+    __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,"                         \
+                          "prefer-vector-width=512")))
 #else
-#define CLVI_TWO_PATHS(NAME, PARAMS, ARGS)                                                                             \
+#define CLVI_AUGMENT_AVX2
+#define CLVI_AUGMENT_AVX512
+#endif
+#define CLVI_PATHS(NAME, PARAMS, ARGS)                                                                                 \
     static void NAME##_plain PARAMS { NAME##_body ARGS; }                                                              \
+    CLVI_AUGMENT_AVX2 static void NAME##_avx2 PARAMS { NAME##_body ARGS; }                                             \
+    CLVI_AUGMENT_AVX512 static void NAME##_avx512 PARAMS { NAME##_body ARGS; }                                         \
     static void (*NAME##_choose(bool plain)) PARAMS                                                                    \
     {                                                                                                                  \
-        (void)plain;                                                                                                   \
-        return NAME##_plain;                                                                                           \
+        static void (*const path[]) PARAMS = { NAME##_plain, NAME##_avx2, NAME##_avx512 };                             \
+        return path[clvi_augment_path(plain)];                                                                         \
     }
-#endif
 #define CLVI_BODY static inline __attribute__((always_inline)) void
 
 #endif

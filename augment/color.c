@@ -13,7 +13,7 @@ CLVI_BODY luma_body(const uint8_t *restrict r, const uint8_t *restrict g, const 
     for (int64_t i = 0; i < n; i++)
         out[i] = (uint8_t)((19595u * r[i] + 38470u * g[i] + 7471u * b[i] + 0x8000u) >> 16);
 }
-CLVI_TWO_PATHS(luma, (const uint8_t *r, const uint8_t *g, const uint8_t *b, int64_t n, uint8_t *out),
+CLVI_PATHS(luma, (const uint8_t *r, const uint8_t *g, const uint8_t *b, int64_t n, uint8_t *out),
                (r, g, b, n, out))
 
 void clvi_color_luma(bool plain, const uint8_t *planes, int64_t n, uint8_t *out)
@@ -48,13 +48,13 @@ CLVI_BODY blend_one_body(uint8_t *restrict values, int64_t n, int base, float al
 {
     for (int64_t i = 0; i < n; i++) values[i] = blend(base, values[i], alpha);
 }
-CLVI_TWO_PATHS(blend_one, (uint8_t *values, int64_t n, int base, float alpha), (values, n, base, alpha))
+CLVI_PATHS(blend_one, (uint8_t *values, int64_t n, int base, float alpha), (values, n, base, alpha))
 
 CLVI_BODY blend_each_body(uint8_t *restrict values, const uint8_t *restrict base, int64_t n, float alpha)
 {
     for (int64_t i = 0; i < n; i++) values[i] = blend(base[i], values[i], alpha);
 }
-CLVI_TWO_PATHS(blend_each, (uint8_t *values, const uint8_t *base, int64_t n, float alpha), (values, base, n, alpha))
+CLVI_PATHS(blend_each, (uint8_t *values, const uint8_t *base, int64_t n, float alpha), (values, base, n, alpha))
 
 void clvi_color_blend(bool plain, uint8_t *values, int64_t n, int base, float alpha)
 {
@@ -154,7 +154,7 @@ CLVI_BODY turn_hue_body(uint8_t *r, uint8_t *g, uint8_t *b, int64_t n, uint8_t s
         memcpy(b + i, colours.b, count);
     }
 }
-CLVI_TWO_PATHS(turn_hue, (uint8_t *r, uint8_t *g, uint8_t *b, int64_t n, uint8_t shift), (r, g, b, n, shift))
+CLVI_PATHS(turn_hue, (uint8_t *r, uint8_t *g, uint8_t *b, int64_t n, uint8_t shift), (r, g, b, n, shift))
 
 void clvi_color_turn_hue(bool plain, uint8_t *planes, int64_t n, uint8_t shift)
 {

@@ -89,7 +89,7 @@ CLVI_BODY box_row_body(const uint8_t *const *taps, const box *b, int n, uint8_t 
         memcpy(out + i, bytes, (size_t)CLVI_MIN(n - i, BOX_BLOCK));
     }
 }
-CLVI_TWO_PATHS(box_row, (const uint8_t *const *taps, const box *b, int n, uint8_t *out), (taps, b, n, out))
+CLVI_PATHS(box_row, (const uint8_t *const *taps, const box *b, int n, uint8_t *out), (taps, b, n, out))
 
 /* All passes along one row; `padded` holds BOX_REACH + width + BOX_REACH bytes and slack. */
 static void box_along_row(const clvi_frame *f, const box *b, uint8_t *row, uint8_t *padded)
@@ -149,7 +149,7 @@ CLVI_BODY add_scaled_body(float *restrict sum, const float *restrict in, float w
 {
     for (int i = 0; i < n; i++) sum[i] += weight * in[i];
 }
-CLVI_TWO_PATHS(add_scaled, (float *sum, const float *in, float weight, int n), (sum, in, weight, n))
+CLVI_PATHS(add_scaled, (float *sum, const float *in, float weight, int n), (sum, in, weight, n))
 
 /* Parts of temp, in floats. */
 typedef struct kernel_room {

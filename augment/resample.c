@@ -97,7 +97,7 @@ CLVI_BODY weigh_columns_body(const uint8_t *in, int64_t step, const weights *w, 
     for (int i = 0; i < n; i++)
         weigh(in + w->first[i] * step, step, w->weight + i * w->taps, w->count[i], out + (int64_t)i * STRIP);
 }
-CLVI_TWO_PATHS(weigh_columns, (const uint8_t *in, int64_t step, const weights *w, int n, uint8_t *out),
+CLVI_PATHS(weigh_columns, (const uint8_t *in, int64_t step, const weights *w, int n, uint8_t *out),
                (in, step, w, n, out))
 
 /* in has rows of in_stride bytes, readable up to the next multiple of STRIP; out is width x n without gaps. */
@@ -115,7 +115,7 @@ CLVI_BODY weigh_rows_body(const uint8_t *in, int64_t in_stride, const weights *w
         memcpy(out + x, part, (size_t)(width - x));
     }
 }
-CLVI_TWO_PATHS(weigh_rows, (const uint8_t *in, int64_t in_stride, const weights *w, int first_row, int width, int n,
+CLVI_PATHS(weigh_rows, (const uint8_t *in, int64_t in_stride, const weights *w, int first_row, int width, int n,
                             uint8_t *out),
                (in, in_stride, w, first_row, width, n, out))
 
