@@ -95,21 +95,26 @@ int clvi_parse_channels(const char *text, float values[CLVI_AUGMENT_CHANNELS]);
 typedef enum clvi_path { CLVI_PATH_PLAIN, CLVI_PATH_AVX2, CLVI_PATH_AVX512 } clvi_path;
 clvi_path clvi_augment_path(bool plain);
 
-/* An inner loop compiled for each path from the body NAME_body; NAME_choose(plain) gives one of the three. The bits are the
- * same: integers, or floats without contraction. */
 #if defined(__x86_64__) && defined(__GNUC__)
+#define CLVI_AUGMENT_BYTES 1   /* functions for the third path can be written by hand */
 #define CLVI_AUGMENT_AVX2 __attribute__((target("avx2,fma")))
 #define CLVI_AUGMENT_AVX512                                                                                            \
     __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,"                         \
                           "prefer-vector-width=512")))
 #else
+#define CLVI_AUGMENT_BYTES 0
 #define CLVI_AUGMENT_AVX2
 #define CLVI_AUGMENT_AVX512
 #endif
+
+/* An inner loop compiled for each path from the body NAME_body; NAME_choose(plain) gives one of the three. The bits are the
+ * same: integers, or floats without contraction. With _BY_HAND, NAME_avx512 is there already. */
 #define CLVI_PATHS(NAME, PARAMS, ARGS)                                                                                 \
+    CLVI_AUGMENT_AVX512 static void NAME##_avx512 PARAMS { NAME##_body ARGS; }                                         \
+    CLVI_PATHS_BY_HAND(NAME, PARAMS, ARGS)
+#define CLVI_PATHS_BY_HAND(NAME, PARAMS, ARGS)                                                                         \
     static void NAME##_plain PARAMS { NAME##_body ARGS; }                                                              \
     CLVI_AUGMENT_AVX2 static void NAME##_avx2 PARAMS { NAME##_body ARGS; }                                             \
-    CLVI_AUGMENT_AVX512 static void NAME##_avx512 PARAMS { NAME##_body ARGS; }                                         \
     static void (*NAME##_choose(bool plain)) PARAMS                                                                    \
     {                                                                                                                  \
         static void (*const path[]) PARAMS = { NAME##_plain, NAME##_avx2, NAME##_avx512 };                             \

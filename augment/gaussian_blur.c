@@ -1,11 +1,10 @@
 /* gaussian_blur.c: blur with a random sigma, with a probability.
  *
- * pil     three box filters of fractional length per direction, each rounded to bytes: what Pillow's GaussianBlur does
- *         (Gwosdek et al. 2011, "Theoretical foundations of Gaussian convolution by extended box filtering"). The
- *         published recipes of MoCo v2 and v3 used it.
+ * pil     three box filters of fractional length per direction (box_blur.c): what Pillow's GaussianBlur does. The published
+ *         recipes of MoCo v2 and v3 used it.
  * kernel  a sampled Gaussian, reflecting at the border, in single precision, rounded once. SimCLR and BYOL used one, of
  *         about a tenth of the picture's height. */
-#include "augment/augment.h"
+#include "augment/box_blur.h"
 #include "augment/draws.h"
 #include <math.h>
 #include <string.h>
@@ -44,91 +43,6 @@ static bool blur_draw_sigma(const void *params, const clvi_geometry *in, clvi_rn
     if (clvi_rng_f64(rng) >= p->p) return false;
     ((clvi_blur_draw *)draw)->sigma = clvi_rng_uniform(rng, p->sigma_min, p->sigma_max);
     return true;
-}
-
-/* ---- pil ---- */
-
-#define BOX_PASSES 3
-#define BOX_REACH  32   /* more than the radius of a box for sigma 16, and one more for the fraction */
-#define BOX_BLOCK  64
-_Static_assert(BOX_BLOCK <= CLVI_FRAME_SLACK, "blocks read past the end of a row");
-
-/* A box of length 2 * radius + 1 and a bit: inner bytes weigh `whole`, the two outermost `part`, of 2^24. */
-typedef struct box {
-    int      radius;
-    uint32_t whole, part;
-} box;
-
-static box box_make(float sigma)
-{
-    const float variance = sigma * sigma / BOX_PASSES;
-    const float length = (float)sqrt(12.0 * (double)variance + 1.0);
-    const float whole = (float)floor(((double)length - 1.0) / 2.0);
-    float part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance);
-    part /= 6 * (variance - (whole + 1) * (whole + 1));
-    const float radius = whole + part;
-    box b = { .radius = (int)radius };
-    b.whole = (uint32_t)((float)(1u << 24) / (radius * 2 + 1));
-    b.part = ((1u << 24) - (uint32_t)(b.radius * 2 + 1) * b.whole) / 2;
-    return b;
-}
-
-/* out[i] from taps[0][i] .. taps[2 * radius + 2][i], which may be read up to the next multiple of BOX_BLOCK. */
-CLVI_BODY box_row_body(const uint8_t *const *taps, const box *b, int n, uint8_t *out)
-{
-    const int last = 2 * b->radius + 2;
-    const uint32_t whole = b->whole, part = b->part;
-    for (int i = 0; i < n; i += BOX_BLOCK) {
-        uint16_t sum[BOX_BLOCK] = { 0 };
-        uint8_t bytes[BOX_BLOCK];
-        for (int t = 1; t < last; t++)
-            for (int j = 0; j < BOX_BLOCK; j++) sum[j] = (uint16_t)(sum[j] + taps[t][i + j]);
-        const uint8_t *first = taps[0] + i, *end = taps[last] + i;
-        for (int j = 0; j < BOX_BLOCK; j++)
-            bytes[j] = (uint8_t)((sum[j] * whole + (uint32_t)(first[j] + end[j]) * part + (1u << 23)) >> 24);
-        memcpy(out + i, bytes, (size_t)CLVI_MIN(n - i, BOX_BLOCK));
-    }
-}
-CLVI_PATHS(box_row, (const uint8_t *const *taps, const box *b, int n, uint8_t *out), (taps, b, n, out))
-
-/* All passes along one row; `padded` holds BOX_REACH + width + BOX_REACH bytes and slack. */
-static void box_along_row(const clvi_frame *f, const box *b, uint8_t *row, uint8_t *padded)
-{
-    const uint8_t *taps[2 * BOX_REACH + 1];
-    const int reach = b->radius + 1;
-    for (int t = 0; t <= 2 * reach; t++) taps[t] = padded + t;
-    for (int pass = 0; pass < BOX_PASSES; pass++) {
-        memset(padded, row[0], (size_t)reach);
-        memcpy(padded + reach, row, (size_t)f->width);
-        memset(padded + reach + f->width, row[f->width - 1], (size_t)reach);
-        box_row_choose(f->plain)(taps, b, f->width, row);
-    }
-}
-
-static void box_down_plane(const clvi_frame *f, const box *b, const uint8_t *in, uint8_t *out)
-{
-    const uint8_t *taps[2 * BOX_REACH + 1];
-    const int reach = b->radius + 1;
-    for (int y = 0; y < f->height; y++) {
-        for (int t = 0; t <= 2 * reach; t++) {
-            const int from = CLVI_MIN(CLVI_MAX(y + t - reach, 0), f->height - 1);
-            taps[t] = in + (int64_t)from * f->width;
-        }
-        box_row_choose(f->plain)(taps, b, f->width, out + (int64_t)y * f->width);
-    }
-}
-
-static void blur_pil(clvi_frame *f, double sigma)
-{
-    const box b = box_make((float)sigma);
-    const int64_t n = (int64_t)f->height * f->width;
-    for (int64_t i = 0; i < (int64_t)f->height * f->channels; i++)
-        box_along_row(f, &b, f->planes + i * f->width, f->temp);
-    for (int pass = 0; pass < BOX_PASSES; pass++) {
-        uint8_t *out = clvi_frame_spare(f);
-        for (int c = 0; c < f->channels; c++) box_down_plane(f, &b, f->planes + c * n, out + c * n);
-        clvi_frame_adopt_spare(f, f->height, f->width);
-    }
 }
 
 /* ---- kernel ---- */
@@ -204,7 +118,7 @@ static void blur_kernel(clvi_frame *f, const blur_params *p, double sigma)
 static size_t blur_temp_size(const void *params, const clvi_geometry *in)
 {
     const blur_params *p = params;
-    if (p->mode == MODE_PIL) return (size_t)in->width + 2 * BOX_REACH + CLVI_FRAME_SLACK;
+    if (p->mode == MODE_PIL) return clvi_box_blur_temp(in->width);
     return kernel_floats(kernel_radius(p, in->height), in->height, in->width) * sizeof(float);
 }
 
@@ -212,7 +126,7 @@ static clv_status blur_apply(const void *params, const void *draw, clvi_frame *f
 {
     const blur_params *p = params;
     const double sigma = ((const clvi_blur_draw *)draw)->sigma;
-    if (p->mode == MODE_PIL) blur_pil(f, sigma);
+    if (p->mode == MODE_PIL) clvi_box_blur(f, sigma);
     else blur_kernel(f, p, sigma);
     return CLV_OK;
 }

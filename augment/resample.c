@@ -3,23 +3,15 @@
  *
  * Both passes are one kernel: a weighted sum of rows of 32 bytes. For the horizontal pass a strip of 32 picture rows is
  * transposed first, so that a column of the picture is such a row. */
-#include "augment/resample.h"
+#include "augment/resample_taps.h"
 #include <math.h>
 #include <string.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
-#define WEIGHT_BITS 22
 #define STRIP       32   /* bytes the kernel takes at once, and rows of a strip */
 #define TILE        16   /* the transposition works on TILE x TILE bytes */
-
-/* Output i is the sum over t < count[i] of weight[i * taps + t] * input[first[i] + t]. */
-typedef struct weights {
-    int      taps;
-    int     *first, *count;
-    int32_t *weight;
-} weights;
 
 /* ---- weights ---- */
 
@@ -52,12 +44,12 @@ static double cubic(double x)
     return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
 }
 
-static weights weights_make(void *memory, int in_size, int full_size, int first_out, int n, clvi_filter filter)
+static clvi_taps weights_make(void *memory, int in_size, int full_size, int first_out, int n, clvi_filter filter)
 {
     double (*const shape)(double) = filter == CLVI_BICUBIC ? cubic : triangle;
     const double scale = (double)in_size / full_size, inverse = 1.0 / fmax(scale, 1.0);
     const double support = reach(filter) * fmax(scale, 1.0);
-    weights w = { .taps = tap_count(scale, filter), .first = memory };
+    clvi_taps w = { .taps = tap_count(scale, filter), .first = memory };
     w.count = w.first + n;
     w.weight = w.count + n;
     for (int i = 0; i < n; i++) {
@@ -68,10 +60,11 @@ static weights weights_make(void *memory, int in_size, int full_size, int first_
         for (int t = 0; t < count; t++) sum += shape((t + first - center + 0.5) * inverse);
         for (int t = 0; t < count; t++) {
             const double k = shape((t + first - center + 0.5) * inverse) / sum;
-            w.weight[i * w.taps + t] = (int32_t)(copysign(0.5, k) + k * (1 << WEIGHT_BITS));
+            w.weight[i * w.taps + t] = (int32_t)(copysign(0.5, k) + k * (1 << CLVI_WEIGHT_BITS));
         }
         w.first[i] = first;
         w.count[i] = count;
+        w.longest = CLVI_MAX(w.longest, count);
     }
     return w;
 }
@@ -82,26 +75,26 @@ static inline __attribute__((always_inline)) void weigh(const uint8_t *in, int64
                                                         int count, uint8_t *out)
 {
     int32_t sum[STRIP];
-    for (int j = 0; j < STRIP; j++) sum[j] = 1 << (WEIGHT_BITS - 1);
+    for (int j = 0; j < STRIP; j++) sum[j] = 1 << (CLVI_WEIGHT_BITS - 1);
     for (int t = 0; t < count; t++)
         for (int j = 0; j < STRIP; j++) sum[j] += weight[t] * in[t * step + j];
     for (int j = 0; j < STRIP; j++) {
-        const int32_t v = sum[j] >> WEIGHT_BITS;
+        const int32_t v = sum[j] >> CLVI_WEIGHT_BITS;
         out[j] = (uint8_t)CLVI_MAX(CLVI_MIN(v, 255), 0);   /* weights of a cubic can be negative */
     }
 }
 
 /* Rows of `out` follow each other; row i of `in` starts at in + i * step. */
-CLVI_BODY weigh_columns_body(const uint8_t *in, int64_t step, const weights *w, int n, uint8_t *out)
+CLVI_BODY weigh_columns_body(const uint8_t *in, int64_t step, const clvi_taps *w, int n, uint8_t *out)
 {
     for (int i = 0; i < n; i++)
         weigh(in + w->first[i] * step, step, w->weight + i * w->taps, w->count[i], out + (int64_t)i * STRIP);
 }
-CLVI_PATHS(weigh_columns, (const uint8_t *in, int64_t step, const weights *w, int n, uint8_t *out),
+CLVI_PATHS(weigh_columns, (const uint8_t *in, int64_t step, const clvi_taps *w, int n, uint8_t *out),
                (in, step, w, n, out))
 
 /* in has rows of in_stride bytes, readable up to the next multiple of STRIP; out is width x n without gaps. */
-CLVI_BODY weigh_rows_body(const uint8_t *in, int64_t in_stride, const weights *w, int first_row, int width, int n,
+CLVI_BODY weigh_rows_body(const uint8_t *in, int64_t in_stride, const clvi_taps *w, int first_row, int width, int n,
                           uint8_t *out)
 {
     uint8_t part[STRIP];
@@ -115,7 +108,7 @@ CLVI_BODY weigh_rows_body(const uint8_t *in, int64_t in_stride, const weights *w
         memcpy(out + x, part, (size_t)(width - x));
     }
 }
-CLVI_PATHS(weigh_rows, (const uint8_t *in, int64_t in_stride, const weights *w, int first_row, int width, int n,
+CLVI_PATHS(weigh_rows, (const uint8_t *in, int64_t in_stride, const clvi_taps *w, int first_row, int width, int n,
                             uint8_t *out),
                (in, in_stride, w, first_row, width, n, out))
 
@@ -193,14 +186,16 @@ static layout layout_make(const clvi_geometry *in, double scale_x, double scale_
 size_t clvi_resample_temp(const clvi_geometry *in, double shrink, int h, int w, clvi_filter filter)
 {
     const layout l = layout_make(in, shrink, shrink, h, w, filter);
-    return l.weights_x + l.weights_y + l.columns + l.narrow + l.middle;
+    const int taps = tap_count(shrink, filter);
+    const size_t by_bytes = clvi_resample_bytes_temp(in->height, h, w, in->channels, taps, taps);
+    return l.weights_x + l.weights_y + CLVI_MAX(l.columns + l.narrow + l.middle, by_bytes);
 }
 
 /* The strip of `rows` rows from `pixels` on, narrowed to the window's width, into `middle`. */
-static void narrow_strip(const clvi_frame *f, const clvi_resample *r, const weights *wx, const uint8_t *pixels,
+static void narrow_strip(const clvi_frame *f, const clvi_resample *r, const clvi_taps *wx, const uint8_t *pixels,
                          int rows, uint8_t *columns, uint8_t *narrow, uint8_t *middle, const layout *l)
 {
-    void (*weigh_all)(const uint8_t *, int64_t, const weights *, int, uint8_t *) = weigh_columns_choose(f->plain);
+    void (*weigh_all)(const uint8_t *, int64_t, const clvi_taps *, int, uint8_t *) = weigh_columns_choose(f->plain);
     const bool interleaved = f->pixel_stride != 1;
     const int groups = interleaved ? 1 : f->channels;
     const int per_group = f->channels / groups;
@@ -213,26 +208,30 @@ static void narrow_strip(const clvi_frame *f, const clvi_resample *r, const weig
     }
 }
 
+/* The way that any processor can go. */
+static void resample_strips(const clvi_frame *f, const clvi_resample *r, const clvi_taps *wx, const clvi_taps *wy,
+                            const layout *l, uint8_t *columns, uint8_t *out)
+{
+    uint8_t *narrow = columns + l->columns, *middle = narrow + l->narrow;
+    const int first = wy->first[0], end = wy->first[r->h - 1] + wy->count[r->h - 1];
+    const uint8_t *pixels = f->pixels + r->box_y * f->row_stride + r->box_x * f->pixel_stride;
+    for (int y = first; y < end; y += STRIP)
+        narrow_strip(f, r, wx, pixels + y * f->row_stride, CLVI_MIN(end - y, STRIP), columns, narrow,
+                     middle + (y - first) * l->middle_stride, l);
+    for (int c = 0; c < f->channels; c++)
+        weigh_rows_choose(f->plain)(middle + c * l->middle_plane, l->middle_stride, wy, first, r->w, r->h,
+                                    out + (int64_t)c * r->h * r->w);
+}
+
 void clvi_resample_apply(clvi_frame *f, const clvi_resample *r)
 {
     const clvi_geometry box = { r->box_h, r->box_w, f->channels };
     const layout l = layout_make(&box, (double)r->box_w / r->full_w, (double)r->box_h / r->full_h, r->h, r->w,
                                  r->filter);
-    const weights wx = weights_make(f->temp, r->box_w, r->full_w, r->x, r->w, r->filter);
-    const weights wy = weights_make(f->temp + l.weights_x, r->box_h, r->full_h, r->y, r->h, r->filter);
-    uint8_t *columns = f->temp + l.weights_x + l.weights_y;
-    uint8_t *narrow = columns + l.columns;
-    uint8_t *middle = narrow + l.narrow;
-
-    const int first = wy.first[0], end = wy.first[r->h - 1] + wy.count[r->h - 1];
-    const uint8_t *pixels = f->pixels + r->box_y * f->row_stride + r->box_x * f->pixel_stride;
-    for (int y = first; y < end; y += STRIP)
-        narrow_strip(f, r, &wx, pixels + y * f->row_stride, CLVI_MIN(end - y, STRIP), columns, narrow,
-                     middle + (y - first) * l.middle_stride, &l);
-
-    uint8_t *out = clvi_frame_spare(f);
-    for (int c = 0; c < f->channels; c++)
-        weigh_rows_choose(f->plain)(middle + c * l.middle_plane, l.middle_stride, &wy, first, r->w, r->h,
-                                    out + (int64_t)c * r->h * r->w);
+    const clvi_taps wx = weights_make(f->temp, r->box_w, r->full_w, r->x, r->w, r->filter);
+    const clvi_taps wy = weights_make(f->temp + l.weights_x, r->box_h, r->full_h, r->y, r->h, r->filter);
+    uint8_t *temp = f->temp + l.weights_x + l.weights_y, *out = clvi_frame_spare(f);
+    if (clvi_augment_path(f->plain) != CLVI_PATH_AVX512 || !clvi_resample_bytes(f, r, &wx, &wy, temp, out))
+        resample_strips(f, r, &wx, &wy, &l, temp, out);
     clvi_frame_adopt_spare(f, r->h, r->w);
 }
