@@ -1,6 +1,7 @@
 /* box_blur.c: what Pillow's GaussianBlur does: three box filters of fractional length per direction, each rounded to bytes
  * (Gwosdek et al. 2011, "Theoretical foundations of Gaussian convolution by extended box filtering"). */
 #include "augment/box_blur.h"
+#include "augment/bytes.h"
 #include <math.h>
 #include <string.h>
 
@@ -48,18 +49,15 @@ CLVI_BODY box_run_body(const uint8_t *in, int64_t step, const box *b, int64_t n,
 }
 
 #if CLVI_AUGMENT_BYTES
-#include <immintrin.h>
-
-#define INLINE CLVI_AUGMENT_AVX512 static inline __attribute__((always_inline))
 
 /* Both weights, side by side as products of 16 bits take them: a digit of 12 bits from `shift` on, up to 2^12 itself. */
-INLINE __m512i digits(const box *b, int shift, uint32_t mask)
+CLVI_BYTES_INLINE __m512i digits(const box *b, int shift, uint32_t mask)
 {
     return _mm512_set1_epi32((int)((b->whole >> shift & mask) | (b->part >> shift & mask) << 16));
 }
 
 /* 16 outputs from (sum of inner bytes, sum of outer bytes). */
-INLINE __m512i weigh(__m512i sums, __m512i low, __m512i high)
+CLVI_BYTES_INLINE __m512i weigh(__m512i sums, __m512i low, __m512i high)
 {
     const __m512i small = _mm512_dpwssd_epi32(_mm512_set1_epi32(1 << 23), sums, low);
     const __m512i large = _mm512_slli_epi32(_mm512_madd_epi16(sums, high), 12);
@@ -67,7 +65,7 @@ INLINE __m512i weigh(__m512i sums, __m512i low, __m512i high)
 }
 
 /* Unpacking and packing within parts of 128 bits cancel out. */
-INLINE void box_run_radius(const uint8_t *in, int64_t step, const box *b, int radius, int64_t n, uint8_t *out)
+CLVI_BYTES_INLINE void box_run_radius(const uint8_t *in, int64_t step, const box *b, int radius, int64_t n, uint8_t *out)
 {
     const __m512i zero = _mm512_setzero_si512(), low = digits(b, 0, 0xfff), high = digits(b, 12, 0x1fff);
     const int last = 2 * radius + 2;
@@ -86,8 +84,7 @@ INLINE void box_run_radius(const uint8_t *in, int64_t step, const box *b, int ra
         const __m512i d = weigh(_mm512_unpacklo_epi16(inner1, outer1), low, high);
         const __m512i e = weigh(_mm512_unpackhi_epi16(inner1, outer1), low, high);
         const __m512i bytes = _mm512_packus_epi16(_mm512_packus_epi32(a, c), _mm512_packus_epi32(d, e));
-        const __mmask64 inside = n - i >= BOX_BLOCK ? ~UINT64_C(0) : (UINT64_C(1) << (n - i)) - 1;
-        _mm512_mask_storeu_epi8(out + i, inside, bytes);
+        _mm512_mask_storeu_epi8(out + i, clvi_bytes_first(n - i), bytes);
     }
 }
 

@@ -1,6 +1,7 @@
 /* color.c: colour arithmetic on planar bytes. The order of operations and the roundings are Pillow's (Image.blend,
  * convert("L"), convert("HSV")), so that the bytes are equal; loops are laid out for the compiler's vectoriser. */
 #include "augment/color.h"
+#include "augment/bytes.h"
 #include <string.h>
 
 #define BLOCK 64   /* pixels whose intermediate values are held at once */
@@ -21,7 +22,7 @@ void clvi_color_luma(bool plain, const uint8_t *planes, int64_t n, uint8_t *out)
     luma_choose(plain)(planes, planes + n, planes + 2 * n, n, out);
 }
 
-uint64_t clvi_color_sum(const uint8_t *bytes, int64_t n)
+CLVI_BODY sum_body(const uint8_t *bytes, int64_t n, uint64_t *out)
 {
     uint64_t sum = 0;
     for (int64_t i = 0; i < n;) {
@@ -30,6 +31,14 @@ uint64_t clvi_color_sum(const uint8_t *bytes, int64_t n)
         for (; i < end; i++) part += bytes[i];
         sum += part;
     }
+    *out = sum;
+}
+CLVI_PATHS(sum, (const uint8_t *bytes, int64_t n, uint64_t *out), (bytes, n, out))
+
+uint64_t clvi_color_sum(bool plain, const uint8_t *bytes, int64_t n)
+{
+    uint64_t sum = 0;
+    sum_choose(plain)(bytes, n, &sum);
     return sum;
 }
 
@@ -48,7 +57,23 @@ CLVI_BODY blend_one_body(uint8_t *restrict values, int64_t n, int base, float al
 {
     for (int64_t i = 0; i < n; i++) values[i] = blend(base, values[i], alpha);
 }
+
+#if CLVI_AUGMENT_BYTES
+/* With one base there are only 256 results. */
+CLVI_AUGMENT_AVX512 static void blend_one_avx512(uint8_t *values, int64_t n, int base, float alpha)
+{
+    uint8_t table[256];
+    for (int v = 0; v < 256; v++) table[v] = blend(base, v, alpha);
+    for (int64_t i = 0; i < n; i += CLVI_BYTES) {
+        const __mmask64 inside = clvi_bytes_first(n - i);
+        const __m512i bytes = _mm512_maskz_loadu_epi8(inside, values + i);
+        _mm512_mask_storeu_epi8(values + i, inside, clvi_bytes_lookup(table, bytes));
+    }
+}
+CLVI_PATHS_BY_HAND(blend_one, (uint8_t *values, int64_t n, int base, float alpha), (values, n, base, alpha))
+#else
 CLVI_PATHS(blend_one, (uint8_t *values, int64_t n, int base, float alpha), (values, n, base, alpha))
+#endif
 
 CLVI_BODY blend_each_body(uint8_t *restrict values, const uint8_t *restrict base, int64_t n, float alpha)
 {
@@ -91,49 +116,41 @@ static inline __attribute__((always_inline)) int pick(int chosen, int a, int b)
  * rounding, as in the usual formula with three quotients. */
 static inline __attribute__((always_inline)) void to_hsv(const colour_block *restrict in, hsv_block *restrict out)
 {
-    int32_t base[BLOCK], numerator[BLOCK], range[BLOCK];
     for (int i = 0; i < BLOCK; i++) {
         const int r = in->r[i], g = in->g[i], b = in->b[i];
         const int max_rg = CLVI_MAX(r, g), max = CLVI_MAX(max_rg, b);
         const int min_rg = CLVI_MIN(r, g), min = CLVI_MIN(min_rg, b);
-        const int distance = 2 * max + min - r - g - b;
+        const int range = max - min, distance = 2 * max + min - r - g - b;
         const int red = r == max, green = g == max, blue_least = b == min, red_least = r == min;
         const int rising = pick(red, 1 - blue_least, pick(green, blue_least, red_least));
-        base[i] = pick(red, 2 * blue_least - 1, pick(green, 3 - 2 * blue_least, 5 - 2 * red_least));
-        numerator[i] = pick(rising, distance, -distance);
-        range[i] = max - min;
-        out->value[i] = max;
-    }
-    for (int i = 0; i < BLOCK; i++) {
-        const int grey = range[i] == 0, black = out->value[i] == 0, wraps = base[i] < 0;
-        const float sixths = (float)base[i] + (float)numerator[i] / (float)(range[i] + grey);
+        const int base = pick(red, 2 * blue_least - 1, pick(green, 3 - 2 * blue_least, 5 - 2 * red_least));
+        const int grey = range == 0, black = max == 0, wraps = base < 0;
+        const float sixths = (float)base + (float)pick(rising, distance, -distance) / (float)(range + grey);
         const float turn = sixths / 6.0f + (float)wraps;
         const int near = (int)(turn * 255.0f);   /* may be one too large */
         const int over = 256.0f * turn - (float)near < turn;
         out->hue[i] = pick(grey, 0, near - over);
-        out->saturation[i] = (int)((float)range[i] / (float)(out->value[i] + black) * 255.0f);
+        out->saturation[i] = (int)((float)range / (float)(max + black) * 255.0f);
+        out->value[i] = max;
     }
+}
+
+/* A channel is value * (1 - saturation * away): `away` is 0 where the channel is largest, 1 where it is least and linear
+ * between them. In units of 1/85 it is a whole number, as h is in units of 1/255 of six sectors. The quotient is never
+ * halfway between two bytes, since 255 * 85 is odd, so a product with the reciprocal rounds right. */
+static inline __attribute__((always_inline)) uint8_t fade(int value, int saturation, int away)
+{
+    const int part = CLVI_MIN(CLVI_MAX(away, 0), 85);
+    return (uint8_t)(int)(((float)(value * (21675 - saturation * part)) + 10837.5f) * (1.0f / 21675));
 }
 
 static inline __attribute__((always_inline)) void from_hsv(const hsv_block *restrict in, colour_block *restrict out)
 {
-    int32_t sectors[BLOCK], p[BLOCK], q[BLOCK], t[BLOCK];
     for (int i = 0; i < BLOCK; i++) {
-        const int h = in->hue[i];
-        const int sector = (h >= 43) + (h >= 85) + (h >= 128) + (h >= 170) + (h >= 213) + (h >= 255);
-        const float v = (float)in->value[i], s = (float)in->saturation[i] / 255.0f;
-        const float part = (float)(2 * h - 85 * sector) / 85.0f;
-        sectors[i] = sector;
-        p[i] = (int)(v * (1.0f - s) + 0.5f);
-        q[i] = (int)(v * (1.0f - s * part) + 0.5f);
-        t[i] = (int)(v * (1.0f - s * (1.0f - part)) + 0.5f);
-    }
-    for (int i = 0; i < BLOCK; i++) {
-        const int sector = sectors[i], v = in->value[i];
-        const int is1 = sector == 1, is2 = sector == 2, is3 = sector == 3, is4 = sector == 4, is5 = sector == 5;
-        out->r[i] = (uint8_t)pick(is1, q[i], pick(is2 | is3, p[i], pick(is4, t[i], v)));
-        out->g[i] = (uint8_t)pick(is1 | is2, v, pick(is3, q[i], pick(is4 | is5, p[i], t[i])));
-        out->b[i] = (uint8_t)pick(is2, t[i], pick(is3 | is4, v, pick(is5, q[i], p[i])));
+        const int h = 2 * in->hue[i], s = in->saturation[i], v = in->value[i];
+        out->r[i] = fade(v, s, CLVI_MIN(h - 85, 425 - h));
+        out->g[i] = fade(v, s, CLVI_MAX(85 - h, h - 255));
+        out->b[i] = fade(v, s, CLVI_MAX(255 - h, h - 425));
     }
 }
 

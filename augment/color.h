@@ -8,7 +8,7 @@
 void clvi_color_luma(bool plain, const uint8_t *planes, int64_t n, uint8_t *out);
 
 /* Sum of n bytes. */
-uint64_t clvi_color_sum(const uint8_t *bytes, int64_t n);
+uint64_t clvi_color_sum(bool plain, const uint8_t *bytes, int64_t n);
 
 /* value = base + alpha * (value - base), cut to 0..255 and truncated; base is one number, or one per pixel. */
 void clvi_color_blend(bool plain, uint8_t *values, int64_t n, int base, float alpha);

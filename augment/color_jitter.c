@@ -55,7 +55,7 @@ static void change_contrast(clvi_frame *f, float factor)
         clvi_color_luma(f->plain, f->planes, n, f->temp);
         luma = f->temp;
     }
-    const int mean = (int)((double)clvi_color_sum(luma, n) / (double)n + 0.5);
+    const int mean = (int)((double)clvi_color_sum(f->plain, luma, n) / (double)n + 0.5);
     clvi_color_blend(f->plain, f->planes, n * f->channels, mean, factor);
 }
 

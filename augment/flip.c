@@ -14,17 +14,20 @@ static bool flip_draw(const void *params, const clvi_geometry *in, clvi_rng *rng
     return clvi_rng_f64(rng) < ((const flip_params *)params)->p;
 }
 
+CLVI_BODY mirror_body(const uint8_t *restrict in, int n, uint8_t *restrict out)
+{
+    for (int x = 0; x < n; x++) out[x] = in[n - 1 - x];
+}
+CLVI_PATHS(mirror, (const uint8_t *in, int n, uint8_t *out), (in, n, out))
+
 static clv_status flip_apply(const void *params, const void *draw, clvi_frame *f)
 {
     (void)params;
     (void)draw;
-    uint8_t *row = f->planes;
-    for (int i = 0; i < f->height * f->channels; i++, row += f->width)
-        for (int a = 0, b = f->width - 1; a < b; a++, b--) {
-            const uint8_t left = row[a];
-            row[a] = row[b];
-            row[b] = left;
-        }
+    uint8_t *out = clvi_frame_spare(f);
+    const int64_t rows = (int64_t)f->height * f->channels, w = f->width;
+    for (int64_t y = 0; y < rows; y++) mirror_choose(f->plain)(f->planes + y * w, f->width, out + y * w);
+    clvi_frame_adopt_spare(f, f->height, f->width);
     return CLV_OK;
 }
 

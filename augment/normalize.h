@@ -9,6 +9,7 @@ typedef struct clvi_normalize {
     int   channels;                            /* derived, from here on: 1 when any number of channels will do */
     float m[CLVI_AUGMENT_CHANNELS], s[CLVI_AUGMENT_CHANNELS];
     float table[CLVI_AUGMENT_CHANNELS][256];   /* of every byte */
+    uint8_t part[CLVI_AUGMENT_CHANNELS][4][256];   /* the bytes of the table's floats, from the lowest on */
 } clvi_normalize;
 
 #endif

@@ -1,6 +1,7 @@
 /* resample_bytes.c: the two passes of resample.c for processors that permute and multiply bytes (AVX-512 VBMI and VNNI),
  * with the same sums. A weight of 22 fractional bits is three signed digits of 8 bits, so a sum of four products is three
  * instructions for 16 places. */
+#include "augment/bytes.h"
 #include "augment/resample_taps.h"
 #include <string.h>
 
@@ -106,22 +107,18 @@ static bool gathers_make(const clvi_taps *w, const quad *quads, int quads_each, 
 }
 
 #if CLVI_AUGMENT_BYTES
-#include <immintrin.h>
-
-#define INLINE CLVI_AUGMENT_AVX512 static inline __attribute__((always_inline))
-
 typedef struct sums {
     __m512i digit[DIGITS];
 } sums;
 
-INLINE void sums_begin(sums *s)
+CLVI_BYTES_INLINE void sums_begin(sums *s)
 {
     s->digit[0] = _mm512_set1_epi32(1 << (CLVI_WEIGHT_BITS - 1));
     s->digit[1] = s->digit[2] = _mm512_setzero_si512();
 }
 
 /* The rounded sums, which a cubic's weights may leave outside of 0..255. */
-INLINE __m512i sums_end(const sums *s)
+CLVI_BYTES_INLINE __m512i sums_end(const sums *s)
 {
     const __m512i high = _mm512_add_epi32(_mm512_slli_epi32(s->digit[2], 8), s->digit[1]);
     return _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, 8), s->digit[0]), CLVI_WEIGHT_BITS);
@@ -129,7 +126,7 @@ INLINE __m512i sums_end(const sums *s)
 
 /* ---- along the rows ---- */
 
-INLINE void narrow_rows(const uint8_t *in, int64_t in_stride, int rows, const gather *g, int quads, uint8_t *out,
+CLVI_BYTES_INLINE void narrow_rows(const uint8_t *in, int64_t in_stride, int rows, const gather *g, int quads, uint8_t *out,
                         int64_t out_stride)
 {
     for (int y = 0; y < rows; y++, in += in_stride, out += out_stride) {
@@ -170,7 +167,7 @@ static void narrow_all(const uint8_t *in, int64_t in_stride, int rows, const gat
 
 /* WINDOW places from quads of rows; `count` rows from `in` on have a weight. Unpacking and packing within parts of 128
  * bits cancel out. */
-INLINE __m512i lower_block(const uint8_t *in, int64_t stride, const quad *quads, int count)
+CLVI_BYTES_INLINE __m512i lower_block(const uint8_t *in, int64_t stride, const quad *quads, int count)
 {
     sums s[4];
     for (int k = 0; k < 4; k++) sums_begin(&s[k]);
@@ -194,17 +191,12 @@ INLINE __m512i lower_block(const uint8_t *in, int64_t stride, const quad *quads,
                                _mm512_packs_epi32(sums_end(&s[2]), sums_end(&s[3])));
 }
 
-INLINE __mmask64 first_bytes(int64_t n)
-{
-    return n >= WINDOW ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1;
-}
-
 /* n bytes of one output row; nothing beyond them is written. */
 CLVI_AUGMENT_AVX512 static void lower_row(const uint8_t *in, int64_t stride, const quad *quads, int count, int64_t n,
                                           uint8_t *out)
 {
     for (int64_t x = 0; x < n; x += WINDOW)
-        _mm512_mask_storeu_epi8(out + x, first_bytes(n - x), lower_block(in + x, stride, quads, count));
+        _mm512_mask_storeu_epi8(out + x, clvi_bytes_first(n - x), lower_block(in + x, stride, quads, count));
 }
 
 /* Where the bytes of three planes are in WINDOW RGB triples, and which of them are in the last third. */
@@ -232,7 +224,7 @@ CLVI_AUGMENT_AVX512 static void split_row(const splitter *s, const uint8_t *rgb,
         for (int c = 0; c < 3; c++) {
             const __m512i two = _mm512_permutex2var_epi8(a, s->place[c], b);
             const __m512i all = _mm512_mask_permutexvar_epi8(two, s->third[c], s->place[c], end);
-            _mm512_mask_storeu_epi8(out + c * plane + x, first_bytes(w - x), all);
+            _mm512_mask_storeu_epi8(out + c * plane + x, clvi_bytes_first(w - x), all);
         }
     }
 }
