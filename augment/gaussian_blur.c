@@ -59,28 +59,49 @@ static int reflect(int i, int n)
     return i;
 }
 
-CLVI_BODY add_scaled_body(float *restrict sum, const float *restrict in, float weight, int n)
-{
-    for (int i = 0; i < n; i++) sum[i] += weight * in[i];
-}
-CLVI_PATHS(add_scaled, (float *sum, const float *in, float weight, int n), (sum, in, weight, n))
+#define KERNEL_BLOCK 64
 
-/* Parts of temp, in floats. */
+/* out[i] = sum over t < taps of weight[t] * in[t * step + i], added in this order; `in` may be read KERNEL_BLOCK floats
+ * further. */
+CLVI_BODY weigh_run_body(const float *in, int64_t step, const float *weight, int taps, int n, float *out)
+{
+    for (int i = 0; i < n; i += KERNEL_BLOCK) {
+        float sum[KERNEL_BLOCK] = { 0 };
+        for (int t = 0; t < taps; t++)
+            for (int j = 0; j < KERNEL_BLOCK; j++) sum[j] += weight[t] * in[t * step + i + j];
+        memcpy(out + i, sum, (size_t)CLVI_MIN(n - i, KERNEL_BLOCK) * sizeof *sum);
+    }
+}
+CLVI_PATHS(weigh_run, (const float *in, int64_t step, const float *weight, int taps, int n, float *out),
+           (in, step, weight, taps, n, out))
+
+CLVI_BODY round_run_body(const float *in, int n, uint8_t *out)
+{
+    for (int i = 0; i < n; i++) {
+        const int v = (int)rintf(in[i]);
+        out[i] = (uint8_t)CLVI_MIN(v, 255);
+    }
+}
+CLVI_PATHS(round_run, (const float *in, int n, uint8_t *out), (in, n, out))
+
+/* Parts of temp: the weights, one row with `radius` floats on either side, one row of sums, and all rows with `radius`
+ * rows above and below. */
 typedef struct kernel_room {
-    float *weight, *padded, *sum, *plane;
+    float *weight, *row, *sum, *plane;
 } kernel_room;
 
 static size_t kernel_floats(int radius, int height, int width)
 {
-    return (size_t)(2 * radius + 1) + (size_t)(width + 2 * radius) + (size_t)width + (size_t)height * (size_t)width;
+    const size_t r = (size_t)radius, w = (size_t)width;
+    return (2 * r + 1) + (w + 2 * r) + w + ((size_t)height + 2 * r) * w + KERNEL_BLOCK;
 }
 
 static kernel_room kernel_prepare(void *temp, int radius, int width, double sigma)
 {
     kernel_room k = { .weight = temp };
     double total = 0.0;
-    k.padded = k.weight + 2 * radius + 1;
-    k.sum = k.padded + width + 2 * radius;
+    k.row = k.weight + 2 * radius + 1;
+    k.sum = k.row + width + 2 * radius;
     k.plane = k.sum + width;
     for (int i = -radius; i <= radius; i++) total += exp(-0.5 * (i / sigma) * (i / sigma));
     for (int i = -radius; i <= radius; i++)
@@ -88,21 +109,31 @@ static kernel_room kernel_prepare(void *temp, int radius, int width, double sigm
     return k;
 }
 
+/* A row of bytes as floats, with reflections of it on either side. */
+static void widen_row(const uint8_t *in, int n, int radius, float *out)
+{
+    for (int x = 0; x < n; x++) out[radius + x] = in[x];
+    for (int x = 1; x <= radius; x++) {
+        out[radius - x] = in[reflect(-x, n)];
+        out[radius + n - 1 + x] = in[reflect(n - 1 + x, n)];
+    }
+}
+
 static void kernel_plane(const clvi_frame *f, int radius, const kernel_room *k, uint8_t *plane)
 {
-    void (*add)(float *, const float *, float, int) = add_scaled_choose(f->plain);
-    const int w = f->width, h = f->height;
-    for (int y = 0; y < h; y++) {
-        float *row = k->plane + (int64_t)y * w;
-        for (int x = -radius; x < w + radius; x++) k->padded[x + radius] = plane[(int64_t)y * w + reflect(x, w)];
-        memset(row, 0, (size_t)w * sizeof *row);
-        for (int t = 0; t <= 2 * radius; t++) add(row, k->padded + t, k->weight[t], w);
+    const int64_t w = f->width, h = f->height;
+    float *rows = k->plane + radius * w;
+    for (int64_t y = 0; y < h; y++) {
+        widen_row(plane + y * w, f->width, radius, k->row);
+        weigh_run_choose(f->plain)(k->row, 1, k->weight, 2 * radius + 1, f->width, rows + y * w);
     }
-    for (int y = 0; y < h; y++) {
-        memset(k->sum, 0, (size_t)w * sizeof *k->sum);
-        for (int t = 0; t <= 2 * radius; t++)
-            add(k->sum, k->plane + (int64_t)reflect(y + t - radius, h) * w, k->weight[t], w);
-        for (int x = 0; x < w; x++) plane[(int64_t)y * w + x] = (uint8_t)fminf(rintf(k->sum[x]), 255.0f);
+    for (int y = 1; y <= radius; y++) {
+        memcpy(rows - y * w, rows + reflect(-y, f->height) * w, (size_t)w * sizeof *rows);
+        memcpy(rows + (h - 1 + y) * w, rows + reflect((int)h - 1 + y, f->height) * w, (size_t)w * sizeof *rows);
+    }
+    for (int64_t y = 0; y < h; y++) {
+        weigh_run_choose(f->plain)(k->plane + y * w, w, k->weight, 2 * radius + 1, f->width, k->sum);
+        round_run_choose(f->plain)(k->sum, f->width, plane + y * w);
     }
 }
 

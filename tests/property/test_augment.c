@@ -1,10 +1,13 @@
 /* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, what scratch held before,
  * and whether the processor's vector instructions are used. */
 #include "tests/support/augment.h"
+#include "tests/support/isa.h"
 #include "augment/augment.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { SAMPLES = 24, VIEWS = 2, SIDE = 32, FLOATS = SIDE * SIDE * 3, THREADS = 4 };
 
@@ -90,4 +93,77 @@ static void applying_allocates_nothing(void **state)
     test_chain_free(&c);
 }
 
-TEST_MAIN(TEST(views_do_not_depend_on_threads_order_scratch_or_processor), TEST(applying_allocates_nothing))
+/* A picture of noise whose last byte is the last one of a page; what follows cannot be read. */
+typedef struct cornered {
+    uint8_t  *map;
+    size_t    map_size;
+    clv_image image;
+} cornered;
+
+static cornered cornered_make(int64_t height, int64_t width, int64_t channels, int64_t gap)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), row = (size_t)(width * channels + gap);
+    const size_t bytes = row * (size_t)(height - 1) + (size_t)(width * channels);
+    cornered c = { .map_size = (bytes + page - 1) / page * page + page };
+    c.map = mmap(NULL, c.map_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(c.map != MAP_FAILED);
+    assert_int_equal(mprotect(c.map + c.map_size - page, page, PROT_NONE), 0);
+    uint8_t *pixels = c.map + c.map_size - page - bytes, *noise = test_noise((uint32_t)width, height, width, channels);
+    for (int64_t y = 0; y < height; y++)
+        memcpy(pixels + (size_t)y * row, noise + y * width * channels, (size_t)(width * channels));
+    free(noise);
+    c.image = (clv_image) { pixels, height, width, channels, (int64_t)row };
+    return c;
+}
+
+static void compare_paths(test_env *t, const char *text, const clv_image *image)
+{
+    static float fast[64 * 64 * 3], plain[64 * 64 * 3];
+    test_chain c = test_chain_make(t, text, image->height, image->width, image->channels);
+    const size_t size = (size_t)(c.transform.height * c.transform.width * image->channels) * sizeof *fast;
+    assert_true(size <= sizeof fast);
+    for (uint64_t i = 0; i < 3; i++) {
+        clvi_augment_set_plain(c.augment, false);
+        memset(c.scratch, 255, c.scratch_size);
+        assert_ok(c.transform.apply(c.transform.user, image, 5, 1, i, 0, c.scratch, c.scratch_size, fast));
+        clvi_augment_set_plain(c.augment, true);
+        memset(c.scratch, 0, c.scratch_size);
+        assert_ok(c.transform.apply(c.transform.user, image, 5, 1, i, 0, c.scratch, c.scratch_size, plain));
+        assert_memory_equal(fast, plain, size);
+    }
+    test_chain_free(&c);
+}
+
+static void any_size_and_stride_gives_the_same_bits_on_every_path(void **state)
+{
+    static const int64_t sides[][2] = { { 1, 1 }, { 1, 9 }, { 9, 1 }, { 2, 3 }, { 31, 33 }, { 64, 65 }, { 40, 300 },
+                                        { 300, 41 }, { 3, 8192 }, { 700, 5 }, { 190, 130 } };
+    static const char *const chains[] = {
+        "random-resized-crop size=33; flip; color-jitter p=1; gaussian-blur p=1",
+        "random-resized-crop size=64 filter=bicubic; grayscale p=0.5; gaussian-blur p=1 mode=kernel",
+        "center-crop size=17 margin=1.2; random-resized-crop size=61 scale-min=0.5; gaussian-blur p=1 sigma-min=8 "
+        "sigma-max=16; solarize p=1",
+    };
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
+        for (int64_t channels = 1; channels <= 3; channels += 2)
+            for (size_t k = 0; k < sizeof chains / sizeof *chains; k++) {
+                cornered c = cornered_make(sides[i][0], sides[i][1], channels, (int64_t)k * 7);
+                compare_paths(*state, chains[k], &c.image);
+                munmap(c.map, c.map_size);
+            }
+}
+
+static int run_all(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(views_do_not_depend_on_threads_order_scratch_or_processor),
+        TEST(any_size_and_stride_gives_the_same_bits_on_every_path),
+        TEST(applying_allocates_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return test_each_isa(run_all);
+}
