@@ -15,8 +15,8 @@ static const clvi_takes takes[] = {
 static clv_status build(clvi_method *m)
 {
     const clv_node z1 = clvi_method_embed(m, 0, NULL), z2 = clvi_method_embed(m, 1, NULL);
-    clvi_method_give(m, "p1", clvi_method_predict(m, z1));
-    clvi_method_give(m, "p2", clvi_method_predict(m, z2));
+    clvi_method_give(m, "p1", clvi_method_rows(m, clvi_method_predict(m, z1)));
+    clvi_method_give(m, "p2", clvi_method_rows(m, clvi_method_predict(m, z2)));
     (void)clvi_method_give_target(m, "z1", 0);
     (void)clvi_method_give_target(m, "z2", 1);
     return CLV_OK;

@@ -100,6 +100,8 @@ const clvi_option clvi_settings_table[] = {
     I64(epochs, "epochs", "200", 1, 1e6, "epochs; also the horizon of the schedules", NULL),
     I64(stop_epoch, "stop-epoch", "0", 0, 1e6, "stop after this epoch, the schedules' horizon staying; 0: never", NULL),
     LETTER(batch_size, CLV_OPTION_I64, "batch-size", "256", 1, 1e6, "images a step", 'b'),
+    I64(micro_batch_size, "micro-batch-size", "0", 0, 1e6,
+        "images computed at once: less memory, and still the gradient of the whole batch; 0: all", NULL),
 
     FLAG(recompute, "recompute", "false",
          "less memory: compute activations again in the backward pass; slower, the same bits"),

@@ -42,7 +42,7 @@ typedef struct clvi_settings {
     char    schedule[256];
     int     schedule_by, warmup_by;
     double  warmup_epochs, warmup_start_lr;
-    int64_t epochs, stop_epoch, schedule_start, batch_size;
+    int64_t epochs, stop_epoch, schedule_start, batch_size, micro_batch_size;
     /* run */
     char    device[16];
     int     precision;                                        /* a clv_precision: the choices are in its order */

@@ -66,7 +66,7 @@ static clv_status build_graph(clv_encoder *e, clv_layer layer)
     CLV_TRY(clv_graph_create(e->ctx, &desc, &e->graph));
     e->images = clv_input_image(e->graph, "images", e->batch, e->channels, e->transform.height, e->transform.width);
     clv_node features, embedding;
-    CLV_TRY(clvi_network_nodes(e->graph, &e->config->settings, e->images, &features, &embedding));
+    CLV_TRY(clvi_network_nodes(e->graph, &e->config->settings, 1, e->images, &features, &embedding));
     e->out = layer == CLV_LAYER_BACKBONE ? features : embedding;
     clv_graph_output(e->graph, e->out);
     CLV_TRY(clv_graph_finish(e->graph));

@@ -19,7 +19,7 @@ static clv_status build_graph(const clvi_encoder_parts *e, clv_graph **g, clv_no
     desc.params = e->params;
     CLV_TRY(clv_graph_create(e->ctx, &desc, g));
     *images = clv_input_image(*g, "images", 1, e->channels, e->height, e->width);
-    CLV_TRY(clvi_network_nodes(*g, &e->config->settings, *images, &features, &embedding));
+    CLV_TRY(clvi_network_nodes(*g, &e->config->settings, 1, *images, &features, &embedding));
     *out = e->layer == CLV_LAYER_BACKBONE ? features : embedding;
     return clvi_graph_status(*g);
 }
@@ -57,7 +57,7 @@ static clv_status count_parameters(const clvi_encoder_parts *e, int64_t *count)
     desc.params = params;
     CLV_TRY_OR_DONE(clv_graph_create(e->ctx, &desc, &g));
     const clv_node images = clv_input_image(g, "images", 1, e->channels, e->height, e->width);
-    CLV_TRY_OR_DONE(clvi_network_backbone(g, &e->config->settings, images, &features));
+    CLV_TRY_OR_DONE(clvi_network_backbone(g, &e->config->settings, 1, images, &features));
     st = clvi_graph_status(g);
     *count = clv_params_count(params);
 done:

@@ -24,7 +24,7 @@ static clv_status schema(clv_context *ctx, const clvi_settings *s, int64_t chann
     CLV_TRY(clv_graph_create(ctx, &desc, &g));
     const int64_t side = s->size ? s->size : SIDE;
     const clv_node images = clv_input_image(g, "images", 1, channels, side, side);
-    clv_status st = clvi_network_backbone(g, s, images, &features);
+    clv_status st = clvi_network_backbone(g, s, 1, images, &features);
     if (st == CLV_OK) st = clvi_graph_status(g);
     clv_graph_destroy(g);
     return st;

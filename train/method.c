@@ -21,7 +21,7 @@ static clv_node image_input(clvi_method *m, int v)
     const clvi_method_setup *s = &m->setup;
     char name[16];
     snprintf(name, sizeof name, m->cls->views > 1 ? "images%d" : "images", v + 1);
-    m->images[v] = clv_input_image(m->graph, name, m->batch, s->channels, s->height, s->width);
+    m->images[v] = clv_input_image(m->network, name, m->division.part, s->channels, s->height, s->width);
     return m->images[v];
 }
 
@@ -30,16 +30,22 @@ static clv_node network(clvi_method *m, clv_node images, clv_node *features)
 {
     clv_node embedding = CLV_NONE, unused;
     int64_t shape[CLV_MAX_DIMS] = { 0 };
-    const clv_status st = clvi_network_nodes(m->graph, m->settings, images, features ? features : &unused, &embedding);
-    if (st != CLV_OK) clvi_graph_fail(m->graph, st, "%s", clv_error_message());
-    (void)clv_node_shape(m->graph, embedding, shape);
+    const clv_status st = clvi_network_nodes(m->network, m->settings, m->division.groups, images,
+                                             features ? features : &unused, &embedding);
+    if (st != CLV_OK) clvi_graph_fail(m->network, st, "%s", clv_error_message());
+    (void)clv_node_shape(m->network, embedding, shape);
     m->dim = shape[1];
     return embedding;
 }
 
+clv_node clvi_method_rows(clvi_method *m, clv_node rows)
+{
+    return m->parts ? clvi_parts_cross(m->parts, rows) : rows;
+}
+
 static clv_node look_at(clvi_method *m, int v, clv_node embedding)
 {
-    m->unit[v] = clv_l2norm_rows(m->graph, embedding, 1e-12);
+    m->unit[v] = clv_l2norm_rows(m->graph, clvi_method_rows(m, embedding), 1e-12);
     clv_graph_output(m->graph, m->unit[v]);
     return embedding;
 }
@@ -51,21 +57,30 @@ clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features)
 
 void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS])
 {
-    if (m->settings->bn_splits > 1)
-        clvi_graph_fail(m->graph, CLV_ERR_INVALID,
-                        "bn-splits %" PRId64 " cannot act with method '%s': its batch norm sees both views together",
-                        m->settings->bn_splits, m->cls->info.name);
-    const clv_node images[2] = { image_input(m, 0), image_input(m, 1) };
-    const clv_node both = network(m, clv_concat(m->graph, images, 2, 0), NULL);
-    for (int v = 0; v < 2; v++)
-        embedding[v] = look_at(m, v, clv_slice(m->graph, both, 0, v * m->batch, m->batch));
+    clv_graph *g = m->network;
+    const clvi_method_setup *s = &m->setup;
+    const int64_t part = m->division.part, groups = m->division.groups, each = part / groups;
+    const int64_t cut[4] = { groups, each * s->channels, s->height, s->width };
+    const int64_t together[4] = { 2 * part, s->channels, s->height, s->width };
+    clv_node side[2] = { image_input(m, 0), image_input(m, 1) };
+    for (int v = 0; groups > 1 && v < 2; v++) side[v] = clv_reshape(g, side[v], 4, cut);
+    clv_node images = clv_concat(g, side, 2, groups > 1 ? 1 : 0);
+    if (groups > 1) images = clv_reshape(g, images, 4, together);
+    const clv_node both = network(m, images, NULL);
+    const int64_t rows[2] = { groups, 2 * each * m->dim }, apart[2] = { part, m->dim };
+    const clv_node cut_rows = clv_reshape(g, both, 2, rows);
+    for (int v = 0; v < 2; v++) {
+        const clv_node one = clv_slice(g, cut_rows, 1, v * each * m->dim, each * m->dim);
+        embedding[v] = look_at(m, v, clv_reshape(g, one, 2, apart));
+    }
 }
 
 clv_node clvi_method_predict(clvi_method *m, clv_node embedding)
 {
     clv_node out = CLV_NONE;
-    const clv_status st = clvi_predictor_node(m->graph, m->settings, m->cls->predictor, embedding, &out);
-    if (st != CLV_OK) clvi_graph_fail(m->graph, st, "%s", clv_error_message());
+    const clv_status st = clvi_predictor_node(m->network, m->settings, m->division.groups, m->cls->predictor, embedding,
+                                              &out);
+    if (st != CLV_OK) clvi_graph_fail(m->network, st, "%s", clv_error_message());
     return out;
 }
 
@@ -147,7 +162,8 @@ static clv_status parse_loss(clvi_method *m)
     return clvi_objective_set(&m->objective, "seed", number, "is the setting of the run");
 }
 
-static clv_status build_graph(clvi_method *m)
+/* One graph, or, for a batch in parts, one of the networks and one of the losses. */
+static clv_status make_graphs(clvi_method *m)
 {
     CLV_TRY(clv_params_create(m->ctx, CLV_F32, &m->params));
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
@@ -156,11 +172,21 @@ static clv_status build_graph(clvi_method *m)
     desc.recompute = m->settings->recompute;
     desc.precision = (clv_precision)m->settings->precision;
     CLV_TRY(clv_graph_create(m->ctx, &desc, &m->graph));
+    m->network = m->graph;
+    if (!clvi_is_divided(&m->division)) return CLV_OK;
+    CLV_TRY(clv_graph_create(m->ctx, &desc, &m->network));
+    return clvi_parts_create(m, &m->parts);
+}
+
+static clv_status build_graph(clvi_method *m)
+{
+    CLV_TRY(make_graphs(m));
     CLV_TRY(m->cls->build(m));
+    if (m->parts) CLV_TRY(clvi_graph_status(m->network));
     m->loss = clvi_objective_node(&m->objective, m->graph, m->given, m->n_given, m->cls->keeps);
     CLV_TRY(clv_graph_backward(m->graph, m->loss));
     clv_graph_output(m->graph, m->loss);
-    CLV_TRY(clv_graph_finish(m->graph));
+    CLV_TRY(m->parts ? clvi_parts_finish(m->parts) : clv_graph_finish(m->graph));
     for (int i = 0; i < m->n_given; i++)
         if (m->given[i].view.data) CLV_TRY(clv_graph_bind(m->graph, m->given[i].node, &m->given[i].view));
     return clvi_objective_prepare(&m->objective, m->ctx, m->graph, m->given, m->n_given);
@@ -170,8 +196,7 @@ static clv_status init(clvi_method *m)
 {
     const clvi_settings *s = m->settings;
     m->batch = s->batch_size;
-    CLV_CHECK(s->batch_size % s->bn_splits == 0, CLV_ERR_INVALID,
-              "batch-size %" PRId64 " is no multiple of bn-splits %" PRId64, s->batch_size, s->bn_splits);
+    CLV_TRY(clvi_divide(s, 0, 1, &m->division));
     CLV_CHECK(!m->cls->labels || m->setup.classes > 0, CLV_ERR_INVALID, "method '%s' needs data with labels",
               m->cls->info.name);
     m->labels = clvi_calloc(m->ctx, (size_t)(m->cls->views * m->batch), sizeof *m->labels);
@@ -211,6 +236,8 @@ void clvi_method_destroy(clvi_method *m)
     if (!m) return;
     if (m->cls->close) m->cls->close(m);
     clvi_objective_release(&m->objective);
+    clvi_parts_destroy(m->parts);
+    if (m->network != m->graph) clv_graph_destroy(m->network);
     clv_graph_destroy(m->graph);
     clvi_teacher_destroy(m->teacher);
     clv_bank_destroy(m->bank);
@@ -226,6 +253,7 @@ void clvi_method_destroy(clvi_method *m)
 clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss)
 {
     clv_view value;
+    if (m->parts) return clvi_parts_run(m->parts, view, loss);
     for (int v = 0; v < m->cls->views; v++)
         if (!clvi_node_none(m->images[v])) CLV_TRY(clv_graph_bind(m->graph, m->images[v], &view[v]));
     CLV_TRY(clv_graph_run(m->graph));
@@ -316,6 +344,16 @@ static clv_status describe_graph(clv_graph *g, const char *name, void (*line)(co
     return CLV_OK;
 }
 
+static void describe_parts(const clvi_method *m, void (*line)(const char *text, void *user), void *user)
+{
+    const clvi_division *d = &m->division;
+    char text[256];
+    snprintf(text, sizeof text,
+             "batch: %" PRId64 " images in %" PRId64 " parts of %" PRId64 "; loss and gradient are those of all; batch "
+             "norm sees %" PRId64 " at once", d->batch, d->batch / d->part, d->part, d->part / d->groups);
+    line(text, user);
+}
+
 static void describe_term(const clvi_term *term, void (*line)(const char *text, void *user), void *user)
 {
     char text[1024];
@@ -346,7 +384,9 @@ clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out)
 {
     *out = (clvi_method_bytes) { .optimizer = (size_t)m->optimizer->cls->states * m->optimizer->state_size };
     CLV_TRY(add_graph(m->graph, out));
+    if (m->parts) CLV_TRY(clvi_parts_memory(m->parts, out));
     if (m->teacher) CLV_TRY(add_graph(m->teacher->graph, out));
+    if (m->teacher) out->parameters += clvi_statistics_bytes(&m->teacher->statistics);
     if (m->bank) out->bank += clvi_method_bank_size(m);
     if (m->cls->memory) m->cls->memory(m, out);
     return CLV_OK;
@@ -358,8 +398,10 @@ clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, v
     snprintf(text, sizeof text, "method: %s; %d view%s of an image", m->cls->info.name, m->cls->views,
              m->cls->views > 1 ? "s" : "");
     line(text, user);
+    if (m->parts) describe_parts(m, line, user);
     for (int i = 0; i < m->objective.n_terms; i++) describe_term(&m->objective.term[i], line, user);
-    CLV_TRY(describe_graph(m->graph, m->teacher ? "query encoder" : "network", line, user));
+    CLV_TRY(describe_graph(m->network, m->teacher ? "query encoder" : "network", line, user));
+    if (m->parts) CLV_TRY(describe_graph(m->graph, "losses", line, user));
     if (m->teacher) CLV_TRY(describe_graph(m->teacher->graph, "key encoder", line, user));
     if (m->bank) clvi_method_describe_bank(m, line, user);
     return m->cls->describe ? m->cls->describe(m, line, user) : CLV_OK;

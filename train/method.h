@@ -12,10 +12,10 @@
 #include "train/config.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
+#include "train/parts.h"
 
 #define CLVI_MAX_VIEWS 2
 
-typedef struct clvi_method clvi_method;
 typedef struct clvi_method_class clvi_method_class;
 typedef struct clvi_teacher clvi_teacher;
 
@@ -81,10 +81,12 @@ struct clvi_method {
     clv_context             *ctx;
     const clvi_settings     *settings;
     clvi_method_setup        setup;
+    clvi_division            division;                /* of the batch */
     int64_t                  batch, dim;              /* dim: of the embedding */
     clvi_objective           objective;
     clv_params              *params;
-    clv_graph               *graph;
+    clv_graph               *graph, *network;         /* of the losses; of the networks: the same without parts */
+    clvi_parts              *parts;                   /* NULL: the batch is computed as a whole */
     clv_node                 images[CLVI_MAX_VIEWS], unit[CLVI_MAX_VIEWS], loss;   /* unit: embeddings, unit rows */
     int                      n_given;
     clvi_given               given[CLVI_MAX_GIVEN];   /* to the losses */
@@ -127,12 +129,16 @@ clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, v
 
 /* ---- for methods: networks ---- */
 
+/* These three are of the network's graph: clvi_method_rows makes them values of the losses' graph, of which
+ * everything after is. */
 /* Features and embedding of view `v` (features may be NULL): batch norm sees this view alone. */
 clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features);
-/* Embeddings of both views as one batch: batch norm sees them together. */
+/* Embeddings of both views as one batch: batch norm sees them together, each group both views of its images. */
 void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS]);
 /* The method's predictor. */
 clv_node clvi_method_predict(clvi_method *m, clv_node embedding);
+/* Rows of all images of a batch, from those the network computes at once. */
+clv_node clvi_method_rows(clvi_method *m, clv_node rows);
 
 /* ---- for methods: what the losses read ---- */
 

@@ -74,7 +74,7 @@ static clv_status moco_build(clvi_method *base)
 {
     moco *m = (moco *)base;
     const clvi_settings *s = base->settings;
-    clvi_method_give(base, "query", clvi_method_embed(base, 0, NULL));
+    clvi_method_give(base, "query", clvi_method_rows(base, clvi_method_embed(base, 0, NULL)));
     (void)clvi_method_give_target(base, "key", 1);
     CLV_TRY(clvi_method_open_bank(base, s->bank == CLVI_BANK_KIND_LABELLED ? "labelled" : "fifo", base->dim, NULL,
                                   0));

@@ -24,6 +24,14 @@ static clv_status pass_on(const char *arch, bool made, const char *name, const c
     return clvi_fail(CLV_ERR_INVALID, "%s cannot act: the backbone %s has no such option", name, arch);
 }
 
+static bool backbone_has(const char *arch, const char *name)
+{
+    const clv_option_info *o;
+    for (int i = 0; (o = clv_backbone_option_at(arch, i)); i++)
+        if (!strcmp(o->name, name)) return true;
+    return false;
+}
+
 static bool has_option(const char *head, const char *name)
 {
     const clv_option_info *o;
@@ -32,14 +40,23 @@ static bool has_option(const char *head, const char *name)
     return false;
 }
 
+bool clvi_network_has_batch_norm(const clvi_settings *s)
+{
+    const clvi_method_class *method = NULL;
+    if (!clv_backbone_find(s->arch) || clvi_method_find(s->method, &method) != CLV_OK) return true;
+    const char *head = clvi_method_head(method, s);
+    return backbone_has(s->arch, "bn-splits") || (head && has_option(head, "bn-splits"))
+           || (method->predictor && has_option(method->predictor, "bn-splits"));
+}
+
 /* A head with those of the given settings that it has an option for. */
 static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t hidden, int64_t layers,
-                            int64_t bn_splits, const char *prefix, clv_node x, clv_node *out)
+                            int64_t groups, const char *prefix, clv_node x, clv_node *out)
 {
     const struct {
         const char *name;
         int64_t     value;
-    } given[] = { { "dim", dim }, { "hidden", hidden }, { "layers", layers }, { "bn-splits", bn_splits } };
+    } given[] = { { "dim", dim }, { "hidden", hidden }, { "layers", layers }, { "bn-splits", groups } };
     char text[CLVI_COUNT(given)][24];
     clv_option options[CLVI_COUNT(given)];
     int n = 0;
@@ -52,17 +69,18 @@ static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t
     return clv_head_node(g, head, options, n, prefix, x, out);
 }
 
-clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *s, clv_node images, clv_node *features)
+clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *s, int64_t groups, clv_node images,
+                                 clv_node *features)
 {
     char width[24], patch[24], seed[24], drop_path[32], splits[24];
     snprintf(width, sizeof width, "%" PRId64, s->width);
     snprintf(patch, sizeof patch, "%" PRId64, s->patch);
     snprintf(seed, sizeof seed, "%" PRId64, s->seed);
     snprintf(drop_path, sizeof drop_path, "%.17g", s->drop_path);
-    snprintf(splits, sizeof splits, "%" PRId64, s->bn_splits);
+    snprintf(splits, sizeof splits, "%" PRId64, groups);
     clv_option options[8];
     int n = 0;
-    CLV_TRY(pass_on(s->arch, s->bn_splits > 1, "bn-splits", splits, options, &n));
+    if (backbone_has(s->arch, "bn-splits")) options[n++] = (clv_option){ "bn-splits", splits };
     CLV_TRY(pass_on(s->arch, s->zero_init_residual, "zero-init-residual", "true", options, &n));
     CLV_TRY(pass_on(s->arch, s->stem, "stem", stems[s->stem], options, &n));
     CLV_TRY(pass_on(s->arch, s->width, "width", width, options, &n));
@@ -73,21 +91,21 @@ clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *s, clv_node 
     return clv_backbone_node(g, s->arch, options, n, "", images, features);
 }
 
-clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, clv_node images, clv_node *features,
-                              clv_node *embedding)
+clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, int64_t groups, clv_node images,
+                              clv_node *features, clv_node *embedding)
 {
     const clvi_method_class *method = NULL;
     CLV_TRY(clvi_method_find(s->method, &method));
-    CLV_TRY(clvi_network_backbone(g, s, images, features));
+    CLV_TRY(clvi_network_backbone(g, s, groups, images, features));
     const char *head = clvi_method_head(method, s);
     if (head)
-        return head_node(g, head, s->moco_dim, s->moco_mlp_dim, s->proj_layers, s->bn_splits, "", *features, embedding);
+        return head_node(g, head, s->moco_dim, s->moco_mlp_dim, s->proj_layers, groups, "", *features, embedding);
     *embedding = *features;
     return CLV_OK;
 }
 
-clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *s, const char *head, clv_node embedding,
-                               clv_node *out)
+clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *s, int64_t groups, const char *head,
+                               clv_node embedding, clv_node *out)
 {
-    return head_node(g, head, s->moco_dim, s->pred_dim, 0, s->bn_splits, "predictor.", embedding, out);
+    return head_node(g, head, s->moco_dim, s->pred_dim, 0, groups, "predictor.", embedding, out);
 }

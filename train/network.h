@@ -7,14 +7,16 @@
 #include "train/config.h"
 
 /* features: pooled [N,F]; embedding: the output [N,D] of the method's head, not normalised; without a head the
- * features. */
-clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *settings, clv_node images, clv_node *features,
-                              clv_node *embedding) CLV_NODISCARD;
+ * features. groups: of batch norm. */
+clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *settings, int64_t groups, clv_node images,
+                              clv_node *features, clv_node *embedding) CLV_NODISCARD;
 /* The backbone alone. */
-clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *settings, clv_node images,
+clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *settings, int64_t groups, clv_node images,
                                  clv_node *features) CLV_NODISCARD;
 /* A predictor on top of an embedding, of the embedding's size. */
-clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *settings, const char *head, clv_node embedding,
-                               clv_node *out) CLV_NODISCARD;
+clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *settings, int64_t groups, const char *head,
+                               clv_node embedding, clv_node *out) CLV_NODISCARD;
+/* Whether backbone, head or predictor has batch norm. */
+bool clvi_network_has_batch_norm(const clvi_settings *settings);
 
 #endif

@@ -1,6 +1,7 @@
 /* rules.c: settings that could not act are refused rather than ignored. A setting that something stronger switches off
  * (a recipe's knn-k under the flag --knn-freq 0) is left alone: whoever switched it off knew. */
 #include "train/method.h"
+#include "train/network.h"
 #include "core/checked.h"
 
 #include <cleave/backbone.h>
@@ -104,10 +105,13 @@ clv_status clvi_config_check(const clv_config *config)
     const clvi_settings *s = &config->settings;
     const bool knn = s->knn_freq > 0;
     static const char no_knn[] = "with knn-freq 0";
+    char with_arch[128];
+    snprintf(with_arch, sizeof with_arch, "with arch '%s', which has no batch norm", s->arch);
     const rule rules[] = {
         { !s->aug[0], "aug-plus", "aug", "with an augmentation given by aug" },
         { s->workers > 0, "prefetch", "workers", "with workers 0" },
         { s->bn_splits > 1, "shuffle-bn", "bn-splits", "with bn-splits 1" },
+        { clvi_network_has_batch_norm(s), "bn-splits", "arch", with_arch },
         { s->momentum > 0, "nesterov", "momentum", "with momentum 0" },
         { s->warmup_epochs > 0, "warmup-by", "warmup-epochs", "with warmup-epochs 0" },
         { s->warmup_epochs > 0, "warmup-start-lr", "warmup-epochs", "with warmup-epochs 0" },

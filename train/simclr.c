@@ -13,8 +13,8 @@ static clv_status build(clvi_method *m)
 {
     clv_node z[2];
     clvi_method_embed_jointly(m, z);
-    clvi_method_give(m, "z1", z[0]);
-    clvi_method_give(m, "z2", z[1]);
+    clvi_method_give(m, "z1", clvi_method_rows(m, z[0]));
+    clvi_method_give(m, "z2", clvi_method_rows(m, z[1]));
     return CLV_OK;
 }
 

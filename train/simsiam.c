@@ -16,10 +16,10 @@ static const clvi_takes takes[] = {
 static clv_status build(clvi_method *m)
 {
     const clv_node z1 = clvi_method_embed(m, 0, NULL), z2 = clvi_method_embed(m, 1, NULL);
-    clvi_method_give(m, "p1", clvi_method_predict(m, z1));
-    clvi_method_give(m, "p2", clvi_method_predict(m, z2));
-    clvi_method_give(m, "z1", z1);             /* constants to the loss */
-    clvi_method_give(m, "z2", z2);
+    clvi_method_give(m, "p1", clvi_method_rows(m, clvi_method_predict(m, z1)));
+    clvi_method_give(m, "p2", clvi_method_rows(m, clvi_method_predict(m, z2)));
+    clvi_method_give(m, "z1", clvi_method_rows(m, z1));             /* constants to the loss */
+    clvi_method_give(m, "z2", clvi_method_rows(m, z2));
     return CLV_OK;
 }
 

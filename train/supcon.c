@@ -18,6 +18,7 @@ static clv_status build(clvi_method *m)
     clv_graph *g = m->graph;
     clv_node z[2];
     clvi_method_embed_jointly(m, z);
+    for (int v = 0; v < 2; v++) z[v] = clvi_method_rows(m, z[v]);
     if (clvi_objective_reads(&m->objective, "views")) {
         const int64_t apart[3] = { m->batch, 1, m->dim };
         const clv_node side[2] = { clv_reshape(g, z[0], 3, apart), clv_reshape(g, z[1], 3, apart) };

@@ -73,7 +73,7 @@ static clv_status build(clvi_method *base)
 {
     supervised *m = (supervised *)base;
     clv_graph *g = base->graph;
-    const clv_node x = clvi_method_embed(base, 0, NULL);
+    const clv_node x = clvi_method_rows(base, clvi_method_embed(base, 0, NULL));
     m->scores = CLV_NONE;
     CLV_CHECK(!has_margin(&base->objective) || !clvi_objective_reads(&base->objective, "logits"), CLV_ERR_INVALID,
               "loss: a loss of logits and a margin loss have two different classifiers; choose one");

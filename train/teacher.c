@@ -3,6 +3,7 @@
 #include "train/network.h"
 #include "train/weights.h"
 #include "core/rng.h"
+#include "tensor/op.h"
 
 #include <string.h>
 
@@ -18,9 +19,9 @@ static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
     desc.training = true;                                            /* batch statistics, as published */
     desc.precision = (clv_precision)t->settings->precision;
     CLV_TRY(clv_graph_create(t->ctx, &desc, &t->graph));
-    t->images = clv_input_image(t->graph, "images", t->batch, setup->channels, setup->height, setup->width);
+    t->images = clv_input_image(t->graph, "images", t->division.part, setup->channels, setup->height, setup->width);
     clv_node features, embedding;
-    CLV_TRY(clvi_network_nodes(t->graph, t->settings, t->images, &features, &embedding));
+    CLV_TRY(clvi_network_nodes(t->graph, t->settings, t->division.groups, t->images, &features, &embedding));
     t->unit = clv_l2norm_rows(t->graph, embedding, 1e-12);
     clv_graph_output(t->graph, t->unit);
     CLV_TRY(clv_graph_finish(t->graph));
@@ -33,14 +34,17 @@ static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
 static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const clv_params *student)
 {
     t->settings = setup->settings;
-    t->batch = setup->settings->batch_size;
+    CLV_TRY(clvi_divide(t->settings, 0, 1, &t->division));
     t->image_size = setup->channels * setup->height * setup->width;
     CLV_TRY(clv_params_clone(student, &t->params));
     CLV_TRY(build(t, setup));
     t->mix = clvi_calloc(t->ctx, (size_t)clvi_weights_mix_scratch(t->params), sizeof(float));
-    t->order = clvi_calloc(t->ctx, (size_t)t->batch, sizeof *t->order);
-    t->shuffled = clvi_calloc(t->ctx, shuffles(t->settings) ? (size_t)(t->batch * t->image_size) : 1, sizeof(float));
-    return t->mix && t->order && t->shuffled ? CLV_OK : CLV_ERR_NOMEM;
+    t->order = clvi_calloc(t->ctx, (size_t)t->division.batch, sizeof *t->order);
+    t->embedded = clvi_calloc(t->ctx, (size_t)(t->division.batch * t->dim), sizeof(float));
+    t->shuffled = clvi_calloc(t->ctx, shuffles(t->settings) ? (size_t)(t->division.part * t->image_size) : 1,
+                              sizeof(float));
+    CLV_TRY(clvi_statistics_create(t->ctx, &t->division, t->params, &t->statistics));
+    return t->mix && t->order && t->embedded && t->shuffled ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params *student, clvi_teacher **out)
@@ -62,7 +66,9 @@ void clvi_teacher_destroy(clvi_teacher *t)
 {
     if (!t) return;
     clv_graph_destroy(t->graph);
+    clvi_statistics_destroy(&t->statistics);
     clv_params_destroy(t->params);
+    clvi_free(t->ctx, t->embedded);
     clvi_free(t->ctx, t->shuffled);
     clvi_free(t->ctx, t->order);
     clvi_free(t->ctx, t->mix);
@@ -79,31 +85,53 @@ clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double mome
     }
 }
 
+/* The place in the batch of what is seen at each place. */
 static void draw_order(clvi_teacher *t, const clvi_step *at, uint64_t draw)
 {
+    const int64_t batch = t->division.batch;
     const uint64_t seed = (at->seed + draw) ^ (uint64_t)at->total << 20;
-    for (int64_t i = 0; i < t->batch; i++)
-        t->order[i] = (int64_t)clvi_rng_permute(seed, CLVI_RNG_SHUFFLE, (uint32_t)at->total, (uint64_t)t->batch,
-                                                (uint64_t)i);
+    for (int64_t i = 0; i < batch; i++)
+        t->order[i] = shuffles(t->settings) ? (int64_t)clvi_rng_permute(seed, CLVI_RNG_SHUFFLE, (uint32_t)at->total,
+                                                                        (uint64_t)batch, (uint64_t)i)
+                                            : i;
+}
+
+/* The images of part k, as the order has it. */
+static clv_view images_of(clvi_teacher *t, const clv_view *images, int64_t k)
+{
+    const clvi_division *d = &t->division;
+    clv_view part = clvi_part_of(images, k * d->part, d->part);
+    if (!shuffles(t->settings)) return part;
+    const int64_t *order = t->order + clvi_part_first(d, k);
+    for (int64_t i = 0; i < d->part; i++)
+        memcpy(t->shuffled + i * t->image_size, (const float *)images->data + order[i] * t->image_size,
+               (size_t)t->image_size * sizeof(float));
+    part.data = t->shuffled;
+    return part;
+}
+
+static clv_status embed_part(clvi_teacher *t, const clv_view *images, int64_t k)
+{
+    const clvi_division *d = &t->division;
+    const clv_view part = images_of(t, images, k);
+    clv_view unit;
+    CLV_TRY(clv_graph_bind(t->graph, t->images, &part));
+    CLV_TRY(clvi_statistics_restore(&t->statistics));
+    clvi_graph_set_piece(t->graph, clvi_part_first(d, k) / d->part);
+    CLV_TRY(clv_graph_run(t->graph));
+    clvi_statistics_add(&t->statistics);
+    CLV_TRY(clv_graph_read(t->graph, t->unit, &unit));
+    memcpy(t->embedded + clvi_part_first(d, k) * t->dim, unit.data, (size_t)(d->part * t->dim) * sizeof(float));
+    return CLV_OK;
 }
 
 clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw, float *rows)
 {
-    clv_view view = *images, unit;
-    const bool shuffle = shuffles(t->settings);
-    if (shuffle) {
-        draw_order(t, at, draw);
-        const float *pixels = images->data;
-        for (int64_t i = 0; i < t->batch; i++)
-            memcpy(t->shuffled + i * t->image_size, pixels + t->order[i] * t->image_size,
-                   (size_t)t->image_size * sizeof(float));
-        view.data = t->shuffled;
-    }
-    CLV_TRY(clv_graph_bind(t->graph, t->images, &view));
-    CLV_TRY(clv_graph_run(t->graph));
-    CLV_TRY(clv_graph_read(t->graph, t->unit, &unit));
-    for (int64_t i = 0; i < t->batch; i++)
-        memcpy(rows + (shuffle ? t->order[i] : i) * t->dim, (const float *)unit.data + i * t->dim,
-               (size_t)t->dim * sizeof(float));
+    draw_order(t, at, draw);
+    CLV_TRY(clvi_statistics_begin(&t->statistics));
+    for (int64_t k = 0; k < clvi_parts_here(&t->division); k++) CLV_TRY(embed_part(t, images, k));
+    CLV_TRY(clvi_statistics_end(&t->statistics));
+    for (int64_t i = 0; i < t->division.batch; i++)
+        memcpy(rows + t->order[i] * t->dim, t->embedded + i * t->dim, (size_t)t->dim * sizeof(float));
     return CLV_OK;
 }

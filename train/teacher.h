@@ -8,11 +8,14 @@
 struct clvi_teacher {
     clv_context         *ctx;
     const clvi_settings *settings;
-    int64_t              batch, image_size, dim;
+    clvi_division        division;
+    int64_t              image_size, dim;
     clv_params          *params;
     clv_graph           *graph;
     clv_node             images, unit;
-    float               *shuffled;          /* [B, image] a batch in the order the groups see it */
+    clvi_statistics      statistics;
+    float               *shuffled;          /* [part, image] in the order the groups see them */
+    float               *embedded;          /* [B,D] in that order */
     int64_t             *order;             /* [B] */
     float               *mix;               /* scratch of running statistics that follow the student's */
 };

@@ -1,6 +1,7 @@
 /* trainer.c: a run put together: data, augmentation, method, schedule, files. */
 #include "train/trainer.h"
 #include "train/foreign.h"
+#include "train/network.h"
 #include "core/checked.h"
 #include "core/file.h"
 #include "device/backend.h"
@@ -177,13 +178,21 @@ static clv_status settle_precision(clv_trainer *t)
     return CLV_OK;
 }
 
+/* What batch norm sees is part of what the run is, however it is computed later. */
+static void settle_division(clv_trainer *t)
+{
+    if (clvi_network_has_batch_norm(t->settings)) clvi_division_settle(t->settings, 1);
+}
+
 static clv_status build(clv_trainer *t, const clv_config *config)
 {
     CLV_TRY(clv_config_create(t->ctx, &t->config));
     t->config->settings = config->settings;
+    memcpy(t->config->source, config->source, sizeof config->source);
     t->settings = &t->config->settings;
+    settle_division(t);
     CLV_CHECK(t->settings->results_dir[0], CLV_ERR_INVALID, "no run directory given (results-dir)");
-    CLV_TRY(clvi_config_check(config));
+    CLV_TRY(clvi_config_check(t->config));
     t->at.knn_best = -1.0;
     CLV_TRY(use_device(t));
     CLV_TRY(settle_precision(t));

@@ -11,8 +11,8 @@ static const clvi_takes takes[] = {
 
 static clv_status build(clvi_method *m)
 {
-    clvi_method_give(m, "x", clvi_method_embed(m, 0, NULL));
-    clvi_method_give(m, "y", clvi_method_embed(m, 1, NULL));
+    clvi_method_give(m, "x", clvi_method_rows(m, clvi_method_embed(m, 0, NULL)));
+    clvi_method_give(m, "y", clvi_method_rows(m, clvi_method_embed(m, 1, NULL)));
     return CLV_OK;
 }
 

@@ -153,6 +153,7 @@ typedef struct clvi_drop_path_attr {
     double   rate;
     uint64_t seed;
     uint32_t stream;               /* paths of different streams are dropped independently */
+    uint64_t first;                /* number of the first row: a batch may be computed in pieces */
 } clvi_drop_path_attr;
 
 /* add: y = a + b, optionally relu(a + b). */

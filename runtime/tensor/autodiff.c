@@ -100,6 +100,7 @@ static clv_status differentiate(clv_graph *g, int32_t loss)
 
     g->grad = w.grad;
     g->n_grad = n_values;
+    g->forward_nodes = n_nodes;
     g->differentiated = true;
     w.grad = NULL;
 done:

@@ -91,6 +91,7 @@ struct clv_graph {
 
     clvi_step   *steps;
     int32_t      n_steps, cap_steps;
+    int32_t      forward_nodes, forward_steps;   /* those before the backward pass, which may be empty */
     clvi_gradient *gradients;                    /* one a trainable parameter of the set, when differentiated */
     int32_t      n_gradients;
     clvi_storage *storages;

@@ -71,4 +71,14 @@ void clvi_op_out_workspace(clvi_op_call *call);
 #define CLVI_SHAPE_TEXT 136
 const char *clvi_shape_text(char *text, int ndim, const int64_t *shape);
 
+/* ---- running a graph in pieces ---- */
+
+/* The two halves of clv_graph_run, to be called in turn: outputs of the first can be read after it, and inputs may hold
+ * other values in the second, where only that reads them. Repeating the first half alone is fine. */
+clv_status clvi_graph_run_forward(clv_graph *g) CLV_NODISCARD;
+clv_status clvi_graph_run_backward(clv_graph *g) CLV_NODISCARD;
+/* What the graph sees is piece `index` of a batch cut into such pieces: what is drawn for each row (drop_path) is what
+ * would be drawn for it in the whole batch. */
+void clvi_graph_set_piece(clv_graph *g, int64_t index);
+
 #endif

@@ -285,12 +285,14 @@ clv_status clvi_graph_choose(clv_graph *g)
     }
     for (int32_t i = 0; i < g->n_nodes; i++) {
         const clvi_node *node = &g->nodes[i];
+        if (g->differentiated && i == g->forward_nodes) g->forward_steps = g->n_steps;
         if (!node->live) continue;
         CLV_TRY(node->cls->alias ? plan_alias(g, node) : plan_step(g, node));
         for (int k = 0; k < node->n_out; k++) CLV_TRY(settle_value(g, node->out[k]));
     }
     for (int32_t i = 0; i < g->n_values; i++)
         if (g->values[i].kind != CLVI_VALUE_COMPUTED) CLV_TRY(settle_value(g, i));
+    if (!g->differentiated) g->forward_steps = g->n_steps;
     return CLV_OK;
 }
 

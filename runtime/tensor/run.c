@@ -176,10 +176,10 @@ static double step_bytes(const clvi_step *step)
 }
 
 /* A device is waited for after every operation, so that each gets its own time. */
-static clv_status run_timed(clv_graph *g, clv_profile *profile)
+static clv_status run_timed(clv_graph *g, clv_profile *profile, int32_t first, int32_t end_step)
 {
     int64_t begin = clvi_profile_clock();
-    for (int32_t i = 0; i < g->n_steps; i++) {
+    for (int32_t i = first; i < end_step; i++) {
         const clvi_step *step = &g->steps[i];
         CLV_TRY(clvi_graph_run_step(g, i));
         CLV_TRY(clvi_device_wait(g->ctx));
@@ -191,25 +191,56 @@ static clv_status run_timed(clv_graph *g, clv_profile *profile)
     return CLV_OK;
 }
 
-static clv_status run_steps(clv_graph *g)
+static clv_status run_steps(clv_graph *g, int32_t first, int32_t end)
 {
-    if (g->ctx->profile) return run_timed(g, g->ctx->profile);
-    for (int32_t i = 0; i < g->n_steps; i++) CLV_TRY(clvi_graph_run_step(g, i));
+    if (g->ctx->profile) return run_timed(g, g->ctx->profile, first, end);
+    for (int32_t i = first; i < end; i++) CLV_TRY(clvi_graph_run_step(g, i));
     return CLV_OK;
 }
 
-clv_status clv_graph_run(clv_graph *g)
+/* Everything that running any step wants. */
+static clv_status prepare(clv_graph *g)
 {
     CLV_CHECK(g, CLV_ERR_INVALID, "clv_graph_run: graph is NULL");
     CLV_TRY(clvi_graph_status(g));
     CLV_CHECK(g->finished, CLV_ERR_INVALID, "clv_graph_run: finish the graph first");
     CLV_TRY(check_bound(g));
     CLV_TRY(clvi_graph_make_ready(g));
-    CLV_TRY(upload(g));
+    return upload(g);
+}
+
+clv_status clv_graph_run(clv_graph *g)
+{
+    CLV_TRY(prepare(g));
     CLV_TRY(zero_gradients(g));
-    CLV_TRY(run_steps(g));
+    CLV_TRY(run_steps(g, 0, g->n_steps));
     g->ran = true;
     return CLV_OK;
+}
+
+clv_status clvi_graph_run_forward(clv_graph *g)
+{
+    CLV_TRY(prepare(g));
+    CLV_TRY(run_steps(g, 0, g->forward_steps));
+    g->ran = true;
+    return CLV_OK;
+}
+
+clv_status clvi_graph_run_backward(clv_graph *g)
+{
+    CLV_CHECK(g->ran, CLV_ERR_INTERNAL, "backward pass of a graph that has not run");
+    CLV_TRY(upload(g));
+    CLV_TRY(zero_gradients(g));
+    return run_steps(g, g->forward_steps, g->n_steps);
+}
+
+void clvi_graph_set_piece(clv_graph *g, int64_t index)
+{
+    for (int32_t i = 0; i < g->n_nodes; i++) {
+        const clvi_node *node = &g->nodes[i];
+        if (strcmp(node->cls->name, "drop_path") != 0) continue;
+        ((clvi_drop_path_attr *)node->attr)->first = (uint64_t)(index * g->values[node->in[0]].desc.shape[0]);
+    }
 }
 
 /* ---- outputs ---- */

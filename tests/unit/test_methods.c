@@ -1,7 +1,7 @@
 /* test_methods.c: what holds for every training method of the registry and every loss it takes, and what each does that
  * the others do not. */
+#include "tests/support/rig.h"
 #include "tests/support/train.h"
-#include "core/rng.h"
 #include "train/method.h"
 
 #include <cleave/loss.h>
@@ -10,57 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 16, SIDE = 16, CLASSES = 3, PIXELS = BATCH * SIDE * SIDE * 3 };
-
-/* A method with a configuration and one batch. */
-typedef struct rig {
-    clv_context *ctx;
-    clv_config  *config;
-    clvi_method *method;
-    clv_batch    batch;
-    clv_view     view[2];
-    int64_t      ids[BATCH], labels[BATCH];
-    float        pixels[2][PIXELS];
-} rig;
-
-static void fill(rig *r)
-{
-    for (int v = 0; v < 2; v++) {
-        clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
-        for (int i = 0; i < PIXELS; i++) {                  /* each image has waves of its own, and noise */
-            const int image = i / (PIXELS / BATCH), column = i / 3 % SIDE, row = i / 3 / SIDE % SIDE;
-            const double wave = sin(0.4 * (image / 4 + 1) * column + 0.5 * (image % 4) * row + i % 3);
-            r->pixels[v][i] = (float)(2 * wave + 0.3 * clvi_rng_normal(&rng));
-        }
-        r->view[v] = clv_view_nhwc(r->pixels[v], CLV_F32, BATCH, 3, SIDE, SIDE);
-    }
-    for (int i = 0; i < BATCH; i++) {
-        r->ids[i] = 1000 + i;
-        r->labels[i] = i % CLASSES;
-    }
-    r->batch.view = r->view;
-    r->batch.ids = r->ids;
-    r->batch.labels = r->labels;
-}
+enum { BATCH = RIG_BATCH, SIDE = RIG_SIDE, CLASSES = RIG_CLASSES, PIXELS = RIG_PIXELS };
 
 static clv_status try_make(test_env *t, const char *method, const char *loss, const char *name, const char *value,
                            int64_t classes, rig **out)
 {
-    const char *const settings[][2] = {
-        { "arch", "resnet8" }, { "width", "4" }, { "batch-size", "16" }, { "moco-dim", "16" }, { "moco-k", "32" },
-        { "moco-t", "0.2" }, { "moco-mlp-dim", "24" }, { "seed", "5" }, { "weight-decay", "0" }, { "method", method },
-        { "loss", loss }, { name, value },
-    };
-    rig *r = calloc(1, sizeof *r);
-    assert_non_null(r);
-    *out = r;
-    r->ctx = test_context(t, 1);
-    assert_ok(clv_config_create(r->ctx, &r->config));
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0] && settings[i][0]; i++)
-        assert_ok(clv_config_set(r->config, settings[i][0], settings[i][1]));
-    fill(r);
-    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE, classes };
-    return clvi_method_create(&setup, &r->method);
+    return rig_try_make(t, method, loss, classes, out, name, value, NULL);
 }
 
 static rig *make(test_env *t, const char *method, const char *loss, const char *name, const char *value)
@@ -70,34 +25,10 @@ static rig *make(test_env *t, const char *method, const char *loss, const char *
     return r;
 }
 
-static void destroy(rig *r)
-{
-    clvi_method_destroy(r->method);
-    clv_config_destroy(r->config);
-    clv_context_destroy(r->ctx);
-    free(r);
-}
-
-static clvi_step_result forward(rig *r, int64_t total, double key_momentum)
-{
-    const clvi_step at = { 5, total, (double)total / 4, 0.1, key_momentum };
-    clvi_step_result result;
-    assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
-    assert_true(isfinite(result.loss) && isfinite(result.grad_norm) && result.grad_norm > 0);
-    return result;
-}
-
 static void update(rig *r, int64_t total, double lr)
 {
     const clvi_step at = { 5, total, 0, lr, 0.9 };
     assert_ok(clvi_method_update(r->method, &r->batch, &at));
-}
-
-/* "supcon variant=..." of entry k of a method's losses. */
-static void loss_text(const clvi_takes *takes, char *text, size_t size)
-{
-    const char *variant = takes->variant;
-    snprintf(text, size, "%s%s%s", takes->loss, variant ? " variant=" : "", variant ? variant : "");
 }
 
 /* ---- every method, every loss ---- */
@@ -111,15 +42,15 @@ static void a_step_lowers_the_loss_by_what_the_gradient_says(void **state)
     for (int i = 0; (cls = clvi_method_at(i)); i++) {
         for (const clvi_takes *takes = cls->takes; takes->loss; takes++) {
             char text[128];
-            loss_text(takes, text, sizeof text);
+            rig_loss_text(takes, text, sizeof text);
             rig *r = make(t, cls->info.name, text, NULL, NULL);
-            const clvi_step_result first = forward(r, 0, 1.0);
+            const clvi_step_result first = rig_forward(r, 0, 1.0);
             const double wanted = 2e-3 * fmax(fabs(first.loss), 0.1), lr = wanted / (first.grad_norm * first.grad_norm);
             clvi_optimizer_step(r->method->optimizer, lr);
-            const double fell = first.loss - forward(r, 0, 1.0).loss;
+            const double fell = first.loss - rig_forward(r, 0, 1.0).loss;
             if (fell < 0.6 * wanted || fell > 1.4 * wanted)
                 fail_msg("%s, %s: the loss fell by %g, expected about %g", cls->info.name, text, fell, wanted);
-            destroy(r);
+            rig_destroy(r);
         }
     }
 }
@@ -130,7 +61,7 @@ static void embeddings_are_looked_at_as_unit_rows_in_the_order_of_the_batch(void
     const clvi_method_class *cls;
     for (int i = 0; (cls = clvi_method_at(i)); i++) {
         rig *r = make(t, cls->info.name, "", NULL, NULL);
-        const clvi_step_result result = forward(r, 0, 0.9);
+        const clvi_step_result result = rig_forward(r, 0, 0.9);
         const clv_view *rows[2] = { &result.query, &result.key };
         for (int v = 0; v < cls->views; v++) {
             assert_true(rows[v]->shape[0] == BATCH && rows[v]->shape[1] == r->method->dim);
@@ -143,7 +74,7 @@ static void embeddings_are_looked_at_as_unit_rows_in_the_order_of_the_batch(void
         }
         assert_true((result.key.data != NULL) == (cls->views > 1));
         assert_true((clvi_method_params(r->method, true) != NULL) == cls->teacher);
-        destroy(r);
+        rig_destroy(r);
     }
 }
 
@@ -163,13 +94,13 @@ static void a_loss_a_method_cannot_take_is_refused_with_those_it_can(void **stat
                      loss.name, cls->takes->loss);
             assert_fails(try_make(t, cls->info.name, loss.name, NULL, NULL, CLASSES, &r), CLV_ERR_INVALID, message);
             assert_null(r->method);
-            destroy(r);
+            rig_destroy(r);
         }
     }
     rig *r = NULL;
     assert_fails(try_make(t, "mocov3", "info_nce variant=explicit", NULL, NULL, CLASSES, &r), CLV_ERR_INVALID,
                  "cannot take the loss info_nce variant=explicit; it takes info_nce variant=moco_v3");
-    destroy(r);
+    rig_destroy(r);
 }
 
 static void methods_of_labels_refuse_data_without(void **state)
@@ -181,7 +112,7 @@ static void methods_of_labels_refuse_data_without(void **state)
         const clv_status st = try_make(t, cls->info.name, "", NULL, NULL, 0, &r);
         if (cls->labels) assert_fails(st, CLV_ERR_INVALID, "needs data with labels");
         else assert_ok(st);
-        destroy(r);
+        rig_destroy(r);
     }
 }
 
@@ -340,7 +271,6 @@ static void settings_of_other_methods_are_refused(void **state)
         { "moco", "queue-update", "ema", "queue-update 'ema' cannot act with method 'moco'" },
         { "moco", "queue-dim", "8", "queue-dim '8' cannot act with method 'moco'" },
         { "supcon", "proj-layers", "3", "proj-layers '3' cannot act with method 'supcon'" },
-        { "simclr", "bn-splits", "2", "its batch norm sees both views together" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         clv_trainer *trainer = NULL;
@@ -358,12 +288,12 @@ static void settings_of_other_methods_are_refused(void **state)
 static bool sees_both(rig *r)
 {
     static float before[BATCH * 64];
-    const clvi_step_result first = forward(r, 0, 1.0);
+    const clvi_step_result first = rig_forward(r, 0, 1.0);
     const size_t bytes = (size_t)(BATCH * r->method->dim) * sizeof(float);
     assert_true(bytes <= sizeof before);
     memcpy(before, first.query.data, bytes);
     for (int i = 0; i < PIXELS; i++) r->pixels[1][i] = 3 * r->pixels[1][i] + 1;
-    const clvi_step_result second = forward(r, 0, 1.0);
+    const clvi_step_result second = rig_forward(r, 0, 1.0);
     return memcmp(before, second.query.data, bytes) != 0;
 }
 
@@ -378,7 +308,7 @@ static void batch_norm_sees_the_views_as_the_authors_code_has_it(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rig *r = make(t, cases[i].method, "", NULL, NULL);
         if (sees_both(r) != cases[i].both) fail_msg("%s", cases[i].method);
-        destroy(r);
+        rig_destroy(r);
     }
 }
 
@@ -403,11 +333,11 @@ static void a_held_predictor_keeps_its_learning_rate(void **state)
     for (int held = 0; held < 2; held++) {
         rig *r = make(t, "simsiam", "", "fix-pred-lr", held ? "true" : "false");
         const double before[2] = { read_first(r->method, predictor), read_first(r->method, backbone) };
-        forward(r, 0, 1.0);
+        rig_forward(r, 0, 1.0);
         update(r, 0, 0.0);                                     /* the schedule says 0 */
         assert_true((read_first(r->method, predictor) != before[0]) == held);
         assert_near(read_first(r->method, backbone), before[1], 0);
-        destroy(r);
+        rig_destroy(r);
     }
 }
 
@@ -428,14 +358,14 @@ static void a_classifier_learns_its_batch_by_heart(void **state)
                                           "cosface s=8 m=0.1", "unpg s=8 m=0.1" };
     for (int i = 0; i < 5; i++) {
         rig *r = make(t, "supervised", losses[i], NULL, NULL);
-        const double first = forward(r, 0, 0).loss;
+        const double first = rig_forward(r, 0, 0).loss;
         for (int step = 1; step <= 60; step++) {
             update(r, step, 0.05);
-            forward(r, step, 0);
+            rig_forward(r, step, 0);
         }
-        assert_true(forward(r, 61, 0).loss < 0.8 * first);
+        assert_true(rig_forward(r, 61, 0).loss < 0.8 * first);
         if (metric(r, "train/acc1") < 90) fail_msg("%s: %g %%", losses[i], metric(r, "train/acc1"));
-        destroy(r);
+        rig_destroy(r);
     }
 }
 
@@ -445,7 +375,7 @@ static void losses_add_up_with_their_weights(void **state)
     rig *both = make(t, "supervised", "cross_entropy; opl weight=0.5 gamma=2", NULL, NULL);
     rig *one = make(t, "supervised", "cross_entropy", NULL, NULL);
     rig *two = make(t, "supervised", "opl gamma=2", NULL, NULL);
-    const double sum = forward(both, 0, 0).loss, ce = forward(one, 0, 0).loss, opl = forward(two, 0, 0).loss;
+    const double sum = rig_forward(both, 0, 0).loss, ce = rig_forward(one, 0, 0).loss, opl = rig_forward(two, 0, 0).loss;
     assert_near(sum, ce + 0.5 * opl, 1e-5);
     assert_near(metric(both, "cross_entropy/loss"), ce, 1e-5);
     assert_near(metric(both, "opl/loss"), opl, 1e-5);
@@ -454,10 +384,10 @@ static void losses_add_up_with_their_weights(void **state)
     rig *r = NULL;
     assert_fails(try_make(t, "supervised", "cross_entropy; arcface", NULL, NULL, CLASSES, &r), CLV_ERR_INVALID,
                  "two different classifiers");
-    destroy(r);
-    destroy(both);
-    destroy(one);
-    destroy(two);
+    rig_destroy(r);
+    rig_destroy(both);
+    rig_destroy(one);
+    rig_destroy(two);
 }
 
 /* ---- repulsor: a bank beside a classifier ---- */
@@ -472,9 +402,9 @@ static void features_are_kept_away_from_those_of_earlier_batches(void **state)
     assert_non_null(bank);
     assert_string_equal(clv_bank_kind(bank), "repulsor");
     assert_true(clv_bank_capacity(bank) == 32 && clv_bank_dim(bank) == r->method->dim);
-    const clvi_step_result first = forward(r, 0, 0);
+    const clvi_step_result first = rig_forward(r, 0, 0);
     assert_ptr_equal(first.bank, bank);
-    assert_near(first.loss, forward(plain, 0, 0).loss, 1e-6);          /* nothing to keep away from yet */
+    assert_near(first.loss, rig_forward(plain, 0, 0).loss, 1e-6);          /* nothing to keep away from yet */
     assert_near(metric(r, "repulsor/loss"), 0, 0);
 
     const size_t bytes = (size_t)(BATCH * r->method->dim) * sizeof(float);
@@ -495,12 +425,12 @@ static void features_are_kept_away_from_those_of_earlier_batches(void **state)
             sum += exp(-squares / 0.5);
         }
     const double wanted = 0.5 * log(sum / (BATCH * BATCH));            /* the option of the loss, not of the term */
-    const double loss = forward(r, 1, 0).loss;
+    const double loss = rig_forward(r, 1, 0).loss;
     assert_near(metric(r, "repulsor/loss"), wanted, 1e-5);
     assert_near(loss, metric(r, "cross_entropy/loss") + wanted, 1e-5);
     free(unit);
-    destroy(plain);
-    destroy(r);
+    rig_destroy(plain);
+    rig_destroy(r);
 }
 
 static void features_go_into_the_bank_projected_and_as_the_settings_say(void **state)
@@ -510,32 +440,32 @@ static void features_go_into_the_bank_projected_and_as_the_settings_say(void **s
     assert_int_equal(clv_bank_dim(r->method->bank), 8);
     const double before = read_first(r->method, "repulsor.weight");
     for (int step = 0; step < 3; step++) {
-        forward(r, step, 0);
+        rig_forward(r, step, 0);
         update(r, step, 0.05);
     }
     assert_true(read_first(r->method, "repulsor.weight") != before);   /* it is trained */
     assert_int_equal(clv_bank_pushes(r->method->bank), 3);
     assert_int_equal(clv_bank_pointer(r->method->bank), 3 * BATCH % 32);
-    destroy(r);
+    rig_destroy(r);
 
     rig *raw = make(t, "supervised", "opl normalize=true; repulsor normalize=false", "queue-init", "empty");
-    forward(raw, 0, 0);
+    rig_forward(raw, 0, 0);
     update(raw, 0, 0);
     clv_bank_statistics kept;
     assert_ok(clv_bank_stats(raw->method->bank, &kept));
     assert_true(fabs(kept.norm_mean - 1) > 1e-2);                      /* the loss's own option, not that of opl */
-    destroy(raw);
+    rig_destroy(raw);
     rig *moved = make(t, "supervised", "repulsor", "queue-update", "ema");
     rig *replaced = make(t, "supervised", "repulsor", NULL, NULL);
     for (int i = 0; i < 2; i++) {
         rig *one = i ? replaced : moved;
-        forward(one, 0, 0);
+        rig_forward(one, 0, 0);
         update(one, 0, 0);
     }
     assert_memory_not_equal(clv_bank_rows(moved->method->bank).data, clv_bank_rows(replaced->method->bank).data,
                             (size_t)(BATCH * moved->method->dim) * sizeof(float));
-    destroy(moved);
-    destroy(replaced);
+    rig_destroy(moved);
+    rig_destroy(replaced);
 }
 
 static clv_config *repulsor_config(test_env *t, const char *directory, const char *name, const char *value)

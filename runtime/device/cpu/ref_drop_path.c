@@ -29,7 +29,8 @@ static void FN(drop_path_range)(void *arg, int64_t begin, int64_t end)
     const int64_t cols = call->in[0].shape[1];
     const uint32_t run = (uint32_t)*(const REAL *)call->in_data[1];
     for (int64_t n = begin; n < end; n++) {
-        clvi_rng rng = clvi_rng_make(attr->seed, CLVI_RNG_DROP_PATH, run, (uint64_t)n, attr->stream);
+        clvi_rng rng = clvi_rng_make(attr->seed, CLVI_RNG_DROP_PATH, run, attr->first + (uint64_t)n,
+                                     attr->stream);
         const REAL keep = clvi_rng_f64(&rng) < attr->rate ? 0 : (REAL)(1 / (1 - attr->rate));
         const REAL *x = (const REAL *)call->in_data[0] + n * cols;
         REAL *y = (REAL *)call->out_data[0] + n * cols;

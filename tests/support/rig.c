@@ -1,0 +1,76 @@
+/* rig.c: a training method with a configuration and one batch. */
+#include "tests/support/rig.h"
+#include "core/rng.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void fill(rig *r)
+{
+    for (int v = 0; v < 2; v++) {
+        clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
+        for (int i = 0; i < RIG_PIXELS; i++) {                  /* each image has waves of its own, and noise */
+            const int image = i / (RIG_PIXELS / RIG_BATCH), column = i / 3 % RIG_SIDE, row = i / 3 / RIG_SIDE % RIG_SIDE;
+            const double wave = sin(0.4 * (image / 4 + 1) * column + 0.5 * (image % 4) * row + i % 3);
+            r->pixels[v][i] = (float)(2 * wave + 0.3 * clvi_rng_normal(&rng));
+        }
+        r->view[v] = clv_view_nhwc(r->pixels[v], CLV_F32, RIG_BATCH, 3, RIG_SIDE, RIG_SIDE);
+    }
+    for (int i = 0; i < RIG_BATCH; i++) {
+        r->ids[i] = 1000 + i;
+        r->labels[i] = i % RIG_CLASSES;
+    }
+    r->batch.view = r->view;
+    r->batch.ids = r->ids;
+    r->batch.labels = r->labels;
+}
+
+clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, rig **out, ...)
+{
+    const char *const settings[][2] = {
+        { "arch", "resnet8" }, { "width", "4" },   { "batch-size", "16" },
+        { "moco-dim", "16" },  { "moco-k", "32" },
+        { "moco-t", "0.2" },   { "moco-mlp-dim", "24" }, { "seed", "5" },    { "weight-decay", "0" },
+        { "method", method },  { "loss", loss },
+    };
+    rig *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    *out = r;
+    r->ctx = test_context(t, 1);
+    assert_ok(clv_config_create(r->ctx, &r->config));
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        assert_ok(clv_config_set(r->config, settings[i][0], settings[i][1]));
+    va_list args;
+    va_start(args, out);
+    for (const char *name; (name = va_arg(args, const char *));)
+        assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
+    va_end(args);
+    fill(r);
+    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, RIG_SIDE, RIG_SIDE, classes };
+    return clvi_method_create(&setup, &r->method);
+}
+
+void rig_destroy(rig *r)
+{
+    clvi_method_destroy(r->method);
+    clv_config_destroy(r->config);
+    clv_context_destroy(r->ctx);
+    free(r);
+}
+
+clvi_step_result rig_forward(rig *r, int64_t total, double key_momentum)
+{
+    const clvi_step at = { 5, total, (double)total / 4, 0.1, key_momentum };
+    clvi_step_result result;
+    assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
+    assert_true(isfinite(result.loss) && isfinite(result.grad_norm) && result.grad_norm > 0);
+    return result;
+}
+
+void rig_loss_text(const clvi_takes *takes, char *text, size_t size)
+{
+    const char *variant = takes->variant;
+    snprintf(text, size, "%s%s%s", takes->loss, variant ? " variant=" : "", variant ? variant : "");
+}
