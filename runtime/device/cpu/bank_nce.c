@@ -10,10 +10,10 @@
  * takes the scores that may still be among its largest. Segments depend on the shapes alone and are joined in order,
  * and nothing else of a query depends on its block: the same bits with any number of threads.
  *
- * Rows that are moved are moved while a tile of them is read. Rows of bfloat16 are widened tile by tile. Where the processor multiplies bfloat16 itself (AVX512-BF16), it gets each
- * query as a sum of two, which keeps the scores' precision, and the weights of the gather rounded; sums are float32.
- * Then the packed words of the products below, a float each, are pairs of bfloat16: of values of a row for the scores,
- * of rows for the gather. */
+ * Rows that are moved are moved while a tile of them is read. Rows of bfloat16 are widened tile by tile. Where the
+ * processor multiplies bfloat16 itself (AVX512-BF16), it gets each query as a sum of two, which keeps the scores'
+ * precision, and the weights of the gather rounded; sums are float32. Then the packed words of the products below, a
+ * float each, are pairs of bfloat16: of values of a row for the scores, of rows for the gather. */
 #include "core/bf16.h"
 #include "device/attr.h"
 #include "device/cpu/bank_mix.h"
@@ -102,10 +102,10 @@ typedef struct joined {
     double sum, max;
 } joined;
 
-/* Scores of `count` keys become weights. keep: all ones for a key that counts, 0 for one that does not; NULL: all do.
- * acc is rescaled when the maximum rises; a constant maximum never does. */
-CLVI_INLINE void weigh_body(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
-                            int64_t columns)
+/* Scores of keys that do not count become -inf; the maximum rises to the largest of the others, and then acc is rescaled.
+ * keep: all ones for a key that counts, 0 for one that does not; NULL: all do. A constant maximum never rises. */
+CLVI_INLINE void raise_max(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
+                           int64_t columns)
 {
     clvi_v16f v, max16, nothing;
     clvi_v16i k16;
@@ -124,25 +124,42 @@ CLVI_INLINE void weigh_body(float *score, int64_t count, const int32_t *keep, bo
     }
     float max = r->max;
     for (int i = 0; !constant && i < CLVI_LANES; i++) max = max16[i] > max ? max16[i] : max;
-    if (max > r->max) {
-        const float factor = expf(r->max - max);
-        r->sum *= factor;
-        r->max = max;
+    if (!(max > r->max)) return;
+    const float factor = expf(r->max - max);
+    r->sum *= factor;
+    r->max = max;
 #pragma GCC ivdep
-        for (int64_t c = 0; c < columns; c++) acc[c] *= factor;
-    }
-    const float shift = max == -INFINITY ? 0 : max;    /* nothing counts so far: e^{-inf}, not e^{-inf + inf} */
-    clvi_v16f sum16 = { 0 };
+    for (int64_t c = 0; c < columns; c++) acc[c] *= factor;
+}
+
+/* What scores are shifted by: 0 if nothing counts so far, for e^{-inf}, not e^{-inf + inf}. */
+CLVI_INLINE float shift_of(const running *r)
+{
+    return r->max == -INFINITY ? 0 : r->max;
+}
+
+CLVI_INLINE void add_weights(running *r, const clvi_v16f *sum)
+{
+    clvi_v8d total = { 0 };
+    clvi_add16(&total, sum);
+    r->sum += clvi_total8(&total);
+}
+
+/* Scores of `count` keys become weights. */
+CLVI_INLINE void weigh_body(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
+                            int64_t columns)
+{
+    raise_max(score, count, keep, constant, r, acc, columns);
+    const float shift = shift_of(r);
+    clvi_v16f v, sum = { 0 };
     for (int64_t j = 0; j < count; j += CLVI_LANES) {
         memcpy(&v, score + j, sizeof v);
         v -= shift;
         clvi_exp16(&v);
-        sum16 += v;
+        sum += v;
         memcpy(score + j, &v, sizeof v);
     }
-    clvi_v8d total = { 0 };
-    clvi_add16(&total, &sum16);
-    r->sum += clvi_total8(&total);
+    add_weights(r, &sum);
 }
 
 #define WEIGH(isa, target)                                                                                             \
@@ -156,14 +173,116 @@ WEIGH(plain, )
 WEIGH(avx2, CLVI_TARGET_AVX2)
 WEIGH(avx512, CLVI_TARGET_AVX512)
 
+/* e^x for x <= 0 in half the steps of clvi_exp16: 0 far below the smallest float, NaN for NaN, relative error below
+ * 2e-7. */
+CLVI_INLINE CLVI_TARGET_AVX512_BF16 __m512 exp_of_negative(__m512 x)
+{
+    x = _mm512_max_ps(_mm512_set1_ps(-110), x);     /* the second where one is NaN */
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 p = _mm512_set1_ps(1.0f / 720);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
+    return _mm512_scalef_ps(p, n);
+}
+
 /* The weights move together as bfloat16. */
 CLVI_TARGET_AVX512_BF16 static void weigh_avx512_bf16(float *score, int64_t count, const int32_t *keep, bool constant,
                                                       running *r, float *acc, int64_t columns)
 {
-    weigh_body(score, count, keep, constant, r, acc, columns);
+    raise_max(score, count, keep, constant, r, acc, columns);
+    const __m512 shift = _mm512_set1_ps(shift_of(r));
+    __m512 sum = _mm512_setzero_ps();
     for (int64_t j = 0; j < count; j += CLVI_LANES) {
-        const __m256bh half = _mm512_cvtneps_pbh(_mm512_loadu_ps(score + j));
+        const __m512 e = exp_of_negative(_mm512_sub_ps(_mm512_loadu_ps(score + j), shift));
+        const __m256bh half = _mm512_cvtneps_pbh(e);
+        sum = _mm512_add_ps(sum, e);
         memcpy((uint16_t *)score + j, &half, sizeof half);
+    }
+    add_weights(r, (const clvi_v16f *)&sum);
+}
+#endif
+
+/* ---- packing keys ---- */
+
+typedef uint32_t word __attribute__((may_alias));
+typedef word word4 __attribute__((vector_size(16)));
+typedef word word4_any __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* The first words / 4 * 4 words of four rows, transposed. */
+static void pack_four(const word *row, int64_t stride, int64_t words, int64_t width, word *to)
+{
+    const word4 low = { 0, 4, 1, 5 }, high = { 2, 6, 3, 7 };
+    for (int64_t d = 0; d + 4 <= words; d += 4, row += 4, to += 4 * width) {
+        const word4 a = *(const word4_any *)row, b = *(const word4_any *)(row + stride);
+        const word4 c = *(const word4_any *)(row + 2 * stride), e = *(const word4_any *)(row + 3 * stride);
+        const word4 ac = __builtin_shuffle(a, c, low), be = __builtin_shuffle(b, e, low);
+        const word4 ac2 = __builtin_shuffle(a, c, high), be2 = __builtin_shuffle(b, e, high);
+        *(word4_any *)to = __builtin_shuffle(ac, be, low);
+        *(word4_any *)(to + width) = __builtin_shuffle(ac, be, high);
+        *(word4_any *)(to + 2 * width) = __builtin_shuffle(ac2, be2, low);
+        *(word4_any *)(to + 3 * width) = __builtin_shuffle(ac2, be2, high);
+    }
+}
+
+/* Keys become columns; those beyond `count` are zeros. */
+static void pack_panel_plain(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to)
+{
+    for (int64_t k = 0; k < width; k += 4) {
+        const bool four = k + 4 <= count;
+        if (four) pack_four(rows + k * stride, stride, words, width, to + k);
+        for (int64_t i = k; i < k + 4; i++)
+            for (int64_t d = four ? words / 4 * 4 : 0; d < words; d++)
+                to[d * width + i] = i < count ? rows[i * stride + d] : 0;
+    }
+}
+
+#if defined(__x86_64__)
+/* 16 words of 16 rows, transposed: pairs of words, of those, and then quarters of vectors change places. */
+CLVI_TARGET_AVX512 static void pack_sixteen(const word *row, int64_t stride, int64_t width, word *to)
+{
+    __m512i a[16], b[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_si512(row + i * stride);
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            a[i + 2 * j] = _mm512_unpacklo_epi64(b[i + j], b[i + j + 2]);
+            a[i + 2 * j + 1] = _mm512_unpackhi_epi64(b[i + j], b[i + j + 2]);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 16; j += 8) {
+            b[i + j] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0x88);
+            b[i + j + 4] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0xdd);
+        }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        _mm512_storeu_si512(to + i * width, _mm512_shuffle_i32x4(b[i], b[i + 8], 0x88));
+        _mm512_storeu_si512(to + (i + 8) * width, _mm512_shuffle_i32x4(b[i], b[i + 8], 0xdd));
+    }
+}
+
+CLVI_TARGET_AVX512 static void pack_panel_avx512(const word *rows, int64_t stride, int64_t count, int64_t words,
+                                                 int64_t width, word *to)
+{
+    const int64_t whole = words / 16 * 16;
+    for (int64_t k = 0; k < width; k += 16) {
+        const int64_t packed = k + 16 <= count ? whole : 0;
+        for (int64_t d = 0; d < packed; d += 16)
+            pack_sixteen(rows + k * stride + d, stride, width, to + d * width + k);
+        for (int64_t d = packed; d < words; d++)
+            for (int64_t i = k; i < k + 16; i++) to[d * width + i] = i < count ? rows[i * stride + d] : 0;
     }
 }
 #endif
@@ -171,6 +290,7 @@ CLVI_TARGET_AVX512_BF16 static void weigh_avx512_bf16(float *score, int64_t coun
 typedef struct tile_isa {
     int64_t queries, keys;   /* of a score tile */
     bool    pairs;           /* words are pairs of bfloat16 */
+    void (*pack)(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to);
     void (*scores)(const float *query, const float *panel, int64_t dim, float *score, int64_t stride);
     void (*accumulate)(const float *weight, int64_t weight_stride, const float *row, int64_t row_stride, int64_t count,
                        float *acc, int64_t acc_stride, int64_t columns);
@@ -182,12 +302,15 @@ typedef struct tile_isa {
 /* pairs: the bank's rows are to be multiplied as bfloat16, where that can be. */
 static const tile_isa *tile_for_isa(bool pairs)
 {
-    static const tile_isa plain = { 4, 12, false, scores_plain, accumulate_all_plain, weigh_plain, list_plain };
+    static const tile_isa plain = { 4, 12, false, pack_panel_plain, scores_plain, accumulate_all_plain, weigh_plain,
+                                    list_plain };
 #if defined(__x86_64__)
-    static const tile_isa avx2 = { 4, 24, false, scores_avx2, accumulate_all_avx2, weigh_avx2, list_avx2 };
-    static const tile_isa avx512 = { 8, 48, false, scores_avx512, accumulate_all_avx512, weigh_avx512, list_avx512 };
-    static const tile_isa avx512_bf16 = { 8, 48, true, scores_avx512_bf16, accumulate_all_avx512_bf16,
-                                          weigh_avx512_bf16, list_avx512_bf16 };
+    static const tile_isa avx2 = { 4, 24, false, pack_panel_plain, scores_avx2, accumulate_all_avx2, weigh_avx2,
+                                   list_avx2 };
+    static const tile_isa avx512 = { 8, 48, false, pack_panel_avx512, scores_avx512, accumulate_all_avx512, weigh_avx512,
+                                     list_avx512 };
+    static const tile_isa avx512_bf16 = { 8, 48, true, pack_panel_avx512, scores_avx512_bf16,
+                                          accumulate_all_avx512_bf16, weigh_avx512_bf16, list_avx512_bf16 };
     if (pairs && clvi_cpu_isa() >= CLVI_ISA_AVX512_BF16) return &avx512_bf16;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX512) return &avx512;
     if (clvi_cpu_isa() >= CLVI_ISA_AVX2) return &avx2;
@@ -353,8 +476,6 @@ static sums sums_at(const walk *w, int64_t segment, int64_t block)
                     (running *)scratch_at(w, w->p.state) + slot };
 }
 
-typedef uint32_t word __attribute__((may_alias));
-
 /* A pair of bfloat16, and what rounding leaves over. */
 static word round_pair(float pair[2])
 {
@@ -408,37 +529,6 @@ typedef struct tile {
     float         *panel;            /* [words][panel width]: some keys, packed */
     int32_t       *keep_query;       /* room for one query's keys */
 } tile;
-
-typedef word word4 __attribute__((vector_size(16)));
-typedef word word4_any __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* The first words / 4 * 4 words of four rows, transposed. */
-static void pack_four(const word *row, int64_t stride, int64_t words, int64_t width, word *to)
-{
-    const word4 low = { 0, 4, 1, 5 }, high = { 2, 6, 3, 7 };
-    for (int64_t d = 0; d + 4 <= words; d += 4, row += 4, to += 4 * width) {
-        const word4 a = *(const word4_any *)row, b = *(const word4_any *)(row + stride);
-        const word4 c = *(const word4_any *)(row + 2 * stride), e = *(const word4_any *)(row + 3 * stride);
-        const word4 ac = __builtin_shuffle(a, c, low), be = __builtin_shuffle(b, e, low);
-        const word4 ac2 = __builtin_shuffle(a, c, high), be2 = __builtin_shuffle(b, e, high);
-        *(word4_any *)to = __builtin_shuffle(ac, be, low);
-        *(word4_any *)(to + width) = __builtin_shuffle(ac, be, high);
-        *(word4_any *)(to + 2 * width) = __builtin_shuffle(ac2, be2, low);
-        *(word4_any *)(to + 3 * width) = __builtin_shuffle(ac2, be2, high);
-    }
-}
-
-/* Keys become columns; those beyond `count` are zeros. */
-static void pack_panel(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to)
-{
-    for (int64_t k = 0; k < width; k += 4) {
-        const bool four = k + 4 <= count;
-        if (four) pack_four(rows + k * stride, stride, words, width, to + k);
-        for (int64_t i = k; i < k + 4; i++)
-            for (int64_t d = four ? words / 4 * 4 : 0; d < words; d++)
-                to[d * width + i] = i < count ? rows[i * stride + d] : 0;
-    }
-}
 
 static bool counts(const tile *t, int64_t key)
 {
@@ -529,7 +619,7 @@ static const uint16_t *copy_halves(const walk *w, const tile *t, uint16_t *to)
 }
 
 /* Half of the room takes rows, half takes pairs of them. */
-static void load_pairs(const walk *w, tile *t, float *room)
+CLVI_TARGET_AVX512_BF16 static void load_pairs(const walk *w, tile *t, float *room)
 {
     const int64_t stride = 2 * w->words, columns = w->p.columns;
     const uint16_t *rows = copy_halves(w, t, (uint16_t *)room);
@@ -545,6 +635,14 @@ static void load_pairs(const walk *w, tile *t, float *room)
     }
     t->source = rows;
     t->source_stride = w->words;
+}
+
+/* Asks for the rows of a tile, which at the bank's end is beyond it. */
+static void fetch_tile(const walk *w, int64_t first)
+{
+    const size_t row = (size_t)w->of.dim * (w->bf16 ? sizeof(uint16_t) : sizeof(float));
+    const uintptr_t begin = (uintptr_t)w->of.bank + (size_t)first * row;
+    for (size_t i = 0; i < TILE_KEYS * row; i += CLVI_ALIGN) __builtin_prefetch((const void *)(begin + i), 0, 2);
 }
 
 static tile load_tile(const walk *w, int64_t first, int64_t count)
@@ -586,8 +684,8 @@ static void walk_tile(const walk *w, const tile *t, const sums *to, int64_t firs
     const int64_t columns = w->of.dq ? w->p.columns : 0;
     const float *queries = (const float *)scratch_at(w, w->p.queries) + slot_of(w, first) * w->terms * w->words;
     for (int64_t k = 0; k < t->count; k += isa->keys) {
-        pack_panel((const word *)t->source + k * t->source_stride, t->source_stride, t->count - k, w->words, isa->keys,
-                   (word *)t->panel);
+        isa->pack((const word *)t->source + k * t->source_stride, t->source_stride, t->count - k, w->words, isa->keys,
+                  (word *)t->panel);
         for (int64_t q = 0; q < count; q += isa->queries)
             isa->scores(queries + q * w->terms * w->words, t->panel, w->words, t->score + q * TILE_KEYS + k,
                         TILE_KEYS);
@@ -618,6 +716,7 @@ static void walk_segment(const walk *w, int64_t segment, int64_t block)
         to.state[q] = (running){ .max = w->constant ? w->inverse_t : -INFINITY };
     for (int64_t key = segment * w->p.segment; key < stop; key += TILE_KEYS) {
         const tile t = load_tile(w, key, CLVI_MIN(TILE_KEYS, stop - key));
+        fetch_tile(w, key + TILE_KEYS);
         walk_tile(w, &t, &to, block * w->p.block, count);
     }
 }
@@ -753,7 +852,8 @@ static clv_status start(const clvi_op_call *call, double temperature, bool unit_
     const bool bf16 = call->in[of.nce ? 2 : 1].dtype == CLV_BF16;
     if (of.batch == 0) return CLV_OK;
     walk w = {
-        .call = call, .isa = tile_for_isa(bf16 && !of.mix && !of.unit), .bf16 = bf16, .of = of, .p = plan_of(&of, call->ctx->threads),
+        .call = call, .isa = tile_for_isa(bf16 && !of.mix && !of.unit), .bf16 = bf16, .of = of,
+        .p = plan_of(&of, call->ctx->threads),
         .temperature = temperature, .inverse_t = (float)(1 / temperature),
         .constant = unit_rows && temperature >= CONSTANT_FROM,
     };
