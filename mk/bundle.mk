@@ -4,7 +4,7 @@ CUDA_TESTS := $(filter $(BUILD)/tests/cuda/%,$(TESTS))
 GPU_BENCHES := $(addprefix $(BUILD)/bench/,bench_step bench_moco)
 BUNDLE_PROGRAMS := $(BUILD)/cleave $(CUDA_TESTS) $(GPU_BENCHES) $(BACKEND)
 # By the names they have in the sources: the programs look for them there.
-BUNDLE_FILES := $(wildcard tests/golden/losses/*.h5 bench/peers/*.py recipes/*.yaml) tests/cuda/h100_deviceprop.json \
+BUNDLE_FILES := $(wildcard tests/golden/*/*.h5 bench/peers/*.py recipes/*.yaml) tests/cuda/h100_deviceprop.json \
                 tests/cuda/gpu_check.sh tests/run.sh docs/gpu-results.md LICENSE
 
 .PHONY: bundle bundle-run gpu-check gpu-check-run

@@ -1,6 +1,6 @@
 /* adamw.c: Adam with decoupled weight decay in PyTorch's form: Loshchilov and Hutter 2019, arXiv:1711.05101,
  * algorithm 2, the decay being lr wd w. The two averages are corrected for having begun at zero. */
-#include "device/cpu/flat.h"
+#include "device/flat.h"
 #include "train/optimizer.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@ static void update(clvi_optimizer *o, const clvi_update *u)
         .lr = u->lr, .beta1 = beta1, .beta2 = beta2, .eps = o->eps, .weight_decay = u->weight_decay,
         .correction1 = 1 - pow(beta1, t), .correction2 = 1 - pow(beta2, t),
     };
-    clvi_cpu_flat_adamw(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], u->state[1], &args);
+    clvi_flat_adamw(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], u->state[1], &args);
 }
 
 static const char *const uses[] = { "beta1", "beta2", "eps", "exclude-bias-n-norm-wd", NULL };
@@ -20,6 +20,6 @@ static const char *const uses[] = { "beta1", "beta2", "eps", "exclude-bias-n-nor
 extern const clvi_optimizer_class clvi_optimizer_adamw;
 const clvi_optimizer_class clvi_optimizer_adamw = {
     .info = { "adamw", "Adam with decoupled weight decay", "arXiv:1711.05101, algorithm 2", 0 },
-    .host_only = true, .states = 2, .state_name = { "exp_avg", "exp_avg_sq" }, .uses = uses,
+    .states = 2, .state_name = { "exp_avg", "exp_avg_sq" }, .uses = uses,
     .no_decay = CLVI_EXCLUDES_IF_TOLD, .eps = 1e-8, .update = update,
 };

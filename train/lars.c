@@ -5,8 +5,8 @@
  *   lars_solo_learn  q = trust |w| / (|g| + wd |w| + eps), the paper's, with clip-lr min(q / lr, 1);  v = mu v + q d;
  *                    w -= lr v
  * A tensor or gradient of norm 0 has q = 1; solo-learn's then has no weight decay either. */
-#include "device/cpu/flat.h"
 #include "core/checked.h"
+#include "device/flat.h"
 #include "train/optimizer.h"
 
 #include <math.h>
@@ -19,42 +19,50 @@ static clvi_flat_sgd_args arguments(const clvi_optimizer *o, const clvi_update *
     };
 }
 
+/* |w|^2 and |g + wd w|^2 */
+static void measure(clvi_optimizer *o, const clvi_update *u, double *sum)
+{
+    if (u->adapt) clvi_flat_norms2(o->ctx, u->dtype, u->n, u->w, u->g, u->weight_decay, sum);
+}
+
+/* |w|^2 and |g|^2 */
+static void measure_solo_learn(clvi_optimizer *o, const clvi_update *u, double *sum)
+{
+    if (u->adapt) clvi_flat_norms2(o->ctx, u->dtype, u->n, u->w, u->g, 0, sum);
+}
+
 /* trust |w| / |g + wd w|, or 1. */
 static double rate(const clvi_optimizer *o, const clvi_update *u)
 {
-    double squares[2];
-    if (!u->adapt) return 1;
-    clvi_cpu_flat_norms2(o->ctx, u->dtype, u->n, u->w, u->g, u->weight_decay, squares);
-    if (squares[0] == 0 || squares[1] == 0) return 1;
-    return o->settings->trust_coefficient * sqrt(squares[0]) / sqrt(squares[1]);
+    if (!u->adapt || u->squares[0] == 0 || u->squares[1] == 0) return 1;
+    return o->settings->trust_coefficient * sqrt(u->squares[0]) / sqrt(u->squares[1]);
 }
 
 static void update_moco_v3(clvi_optimizer *o, const clvi_update *u)
 {
     const clvi_flat_sgd_args args = arguments(o, u);
-    clvi_cpu_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, rate(o, u));
+    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, rate(o, u));
 }
 
 static void update_simclr(clvi_optimizer *o, const clvi_update *u)
 {
     clvi_flat_sgd_args args = arguments(o, u);
     args.lr = 1;
-    clvi_cpu_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, u->lr * rate(o, u));
+    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, u->lr * rate(o, u));
 }
 
 static void update_solo_learn(clvi_optimizer *o, const clvi_update *u)
 {
     clvi_flat_sgd_args args = arguments(o, u);
-    double squares[2] = { 0, 0 }, q = 1;
-    if (u->adapt) clvi_cpu_flat_norms2(o->ctx, u->dtype, u->n, u->w, u->g, 0, squares);
-    if (squares[0] > 0 && squares[1] > 0) {
-        const double norm = sqrt(squares[0]);
-        q = o->settings->trust_coefficient * norm / (sqrt(squares[1]) + u->weight_decay * norm + o->eps);
+    double q = 1;
+    if (u->adapt && u->squares[0] > 0 && u->squares[1] > 0) {
+        const double norm = sqrt(u->squares[0]);
+        q = o->settings->trust_coefficient * norm / (sqrt(u->squares[1]) + u->weight_decay * norm + o->eps);
         if (o->settings->clip_lr) q = CLVI_MIN(q / u->lr, 1.0);
     } else {
         args.weight_decay = 0;
     }
-    clvi_cpu_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, q);
+    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, q);
 }
 
 static const char *const uses[] = { "momentum", "nesterov", "trust-coefficient", NULL };
@@ -66,20 +74,23 @@ static const char *const uses_solo_learn[] = {
 extern const clvi_optimizer_class clvi_optimizer_lars_moco_v3;
 const clvi_optimizer_class clvi_optimizer_lars_moco_v3 = {
     .info = { "lars_moco_v3", "layer-wise adaptive rates as in MoCo v3", "arXiv:1708.03888; arXiv:2104.02057", 0 },
-    .host_only = true, .states = 1, .state_name = { "momentum" }, .uses = uses, .adapts = true,
-    .no_decay = CLVI_EXCLUDES_ALWAYS, .no_adapt = CLVI_EXCLUDES_ALWAYS, .update = update_moco_v3,
+    .states = 1, .state_name = { "momentum" }, .uses = uses, .adapts = true,
+    .no_decay = CLVI_EXCLUDES_ALWAYS, .no_adapt = CLVI_EXCLUDES_ALWAYS, .measure = measure,
+    .update = update_moco_v3,
 };
 
 extern const clvi_optimizer_class clvi_optimizer_lars_simclr;
 const clvi_optimizer_class clvi_optimizer_lars_simclr = {
     .info = { "lars_simclr", "layer-wise adaptive rates as in SimCLR", "arXiv:1708.03888; arXiv:2002.05709", 0 },
-    .host_only = true, .states = 1, .state_name = { "momentum" }, .uses = uses, .adapts = true,
-    .no_decay = CLVI_EXCLUDES_ALWAYS, .no_adapt = CLVI_EXCLUDES_ALWAYS, .update = update_simclr,
+    .states = 1, .state_name = { "momentum" }, .uses = uses, .adapts = true,
+    .no_decay = CLVI_EXCLUDES_ALWAYS, .no_adapt = CLVI_EXCLUDES_ALWAYS, .measure = measure,
+    .update = update_simclr,
 };
 
 extern const clvi_optimizer_class clvi_optimizer_lars_solo_learn;
 const clvi_optimizer_class clvi_optimizer_lars_solo_learn = {
     .info = { "lars_solo_learn", "layer-wise adaptive rates as in solo-learn", "arXiv:1708.03888, eq. 6", 0 },
-    .host_only = true, .states = 1, .state_name = { "momentum" }, .uses = uses_solo_learn, .adapts = true,
-    .no_decay = CLVI_EXCLUDES_IF_TOLD, .no_adapt = CLVI_EXCLUDES_IF_TOLD, .eps = 1e-8, .update = update_solo_learn,
+    .states = 1, .state_name = { "momentum" }, .uses = uses_solo_learn, .adapts = true,
+    .no_decay = CLVI_EXCLUDES_IF_TOLD, .no_adapt = CLVI_EXCLUDES_IF_TOLD, .eps = 1e-8,
+    .measure = measure_solo_learn, .update = update_solo_learn,
 };

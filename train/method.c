@@ -296,7 +296,7 @@ clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clv
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at)
 {
     clvi_optimizer_clip(m->optimizer, m->grad_norm);
-    clvi_optimizer_step(m->optimizer, at->lr);
+    CLV_TRY(clvi_optimizer_step(m->optimizer, at->lr));
     return m->cls->update ? m->cls->update(m, batch) : CLV_OK;
 }
 

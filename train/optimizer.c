@@ -53,8 +53,15 @@ static void divide(clvi_optimizer *o, const char *prefix)
 
 static clv_status init(clvi_optimizer *o)
 {
-    o->span = clvi_calloc(o->ctx, (size_t)CLVI_MAX(clv_params_count(o->params), INT64_C(1)), sizeof *o->span);
+    const size_t most = (size_t)CLVI_MAX(clv_params_count(o->params), INT64_C(1));
+    o->span = clvi_calloc(o->ctx, most, sizeof *o->span);
     if (!o->span) return CLV_ERR_NOMEM;
+    if (o->cls->measure) {
+        o->sums_size = 2 * most * sizeof *o->sums;
+        o->sums = clvi_device_alloc(o->ctx, o->sums_size);
+        o->squares = clvi_calloc(o->ctx, 2 * most, sizeof *o->squares);
+        if (!o->sums || !o->squares) return CLV_ERR_NOMEM;
+    }
     for (int i = 0; i < o->cls->states; i++) {
         o->state[i] = clvi_device_alloc(o->ctx, o->state_size);
         if (!o->state[i]) return CLV_ERR_NOMEM;
@@ -69,8 +76,6 @@ clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clv
     const clvi_optimizer_class *cls = NULL;
     *out = NULL;
     CLV_TRY(clvi_optimizer_find(settings->optimizer, &cls));
-    CLV_CHECK(!ctx->device || !cls->host_only, CLV_ERR_UNSUPPORTED,
-              "optimizer '%s' computes on the cpu only; on another device there is sgd", cls->info.name);
     clvi_optimizer *o = clvi_calloc(ctx, 1, sizeof *o);
     if (!o) return CLV_ERR_NOMEM;
     *o = (clvi_optimizer){
@@ -91,6 +96,8 @@ void clvi_optimizer_destroy(clvi_optimizer *o)
     if (!o) return;
     for (int i = 0; i < o->cls->states; i++)
         clvi_device_free(o->ctx, o->state[i], o->state_size);
+    clvi_device_free(o->ctx, o->sums, o->sums_size);
+    clvi_free(o->ctx, o->squares);
     clvi_free(o->ctx, o->span);
     clvi_free(o->ctx, o);
 }
@@ -114,21 +121,42 @@ void clvi_optimizer_clip(clvi_optimizer *o, double norm)
     clvi_flat_scale(o->ctx, g.dtype, clv_view_count(&g), factor, g.data);
 }
 
-void clvi_optimizer_step(clvi_optimizer *o, double lr)
+/* What a step does to span number `i`. */
+static clvi_update update_of(const clvi_optimizer *o, int64_t i, const clv_view *w, const clv_view *g, double lr)
+{
+    const clvi_span *s = &o->span[i];
+    const size_t at = (size_t)s->begin * clv_dtype_size(w->dtype);
+    clvi_update u = {
+        .dtype = w->dtype, .n = s->end - s->begin, .w = (char *)w->data + at, .g = (char *)g->data + at,
+        .lr = s->held ? o->held_lr : lr, .weight_decay = s->decay ? o->settings->weight_decay : 0, .adapt = s->adapt,
+    };
+    for (int k = 0; k < o->cls->states; k++) u.state[k] = (char *)o->state[k] + at;
+    if (o->squares) memcpy(u.squares, o->squares + 2 * i, sizeof u.squares);
+    return u;
+}
+
+/* All spans are measured before any is updated, so that a device is waited for once. */
+static clv_status measure(clvi_optimizer *o, const clv_view *w, const clv_view *g, double lr)
+{
+    for (int64_t i = 0; i < o->spans; i++) {
+        const clvi_update u = update_of(o, i, w, g, lr);
+        o->cls->measure(o, &u, o->sums + 2 * i);
+    }
+    return clvi_device_copy(o->ctx, o->squares, o->sums, o->sums_size, CLVI_COPY_TO_HOST);
+}
+
+clv_status clvi_optimizer_step(clvi_optimizer *o, double lr)
 {
     clv_view w, g;
-    if (clv_params_flat(o->params, CLV_PARAM_VALUE, &w) || clv_params_flat(o->params, CLV_PARAM_GRADIENT, &g)) return;
-    for (const clvi_span *s = o->span; s < o->span + o->spans; s++) {
-        const size_t at = (size_t)s->begin * clv_dtype_size(w.dtype);
-        clvi_update u = {
-            .dtype = w.dtype, .n = s->end - s->begin, .w = (char *)w.data + at, .g = (char *)g.data + at,
-            .lr = s->held ? o->held_lr : lr, .weight_decay = s->decay ? o->settings->weight_decay : 0,
-            .adapt = s->adapt,
-        };
-        for (int i = 0; i < o->cls->states; i++) u.state[i] = (char *)o->state[i] + at;
+    CLV_TRY(clv_params_flat(o->params, CLV_PARAM_VALUE, &w));
+    CLV_TRY(clv_params_flat(o->params, CLV_PARAM_GRADIENT, &g));
+    if (o->cls->measure) CLV_TRY(measure(o, &w, &g, lr));
+    for (int64_t i = 0; i < o->spans; i++) {
+        const clvi_update u = update_of(o, i, &w, &g, lr);
         o->cls->update(o, &u);
     }
     o->steps++;
+    return CLV_OK;
 }
 
 /* ---- telling and keeping ---- */

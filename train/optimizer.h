@@ -20,6 +20,7 @@ typedef struct clvi_update {
     int64_t          n;
     void            *w, *g, *state[2];
     double           lr, weight_decay;      /* of this span */
+    double           squares[2];            /* what `measure` found */
     bool             adapt;
 } clvi_update;
 
@@ -35,10 +36,11 @@ typedef struct clvi_optimizer_class {
     int                states;              /* arenas of state */
     const char        *state_name[2];       /* as in a checkpoint: "momentum" */
     const char *const *uses;                /* settings that act for some optimisers only, and do here; NULL ends */
-    bool               host_only;           /* no device has its passes */
     bool               adapts;              /* tensors have rates of their own */
     clvi_excludes      no_decay, no_adapt;
     double             eps;                 /* where the setting does not say */
+    /* What an update must know of a whole span first: two sums, to memory of the context's device. NULL: nothing. */
+    void (*measure)(clvi_optimizer *o, const clvi_update *u, double *sum);
     void (*update)(clvi_optimizer *o, const clvi_update *u);
 } clvi_optimizer_class;
 
@@ -50,6 +52,8 @@ struct clvi_optimizer {
     double                      eps;
     clvi_span                  *span;
     int64_t                     spans;
+    double                     *sums, *squares;   /* two of each span: on the device, on the host; NULL: not measured */
+    size_t                      sums_size;
     double                      held_lr;
     int64_t                     steps;      /* taken so far */
     void                       *state[2];
@@ -57,7 +61,7 @@ struct clvi_optimizer {
 };
 
 /* `params` must be laid out and have gradients; they and the settings stay. Errors: CLV_ERR_INVALID (unknown name),
- * CLV_ERR_NOMEM, CLV_ERR_UNSUPPORTED (the context is on a device, and the optimiser computes on the host only). */
+ * CLV_ERR_NOMEM. */
 clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clvi_settings *settings,
                                  clvi_optimizer **out) CLV_NODISCARD;
 void clvi_optimizer_destroy(clvi_optimizer *o);
@@ -67,8 +71,8 @@ clv_status clvi_optimizer_hold(clvi_optimizer *o, const char *prefix, double lr)
 /* Shortens the gradients to the setting clip-grad when they are longer: `norm` is their length. As PyTorch has it,
  * times clip-grad / (norm + 1e-6). */
 void clvi_optimizer_clip(clvi_optimizer *o, double norm);
-/* One step. */
-void clvi_optimizer_step(clvi_optimizer *o, double lr);
+/* One step. Errors: CLV_ERR_DEVICE. */
+clv_status clvi_optimizer_step(clvi_optimizer *o, double lr) CLV_NODISCARD;
 
 /* A line for each trainable parameter: shape, whether weight decay acts and the tensor has a rate of its own. */
 clv_status clvi_optimizer_describe(const clvi_optimizer *o, void (*line)(const char *text, void *user),

@@ -121,7 +121,12 @@ static clv_status open_on(clv_context *ctx, const char *name, const clvi_backend
     CLV_CHECK(count > 0, CLV_ERR_UNSUPPORTED, "device '%s': %s", name, reason);
     CLV_CHECK(ordinal < count, CLV_ERR_INVALID, "device '%s': there %s %d", name, count == 1 ? "is only" : "are only",
               count);
-    return backend->open(ctx, ordinal, out);
+    CLV_TRY(backend->open(ctx, ordinal, out));
+    const clv_status st = backend->alloc(*out, (2 + 2 * CLVI_FLAT_CHUNKS) * sizeof(double), &(*out)->sums);
+    if (st == CLV_OK) return CLV_OK;
+    clvi_device_close(*out);
+    *out = NULL;
+    return st;
 }
 
 clv_status clvi_device_open(clv_context *ctx, const char *name, clvi_device **out)
@@ -142,7 +147,9 @@ clv_status clvi_device_open(clv_context *ctx, const char *name, clvi_device **ou
 
 void clvi_device_close(clvi_device *device)
 {
-    if (device) device->backend->close(device);
+    if (!device) return;
+    if (device->sums) device->backend->free(device, device->sums);
+    device->backend->close(device);
 }
 
 clv_status clv_context_use(clv_context *ctx, const char *device)

@@ -23,6 +23,31 @@ typedef struct clvi_backend_host {
 
 typedef enum clvi_copy { CLVI_COPY_TO_DEVICE, CLVI_COPY_TO_HOST, CLVI_COPY_ON_DEVICE } clvi_copy;
 
+/* Passes over flat arenas, as device/flat.h has them. Sums go to two numbers on the device; they are added up in
+ * chunks, with the two sums of each in the device's `sums`. */
+typedef struct clvi_flat_passes {
+    /* For a `k` that is not NULL also k = m k + (1 - m) w. */
+    clv_status (*sgd)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                      const clvi_flat_sgd_args *sgd, void *k, double m);
+    /* y = a x + b y */
+    clv_status (*mix)(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y);
+    clv_status (*lars)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                       const clvi_flat_sgd_args *sgd, double scale);
+    clv_status (*adamw)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
+                        const clvi_flat_adam_args *adam);
+    clv_status (*lamb)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
+                       const clvi_flat_adam_args *adam);
+    /* The sum of squares and the number of entries that are not finite. */
+    clv_status (*measure)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double *sum);
+    clv_status (*norms2)(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g,
+                         double weight_decay, double *sum);
+    clv_status (*lamb_moments)(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m,
+                               void *v, const clvi_flat_adam_args *adam, double *sum);
+} clvi_flat_passes;
+
+/* Chunks of a sum at most. */
+#define CLVI_FLAT_CHUNKS 512
+
 /* Every function that returns a status sets the message. Work is queued in order on the device's one stream; only
  * copies to the host and `wait` wait for it. */
 typedef struct clvi_backend {
@@ -41,12 +66,7 @@ typedef struct clvi_backend {
     /* Until all queued work is done. Errors: what a kernel found wrong with its data (a label beyond the classes);
      * CLV_ERR_DEVICE. */
     clv_status (*wait)(clvi_device *device);
-    /* Passes over flat arenas (device/flat.h): SGD and, for a `k` that is not NULL, k = m k + (1 - m) w; y = a x + b y; the
-     * sum of squares and the number of entries that are not finite. */
-    clv_status (*sgd)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                      const clvi_flat_sgd_args *sgd, void *k, double m);
-    clv_status (*mix)(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y);
-    clv_status (*measure)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double out[2]);
+    const clvi_flat_passes *flat;
 } clvi_backend;
 
 /* What every backend's device begins with. */
@@ -54,6 +74,7 @@ struct clvi_device {
     const clvi_backend *backend;
     clv_context        *ctx;
     int                 ordinal;
+    void               *sums;           /* 2 + 2 CLVI_FLAT_CHUNKS doubles on the device: a result, and a sum's chunks */
     clv_status          failed;         /* of something that could not tell; the next wait or copy does */
     char                message[256];
 };

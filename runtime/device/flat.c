@@ -1,6 +1,7 @@
 /* flat.c: sends a pass over flat arenas to the context's device. */
 #include "device/backend.h"
 #include "device/cpu/flat.h"
+#include "core/profile.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -12,61 +13,109 @@ static void note(clvi_device *device, clv_status st)
     snprintf(device->message, sizeof device->message, "%s", clv_error_message());
 }
 
+/* A pass that began at `begin` and read or wrote `vectors` vectors is queued: a profile waits for it. */
+static void queued(clvi_device *d, int64_t begin, const char *name, clv_dtype dtype, int64_t n, int vectors, clv_status st)
+{
+    if (st == CLV_OK && begin) st = d->backend->wait(d);
+    note(d, st);
+    if (begin && d->ctx->profile) clvi_profile_add(d->ctx->profile, begin, clvi_profile_clock(), &(clvi_profile_work){
+        .name = name, .kernel = d->backend->name, .bytes = (double)vectors * (double)n * (double)clv_dtype_size(dtype) });
+}
+
+/* A pass of the context's device, or of the host. */
+#define SEND(name, vectors, device_pass, host_pass)                                                                    \
+    do {                                                                                                               \
+        clvi_device *d = ctx->device;                                                                                  \
+        const int64_t begin = d ? clv_profile_begin(ctx) : 0;                                                          \
+        if (d) queued(d, begin, name, dtype, n, vectors, d->backend->flat->device_pass);                               \
+        else host_pass;                                                                                                \
+    } while (0)
+
 void clvi_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                        const clvi_flat_sgd_args *sgd, void *k, double m)
 {
-    clvi_device *d = ctx->device;
-    if (d) note(d, d->backend->sgd(d, dtype, n, w, g, v, sgd, k, m));
-    else clvi_cpu_flat_sgd_ema(ctx, dtype, n, w, g, v, sgd, k, m);
+    SEND("sgd+ema", sgd->momentum == 0 ? 5 : 7, sgd(d, dtype, n, w, g, v, sgd, k, m),
+         clvi_cpu_flat_sgd_ema(ctx, dtype, n, w, g, v, sgd, k, m));
 }
 
 void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd)
 {
-    clvi_device *d = ctx->device;
-    if (d) note(d, d->backend->sgd(d, dtype, n, w, g, v, sgd, NULL, 0));
-    else clvi_cpu_flat_sgd(ctx, dtype, n, w, g, v, sgd);
+    SEND("sgd", sgd->momentum == 0 ? 3 : 5, sgd(d, dtype, n, w, g, v, sgd, NULL, 0),
+         clvi_cpu_flat_sgd(ctx, dtype, n, w, g, v, sgd));
 }
 
 void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m)
 {
-    clvi_device *d = ctx->device;
-    if (d) note(d, d->backend->mix(d, dtype, n, 1 - m, q, m, k));
-    else clvi_cpu_flat_ema(ctx, dtype, n, k, q, m);
+    SEND("ema", 3, mix(d, dtype, n, 1 - m, q, m, k), clvi_cpu_flat_ema(ctx, dtype, n, k, q, m));
 }
 
 void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y)
 {
-    clvi_device *d = ctx->device;
-    if (d) note(d, d->backend->mix(d, dtype, n, a, x, 1, y));
-    else clvi_cpu_flat_axpy(ctx, dtype, n, a, x, y);
+    SEND("axpy", 3, mix(d, dtype, n, a, x, 1, y), clvi_cpu_flat_axpy(ctx, dtype, n, a, x, y));
 }
 
 void clvi_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a, void *y)
 {
-    clvi_device *d = ctx->device;
-    if (d) note(d, d->backend->mix(d, dtype, n, 0, y, a, y));
-    else clvi_cpu_flat_scale(ctx, dtype, n, a, y);
+    SEND("scale", 2, mix(d, dtype, n, 0, y, a, y), clvi_cpu_flat_scale(ctx, dtype, n, a, y));
 }
 
-/* Sum of squares and number of entries that are not finite. */
-static clv_status measure(clvi_device *d, clv_dtype dtype, int64_t n, const void *x, double out[2])
+void clvi_flat_lars(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                    const clvi_flat_sgd_args *sgd, double scale)
 {
-    const clv_status st = d->backend->measure(d, dtype, n, x, out);
-    note(d, st);
-    return st;
+    SEND("lars", 5, lars(d, dtype, n, w, g, v, sgd, scale), clvi_cpu_flat_lars(ctx, dtype, n, w, g, v, sgd, scale));
+}
+
+void clvi_flat_adamw(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
+                     const clvi_flat_adam_args *adam)
+{
+    SEND("adamw", 7, adamw(d, dtype, n, w, g, m, v, adam), clvi_cpu_flat_adamw(ctx, dtype, n, w, g, m, v, adam));
+}
+
+void clvi_flat_lamb(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
+                    const clvi_flat_adam_args *adam)
+{
+    SEND("lamb", 4, lamb(d, dtype, n, w, m, v, adam), clvi_cpu_flat_lamb(ctx, dtype, n, w, m, v, adam));
+}
+
+/* ---- sums ---- */
+
+void clvi_flat_norms2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *w, const void *g, double weight_decay,
+                      double *sum)
+{
+    SEND("norms2", 2, norms2(d, dtype, n, w, g, weight_decay, sum),
+         clvi_cpu_flat_norms2(ctx, dtype, n, w, g, weight_decay, sum));
+}
+
+void clvi_flat_lamb_moments(clv_context *ctx, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m, void *v,
+                            const clvi_flat_adam_args *adam, double *sum)
+{
+    SEND("lamb moments", 6, lamb_moments(d, dtype, n, w, g, m, v, adam, sum),
+         clvi_cpu_flat_lamb_moments(ctx, dtype, n, w, g, m, v, adam, sum));
+}
+
+/* Sum of squares and number of entries that are not finite, of a vector on a device; NaN when that failed. */
+static void measure(clvi_device *d, clv_dtype dtype, int64_t n, const void *x, double out[2])
+{
+    const int64_t begin = clv_profile_begin(d->ctx);
+    clv_status st = d->backend->flat->measure(d, dtype, n, x, d->sums);
+    if (st == CLV_OK) st = d->backend->copy(d, out, d->sums, 2 * sizeof *out, CLVI_COPY_TO_HOST);
+    queued(d, begin, "norm2", dtype, n, 1, st);
+    if (st != CLV_OK) out[0] = out[1] = NAN;
 }
 
 double clvi_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
 {
     double out[2];
     if (!ctx->device) return clvi_cpu_flat_norm2(ctx, dtype, n, x);
-    return measure(ctx->device, dtype, n, x, out) == CLV_OK ? out[0] : NAN;
+    measure(ctx->device, dtype, n, x, out);
+    return out[0];
 }
 
 bool clvi_flat_all_finite(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x)
 {
     double out[2];
     if (!ctx->device) return clvi_cpu_flat_all_finite(ctx, dtype, n, x);
-    return measure(ctx->device, dtype, n, x, out) == CLV_OK && out[1] == 0;
+    measure(ctx->device, dtype, n, x, out);
+    return out[1] == 0;
 }

@@ -97,8 +97,8 @@ device_record() {
 }
 
 conformance() {
-    local name programs='flat graph kernels losses network training repeat'
-    [ -z "$rehearse" ] || programs='flat graph'
+    local name programs='flat graph optimizers kernels losses network training repeat'
+    [ -z "$rehearse" ] || programs='flat graph optimizers'
     for name in $programs; do
         if limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1
         then row "test_$name" "$(sed -n 's/^\(passed\|skipped\) *\([0-9.]* s\).*/\1, \2/p' "$log/test_$name")"

@@ -66,12 +66,36 @@ static void norms_and_what_is_not_finite(void **state)
     clv_context_destroy(device);
 }
 
+/* Lengths beyond one chunk of a sum, in whole and in part; tests/cuda/test_optimizers.c has the steps themselves. */
+static void sums_of_many_chunks_equal_the_hosts(void **state)
+{
+    test_env *t = *state;
+    clv_context *device = test_device_context(t);
+    float *w = clvi_device_alloc(device, sizeof host[0]), *g = clvi_device_alloc(device, sizeof host[0]);
+    double *sum = clvi_device_alloc(device, 2 * sizeof *sum), want[2], got[2];
+    assert_true(w && g && sum);
+    fill(MOST);
+    assert_ok(clvi_device_copy(device, w, host[0], sizeof host[0], CLVI_COPY_TO_DEVICE));
+    assert_ok(clvi_device_copy(device, g, host[1], sizeof host[0], CLVI_COPY_TO_DEVICE));
+    for (int64_t n = MOST; n >= 0; n = n > 65536 ? 65536 : n - 65536) {
+        clvi_flat_norms2(t->ctx, CLV_F32, n, host[0], host[1], 0.1, want);
+        clvi_flat_norms2(device, CLV_F32, n, w, g, 0.1, sum);
+        assert_ok(clvi_device_copy(device, got, sum, sizeof got, CLVI_COPY_TO_HOST));
+        for (int i = 0; i < 2; i++) assert_near(got[i], want[i], 1e-9 * want[i]);
+    }
+    clvi_device_free(device, sum, 2 * sizeof *sum);
+    clvi_device_free(device, w, sizeof host[0]);
+    clvi_device_free(device, g, sizeof host[0]);
+    clv_context_destroy(device);
+}
+
 int main(void)
 {
     test_device_register();
     const struct CMUnitTest tests[] = {
         TEST(sgd_and_the_encoder_that_follows_equal_the_hosts),
         TEST(norms_and_what_is_not_finite),
+        TEST(sums_of_many_chunks_equal_the_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "core/checked.h"
 #include "tests/support/train.h"
 #include <math.h>
+#include <string.h>
 
 #define STEPS 20
 
@@ -36,29 +37,63 @@ static clv_config *config_of(test_env *t, const char *folder, const char *method
     return c;
 }
 
-static void a_run_follows_the_hosts(test_env *t, const char *method)
+static const char *const plain[][2] = { { NULL, NULL } };
+
+static void set_all(clv_config *c, const char *const more[][2])
 {
-    losses host = { .count = 0 }, other = { .count = 0 };
+    for (int i = 0; more[i][0]; i++) assert_ok(clv_config_set(c, more[i][0], more[i][1]));
+}
+
+/* The same arithmetic in another order: the runs part, tenfold a step at these
+ * learning rates. */
+static void a_run_follows_the_hosts(test_env *t, const char *method, const char *const more[][2])
+{
+    losses run[2] = { { .count = 0 }, { .count = 0 } };
     clv_context *device = test_device_context(t);
-    assert_ok(test_run(t, config_of(t, "host", method, "stop-epoch", "1"), collect, &host));
-    assert_ok(test_run_in(device, config_of(t, "device", method, "stop-epoch", "1"), collect, &other));
-    assert_true(host.count >= 5);
-    assert_int_equal(other.count, host.count);
-    /* The same arithmetic in another order: the runs part, tenfold a step at this learning rate. */
+    for (int d = 0; d < 2; d++) {
+        clv_config *c = config_of(t, d ? "device" : "host", method, "stop-epoch", "1");
+        set_all(c, more);
+        assert_ok(d ? test_run_in(device, c, collect, &run[1]) : test_run(t, c, collect, &run[0]));
+    }
+    assert_true(run[0].count >= 5);
+    assert_int_equal(run[1].count, run[0].count);
     double allowed = 1e-5;
-    for (int i = 0; i < host.count; i++, allowed = fmin(10 * allowed, 0.05))
-        assert_near(other.loss[i], host.loss[i], allowed * (1 + fabs(host.loss[i])));
+    for (int i = 0; i < run[0].count; i++, allowed = fmin(10 * allowed, 0.05))
+        assert_near(run[1].loss[i], run[0].loss[i], allowed * (1 + fabs(run[0].loss[i])));
     clv_context_destroy(device);
 }
 
 static void simclr_follows_the_hosts(void **state)
 {
-    a_run_follows_the_hosts(*state, "simclr");
+    a_run_follows_the_hosts(*state, "simclr", plain);
 }
 
 static void byol_follows_the_hosts(void **state)
 {
-    a_run_follows_the_hosts(*state, "byol");
+    a_run_follows_the_hosts(*state, "byol", plain);
+}
+
+static void rates_of_tensors_and_clipped_gradients_follow_the_hosts(void **state)
+{
+    static const char *const more[][2] = { { "optimizer", "lars-simclr" }, { "clip-grad", "0.5" }, { NULL, NULL } };
+    a_run_follows_the_hosts(*state, "simclr", more);
+}
+
+/* Weight decay at this rate multiplies the weights by a million a step. */
+static void a_run_that_is_lost_ends_as_on_the_host(void **state)
+{
+    static const char *const more[][2] = { { "lr", "1e6" }, { "wd", "1" }, { "on-nan", "skip" }, { NULL, NULL } };
+    test_env *t = *state;
+    losses none = { .count = 0 };
+    clv_context *device = test_device_context(t);
+    for (int d = 0; d < 2; d++) {
+        clv_config *c = config_of(t, d ? "device" : "host", "simclr", "stop-epoch", "1");
+        set_all(c, more);
+        assert_fails(d ? test_run_in(device, c, collect, &none) : test_run(t, c, collect, &none), CLV_ERR_NUMERIC,
+                     "steps: parameter '");
+        assert_non_null(strstr(clv_error_message(), "' is not finite"));
+    }
+    clv_context_destroy(device);
 }
 
 static void a_run_begun_on_the_device_goes_on_on_the_host(void **state)
@@ -79,6 +114,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(simclr_follows_the_hosts),
         TEST(byol_follows_the_hosts),
+        TEST(rates_of_tensors_and_clipped_gradients_follow_the_hosts),
+        TEST(a_run_that_is_lost_ends_as_on_the_host),
         TEST(a_run_begun_on_the_device_goes_on_on_the_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,4 @@
-/* flat.h: the host's own passes over flat arenas; see device/flat.h for what they do. Those described here are the
- * host's alone. */
+/* flat.h: the host's own passes over flat arenas; device/flat.h says what they do. */
 #ifndef CLVI_DEVICE_CPU_FLAT_H
 #define CLVI_DEVICE_CPU_FLAT_H
 
@@ -14,27 +13,12 @@ void clvi_cpu_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, 
 void clvi_cpu_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a, void *y);
 double clvi_cpu_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x);
 bool clvi_cpu_flat_all_finite(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x);
-
-/* Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888), with the scale of this tensor in the momentum:
- *   d = scale (g + weight_decay w);   v = momentum v + d;   w -= lr (nesterov ? d + momentum v : v)
- * v is needed also with momentum 0; at the first step it need not be set. */
 void clvi_cpu_flat_lars(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                         const clvi_flat_sgd_args *sgd, double scale);
-/* The sums of squares of w and of g + weight_decay w. */
 void clvi_cpu_flat_norms2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *w, const void *g,
                           double weight_decay, double sum[2]);
-
-/* Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1): m = beta1 m + (1 - beta1) g,
- * v = beta2 v + (1 - beta2) g^2; its direction is (m / correction1) / (sqrt(v / correction2) + eps). */
-typedef struct clvi_flat_adam_args {
-    double lr, beta1, beta2, eps, weight_decay;
-    double correction1, correction2;              /* 1 - beta1^t and 1 - beta2^t at step t, from 1 */
-} clvi_flat_adam_args;
-/* Moments, then w = (1 - lr weight_decay) w - lr direction (Loshchilov and Hutter 2019, arXiv:1711.05101). */
 void clvi_cpu_flat_adamw(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
                          const clvi_flat_adam_args *adam);
-/* LAMB (You et al. 2020, arXiv:1904.00962, algorithm 2) in two passes: moments, with the sums of squares of w and of
- * u = direction + weight_decay w; then w -= lr u, lr with the ratio of the norms in it. */
 void clvi_cpu_flat_lamb_moments(clv_context *ctx, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m,
                                 void *v, const clvi_flat_adam_args *adam, double sum[2]);
 void clvi_cpu_flat_lamb(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,

@@ -377,5 +377,5 @@ static const clvi_kernel *const emu_kernels[] = {
 
 extern "C" const clvi_backend clvi_backend_emu = {
     CLVI_BACKEND_ABI, "emu", emu_kernels, emu_count, emu_describe, emu_open, emu_close,
-    emu_alloc, emu_free, emu_copy, emu_fill, emu_wait, clvi_cuda_flat_sgd, clvi_cuda_flat_mix, clvi_cuda_flat_measure,
+    emu_alloc, emu_free, emu_copy, emu_fill, emu_wait, &clvi_cuda_flat_passes,
 };

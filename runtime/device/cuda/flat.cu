@@ -1,5 +1,5 @@
-/* flat.cu: passes over flat arenas: SGD with the momentum encoder that follows, momentum updates, norms. One launch each,
- * in the arithmetic of device/cpu/flat.c. */
+/* flat.cu: passes over flat arenas: optimisers, the momentum encoder that follows, norms. One launch each, sums two, in the
+ * arithmetic of device/cpu/flat.c. */
 #include "device/cuda/cu.h"
 #include "device/cuda/flat.h"
 
@@ -13,7 +13,11 @@ static clvi_op_call call_for(clvi_device *device, const char *name)
     return call;
 }
 
-template <class T> static clv_status sgd_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, T *k, const clvi_flat_sgd_args *a, double m)
+/* ---- SGD, LARS ---- */
+
+template <class T>
+static clv_status sgd_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, T *k, const clvi_flat_sgd_args *a,
+                         double m)
 {
     const clvi_op_call call = call_for(device, "sgd");
     const T lr = (T)a->lr, momentum = (T)a->momentum, decay = (T)a->weight_decay, keep = (T)m, take = (T)(1 - m);
@@ -32,11 +36,32 @@ template <class T> static clv_status sgd_of(clvi_device *device, int64_t n, T *w
     });
 }
 
-extern "C" clv_status clvi_cuda_flat_sgd(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                                         const clvi_flat_sgd_args *sgd, void *k, double m)
+static clv_status sgd(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                      const clvi_flat_sgd_args *a, void *k, double m)
 {
-    return dtype == CLV_F64 ? sgd_of(device, n, (double *)w, (const double *)g, (double *)v, (double *)k, sgd, m)
-                            : sgd_of(device, n, (float *)w, (const float *)g, (float *)v, (float *)k, sgd, m);
+    return dtype == CLV_F64 ? sgd_of(device, n, (double *)w, (const double *)g, (double *)v, (double *)k, a, m)
+                            : sgd_of(device, n, (float *)w, (const float *)g, (float *)v, (float *)k, a, m);
+}
+
+template <class T>
+static clv_status lars_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, const clvi_flat_sgd_args *a, T scale)
+{
+    const clvi_op_call call = call_for(device, "lars");
+    const T lr = (T)a->lr, momentum = (T)a->momentum, decay = (T)a->weight_decay;
+    const bool first = a->first, nesterov = a->nesterov;
+    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
+        const T d = scale * (g[i] + decay * w[i]);
+        const T velocity = first ? d : momentum * v[i] + d;
+        v[i] = velocity;
+        w[i] -= lr * (nesterov ? d + momentum * velocity : velocity);
+    });
+}
+
+static clv_status lars(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
+                       const clvi_flat_sgd_args *a, double scale)
+{
+    return dtype == CLV_F64 ? lars_of(device, n, (double *)w, (const double *)g, (double *)v, a, scale)
+                            : lars_of(device, n, (float *)w, (const float *)g, (float *)v, a, (float)scale);
 }
 
 template <class T> static clv_status mix_of(clvi_device *device, int64_t n, T a, const T *x, T b, T *y)
@@ -45,50 +70,152 @@ template <class T> static clv_status mix_of(clvi_device *device, int64_t n, T a,
     return clvi_cu_each(&call, n, [=] __device__ (int64_t i) { y[i] = b * y[i] + a * x[i]; });
 }
 
-extern "C" clv_status clvi_cuda_flat_mix(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y)
+static clv_status mix(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y)
 {
     return dtype == CLV_F64 ? mix_of(device, n, a, (const double *)x, b, (double *)y)
                             : mix_of(device, n, (float)a, (const float *)x, (float)b, (float *)y);
 }
 
-/* ---- the sum of squares and the number of entries that are not finite: chunks, then the chunks in order ---- */
+/* ---- Adam and what is made of it ---- */
 
-enum { CHUNK = 65536 };
+/* The constants of a step in the type of its vectors. */
+template <class T> struct adam_step {
+    T take1, keep2, take2, by_correction1, by_root, eps, lr, decay, keep;
 
-template <class T> static clv_status measure_of(clvi_device *device, int64_t n, const T *x, double *part, double *out)
+    explicit adam_step(const clvi_flat_adam_args *a)
+        : take1((T)(1 - a->beta1)), keep2((T)a->beta2), take2((T)(1 - a->beta2)), by_correction1((T)(1 / a->correction1)),
+          by_root((T)(1 / sqrt(a->correction2))), eps((T)a->eps), lr((T)a->lr), decay((T)a->weight_decay),
+          keep((T)(1 - a->lr * a->weight_decay)) {}
+    __device__ T moments(T g, T *m, T *v) const
+    {
+        *m += take1 * (g - *m);
+        *v = keep2 * *v + take2 * g * g;
+        return direction(*m, *v);
+    }
+    __device__ T direction(T m, T v) const { return m * by_correction1 / (sqrt(v) * by_root + eps); }
+};
+
+template <class T>
+static clv_status adamw_of(clvi_device *device, int64_t n, T *w, const T *g, T *m, T *v, const clvi_flat_adam_args *a)
 {
-    const clvi_op_call call = call_for(device, "measure");
-    const int64_t chunks = (n + CHUNK - 1) / CHUNK;
-    CLV_TRY(clvi_cu_rows(&call, chunks, [=] __device__ (int64_t chunk) {
-        const int64_t end = (chunk + 1) * CHUNK < n ? (chunk + 1) * CHUNK : n;
-        double sum = 0, bad = 0;
-        for (int64_t i = chunk * CHUNK + threadIdx.x; i < end; i += CLVI_CU_THREADS) {
-            const double value = x[i];
-            sum += value * value;
-            bad += !(fabs(value) < INFINITY);
-        }
-        sum = clvi_cu_block_sum(sum);
-        bad = clvi_cu_block_sum(bad);
-        if (threadIdx.x == 0) part[2 * chunk] = sum, part[2 * chunk + 1] = bad;
-    }));
-    return clvi_cu_rows(&call, 2, [=] __device__ (int64_t which) {
-        double sum = 0;
-        for (int64_t i = threadIdx.x; i < chunks; i += CLVI_CU_THREADS) sum += part[2 * i + which];
-        sum = clvi_cu_block_sum(sum);
-        if (threadIdx.x == 0) out[which] = sum;
+    const clvi_op_call call = call_for(device, "adamw");
+    const adam_step<T> s(a);
+    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
+        const T direction = s.moments(g[i], &m[i], &v[i]);
+        w[i] = s.keep * w[i] - s.lr * direction;
     });
 }
 
-extern "C" clv_status clvi_cuda_flat_measure(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double out[2])
+static clv_status adamw(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
+                        const clvi_flat_adam_args *a)
 {
-    const size_t bytes = (size_t)((n + CHUNK - 1) / CHUNK + 1) * 2 * sizeof(double);
-    const clvi_backend *backend = device->backend;
-    void *memory = nullptr;
-    CLV_TRY(backend->alloc(device, bytes, &memory));
-    double *sums = (double *)memory;
-    clv_status st = dtype == CLV_F64 ? measure_of(device, n, (const double *)x, sums + 2, sums)
-                                     : measure_of(device, n, (const float *)x, sums + 2, sums);
-    if (st == CLV_OK) st = backend->copy(device, out, sums, 2 * sizeof(double), CLVI_COPY_TO_HOST);
-    backend->free(device, memory);
-    return st;
+    return dtype == CLV_F64 ? adamw_of(device, n, (double *)w, (const double *)g, (double *)m, (double *)v, a)
+                            : adamw_of(device, n, (float *)w, (const float *)g, (float *)m, (float *)v, a);
 }
+
+template <class T>
+static clv_status lamb_of(clvi_device *device, int64_t n, T *w, const T *m, const T *v, const clvi_flat_adam_args *a)
+{
+    const clvi_op_call call = call_for(device, "lamb");
+    const adam_step<T> s(a);
+    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
+        w[i] -= s.lr * (s.direction(m[i], v[i]) + s.decay * w[i]);
+    });
+}
+
+static clv_status lamb(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
+                       const clvi_flat_adam_args *a)
+{
+    return dtype == CLV_F64 ? lamb_of(device, n, (double *)w, (const double *)m, (const double *)v, a)
+                            : lamb_of(device, n, (float *)w, (const float *)m, (const float *)v, a);
+}
+
+/* ---- two sums over a vector: of chunks, then of the chunks in order ---- */
+
+enum { LEAST_CHUNK = 65536 };
+
+/* term(i, &a, &b) adds what element i has to add. */
+template <class F>
+__global__ void __launch_bounds__(CLVI_CU_THREADS, 1) chunk_sums(int64_t n, int64_t chunk, F term, double *part)
+{
+    const int64_t begin = blockIdx.x * chunk, end = begin + chunk < n ? begin + chunk : n;
+    double a = 0, b = 0;
+    for (int64_t i = begin + threadIdx.x; i < end; i += CLVI_CU_THREADS) term(i, &a, &b);
+    a = clvi_cu_block_sum(a);
+    b = clvi_cu_block_sum(b);
+    if (threadIdx.x == 0) part[2 * blockIdx.x] = a, part[2 * blockIdx.x + 1] = b;
+}
+
+static __global__ void __launch_bounds__(CLVI_CU_THREADS) sum_chunks(int64_t chunks, const double *part, double *sum)
+{
+    double value = 0;
+    for (int64_t i = threadIdx.x; i < chunks; i += CLVI_CU_THREADS) value += part[2 * i + blockIdx.x];
+    value = clvi_cu_block_sum(value);
+    if (threadIdx.x == 0) sum[blockIdx.x] = value;
+}
+
+template <class F> static clv_status two_sums(clvi_device *device, const char *name, int64_t n, F term, double *sum)
+{
+    const clvi_op_call call = call_for(device, name);
+    double *part = (double *)device->sums + 2;
+    int64_t chunk = (n + CLVI_FLAT_CHUNKS - 1) / CLVI_FLAT_CHUNKS;
+    if (chunk < LEAST_CHUNK) chunk = LEAST_CHUNK;
+    const int64_t chunks = (n + chunk - 1) / chunk;
+    CLV_TRY(clvi_cu_launch(&call, chunk_sums<F>, (unsigned)chunks, CLVI_CU_THREADS, 0, n, chunk, term, part));
+    return clvi_cu_launch(&call, sum_chunks, 2, CLVI_CU_THREADS, 0, chunks, part, sum);
+}
+
+template <class T> static clv_status measure_of(clvi_device *device, int64_t n, const T *x, double *sum)
+{
+    return two_sums(device, "measure", n, [=] __device__ (int64_t i, double *squares, double *bad) {
+        const double value = x[i];
+        *squares += value * value;
+        *bad += !(fabs(value) < INFINITY);
+    }, sum);
+}
+
+static clv_status measure(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double *sum)
+{
+    return dtype == CLV_F64 ? measure_of(device, n, (const double *)x, sum)
+                            : measure_of(device, n, (const float *)x, sum);
+}
+
+template <class T> static clv_status norms2_of(clvi_device *device, int64_t n, const T *w, const T *g, T decay, double *sum)
+{
+    return two_sums(device, "norms2", n, [=] __device__ (int64_t i, double *of_w, double *of_g) {
+        const T d = g[i] + decay * w[i];
+        *of_w += (double)w[i] * w[i];
+        *of_g += (double)d * d;
+    }, sum);
+}
+
+static clv_status norms2(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g, double decay,
+                         double *sum)
+{
+    return dtype == CLV_F64 ? norms2_of(device, n, (const double *)w, (const double *)g, decay, sum)
+                            : norms2_of(device, n, (const float *)w, (const float *)g, (float)decay, sum);
+}
+
+template <class T>
+static clv_status moments_of(clvi_device *device, int64_t n, const T *w, const T *g, T *m, T *v,
+                             const clvi_flat_adam_args *a, double *sum)
+{
+    const adam_step<T> s(a);
+    return two_sums(device, "lamb moments", n, [=] __device__ (int64_t i, double *of_w, double *of_u) {
+        const T u = s.moments(g[i], &m[i], &v[i]) + s.decay * w[i];
+        *of_w += (double)w[i] * w[i];
+        *of_u += (double)u * u;
+    }, sum);
+}
+
+static clv_status lamb_moments(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m,
+                               void *v, const clvi_flat_adam_args *a, double *sum)
+{
+    return dtype == CLV_F64
+        ? moments_of(device, n, (const double *)w, (const double *)g, (double *)m, (double *)v, a, sum)
+        : moments_of(device, n, (const float *)w, (const float *)g, (float *)m, (float *)v, a, sum);
+}
+
+extern "C" const clvi_flat_passes clvi_cuda_flat_passes = {
+    sgd, mix, lars, adamw, lamb, measure, norms2, lamb_moments,
+};

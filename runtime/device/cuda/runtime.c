@@ -183,5 +183,5 @@ static const clvi_kernel *const kernels[] = {
 const clvi_backend clvi_backend_cuda = {
     .abi = CLVI_BACKEND_ABI, .name = "cuda", .kernels = kernels, .count = count_devices, .describe = describe,
     .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill,
-    .wait = wait, .sgd = clvi_cuda_flat_sgd, .mix = clvi_cuda_flat_mix, .measure = clvi_cuda_flat_measure,
+    .wait = wait, .flat = &clvi_cuda_flat_passes,
 };
