@@ -10,7 +10,7 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 4
+#define CLVI_BACKEND_ABI 5
 
 typedef struct clvi_device clvi_device;
 
