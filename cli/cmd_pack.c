@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { OUTPUT, SIZE, QUALITY, FORMAT, JOBS, VERIFY, SKIP_BAD, EXIF };
+enum { OUTPUT, SIZE, QUALITY, FORMAT, SHARDS, JOBS, VERIFY, SKIP_BAD, EXIF, RESTART };
 
 static const cli_flag flags[] = {
     { "output", 'o', "OUT.h5", "the file to write" },
@@ -11,11 +11,13 @@ static const cli_flag flags[] = {
     { "quality", 0, "Q", "JPEG quality, 1 to 100 (default 95)" },
     { "format", 0, "F",
       "raw (decoded, all of one size), jpeg (encoded anew) or original (default: original for folders, else raw)" },
+    { "shards", 0, "N", "write N files OUT-00000-of-N.h5 ... beside OUT.h5, which names them and opens as one data set" },
     { "jobs", 'j', "N", "threads (default: one per core)" },
     { "verify", 0, NULL, "original: decode every image first (default; --no-verify leaves it out)" },
     { "skip-bad", 0, NULL,
       "leave out images that cannot be decoded; they are listed in the file's attribute 'skipped'" },
     { "exif-orientation", 0, NULL, "turn pictures as their EXIF tag asks" },
+    { "restart", 0, NULL, "throw away what an interrupted pack left, instead of going on with it" },
     { NULL, 0, NULL, NULL },
 };
 
@@ -31,6 +33,7 @@ static bool show(const clv_pack_progress *p, void *user)
         fprintf(stderr, "%sbad image: %s\n", d->progress.terminal ? "\r\033[K" : "", p->bad_message);
         d->bad++;
     }
+    if (p->note) fprintf(stderr, "%s%s\n", d->progress.terminal ? "\r\033[K" : "", p->note);
     cli_progress_show(&d->progress, p->done, p->total, p->split);
     return !cli_stop_requested();
 }
@@ -84,6 +87,11 @@ static int run(cli *c, const cli_args *args)
         if (!cli_integer("jobs", args->value[JOBS], 1, 1024, &number)) return CLI_USAGE;
         desc.jobs = (int)number;
     }
+    if (args->value[SHARDS]) {
+        if (!cli_integer("shards", args->value[SHARDS], 1, CLV_PACK_MAX_SHARDS, &number)) return CLI_USAGE;
+        desc.shards = (int)number;
+    }
+    desc.restart = given(args, RESTART, false);
     desc.verify = given(args, VERIFY, true);
     desc.skip_bad = given(args, SKIP_BAD, false);
     desc.exif_orientation = given(args, EXIF, false);

@@ -59,7 +59,7 @@ clv_status clv_dataset_open(clv_context *ctx, const char *path, const char *spli
     ds->info.kind = reader->name;
     ds->info.path = ds->path;
     ds->info.split = ds->split;
-    ds->info.raw = ds->pixels != NULL;
+    ds->info.raw = ds->pixels || (ds->shard_count && ds->shard[0]->pixels);
     ds->info.has_class_names = ds->class_names != NULL;
     *out = ds;
     return CLV_OK;
@@ -69,6 +69,9 @@ void clv_dataset_destroy(clv_dataset *ds)
 {
     if (!ds) return;
     clv_context *ctx = ds->ctx;
+    for (int64_t i = 0; i < ds->shard_count; i++) clv_dataset_destroy(ds->shard[i]);
+    clvi_free(ctx, ds->shard);
+    clvi_free(ctx, ds->shard_first);
     for (size_t i = 0; i < CLVI_COUNT(ds->owned); i++) clvi_free(ctx, ds->owned[i]);
     for (size_t i = 0; i < CLVI_COUNT(ds->map); i++) clvi_map_close(&ds->map[i]);
     clvi_free(ctx, ds->path);
@@ -89,8 +92,22 @@ void clv_dataset_describe(const clv_dataset *ds, clv_dataset_info *out)
     *out = ds->info;
 }
 
+const clv_dataset *clvi_dataset_holder(const clv_dataset *ds, int64_t *i)
+{
+    if (ds->shard_count == 0 || *i < 0 || *i >= ds->info.count) return ds;
+    int64_t low = 0, high = ds->shard_count;   /* the first of low is not above i, that of high is */
+    while (high - low > 1) {
+        const int64_t middle = (low + high) / 2;
+        if (ds->shard_first[middle] <= *i) low = middle;
+        else high = middle;
+    }
+    *i -= ds->shard_first[low];
+    return ds->shard[low];
+}
+
 int64_t clv_dataset_label(const clv_dataset *ds, int64_t i)
 {
+    ds = clvi_dataset_holder(ds, &i);
     return ds->labels && i >= 0 && i < ds->info.count ? ds->labels[i] : -1;
 }
 
@@ -101,6 +118,7 @@ const char *clv_dataset_class_name(const clv_dataset *ds, int64_t c)
 
 void clv_dataset_locate(const clv_dataset *ds, int64_t i, char *text, size_t size)
 {
+    ds = clvi_dataset_holder(ds, &i);
     const char *slash = ds->split[0] ? "/" : "";
     if (ds->file_at && i >= 0 && i < ds->info.count)
         snprintf(text, size, "%s/%s", ds->path, ds->file_text + ds->file_at[i]);
@@ -111,6 +129,7 @@ void clv_dataset_locate(const clv_dataset *ds, int64_t i, char *text, size_t siz
 clv_status clvi_dataset_encoded(const clv_dataset *ds, int64_t i, const char *what, clv_decoder *decoder,
                                 const uint8_t **bytes, size_t *size)
 {
+    ds = clvi_dataset_holder(ds, &i);
     if (ds->file_at) {
         CLV_TRY(clvi_decoder_read_file(decoder, what, size));
         *bytes = decoder->file.data;
@@ -126,6 +145,7 @@ clv_status clv_dataset_image(const clv_dataset *ds, int64_t i, clv_decoder *deco
     CLV_CHECK(ds && decoder && out, CLV_ERR_INVALID, "clv_dataset_image: an argument is NULL");
     CLV_CHECK(i >= 0 && i < ds->info.count, CLV_ERR_INVALID,
               "clv_dataset_image: image %" PRId64 " of '%s', which has %" PRId64, i, ds->path, ds->info.count);
+    ds = clvi_dataset_holder(ds, &i);
     if (ds->pixels) {
         const int64_t row = ds->info.width * ds->info.channels;
         *out = (clv_image){ ds->pixels + i * ds->info.height * row, ds->info.height, ds->info.width,
@@ -138,6 +158,27 @@ clv_status clv_dataset_image(const clv_dataset *ds, int64_t i, clv_decoder *deco
     clv_dataset_locate(ds, i, what, sizeof what);
     CLV_TRY(clvi_dataset_encoded(ds, i, what, decoder, &bytes, &size));
     return clv_decoder_decode(decoder, what, bytes, size, out);
+}
+
+uint32_t clvi_dataset_identity(const clv_dataset *ds)
+{
+    struct stat info;
+    const int64_t shape[4] = { ds->info.count, ds->info.height, ds->info.width, ds->info.channels };
+    uint32_t sum = clvi_crc32c(0, shape, sizeof shape);
+    if (ds->labels) sum = clvi_crc32c(sum, ds->labels, (size_t)ds->info.count * sizeof *ds->labels);
+    for (int64_t c = 0; ds->class_names && c < ds->info.classes; c++)
+        sum = clvi_crc32c(sum, ds->class_names[c], strlen(ds->class_names[c]) + 1);
+    for (int64_t i = 0; ds->file_at && i < ds->info.count; i++)
+        sum = clvi_crc32c(sum, ds->file_text + ds->file_at[i], strlen(ds->file_text + ds->file_at[i]) + 1);
+    for (int64_t i = 0; i < ds->shard_count; i++) {
+        const uint32_t part = clvi_dataset_identity(ds->shard[i]);
+        sum = clvi_crc32c(sum, &part, sizeof part);
+    }
+    if (stat(ds->path, &info) == 0 && S_ISREG(info.st_mode)) {
+        const int64_t file[3] = { info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec };
+        sum = clvi_crc32c(sum, file, sizeof file);
+    }
+    return sum;
 }
 
 /* ---- for readers ---- */

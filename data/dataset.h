@@ -23,7 +23,8 @@ typedef struct clvi_reader {
     clv_status (*splits)(clv_context *ctx, const char *path, clv_dataset_splits *out);
 } clvi_reader;
 
-/* Exactly one source of pixels is set: pixels (raw), offsets (encoded, one run of bytes) or file_at (one file each). */
+/* Exactly one source of pixels is set: pixels (raw), offsets (encoded, one run of bytes), file_at (one file each) or
+ * shard (sets that follow one another). */
 struct clv_dataset {
     clv_context      *ctx;
     clv_dataset_info  info;
@@ -36,6 +37,10 @@ struct clv_dataset {
     char             *file_text;     /* files: paths below `path`, each ending with 0 */
     int64_t          *file_at;       /* [count]: where in file_text */
 
+    struct clv_dataset **shard;      /* [shard_count] */
+    int64_t          *shard_first;   /* [shard_count + 1]: number of the first image of each */
+    int64_t           shard_count;
+
     const int64_t    *labels;        /* [count] or NULL */
     const int64_t    *checksums;     /* [count] or NULL: CRC-32C of each image's bytes as they are stored */
     const char *const *class_names;  /* [info.classes] or NULL */
@@ -44,10 +49,17 @@ struct clv_dataset {
     clvi_map          map[2];        /* closed */
 };
 
+/* The set that holds image *i itself, which becomes its number there: ds, or one of its shards. */
+const struct clv_dataset *clvi_dataset_holder(const struct clv_dataset *ds, int64_t *i);
+
 /* The encoded bytes of image i of a set that is not raw; borrowed from the set or from the decoder. `what` is how
  * messages call it (clv_dataset_locate). */
 clv_status clvi_dataset_encoded(const struct clv_dataset *ds, int64_t i, const char *what, clv_decoder *decoder,
                                 const uint8_t **bytes, size_t *size) CLV_NODISCARD;
+
+/* A checksum of what the set consists of, as far as it is known without reading images: names, labels, geometry, and size
+ * and time of its file. Another one means another set. */
+uint32_t clvi_dataset_identity(const struct clv_dataset *ds);
 
 #define CLVI_DATA_MAX_LOCATION 4352   /* room for what clv_dataset_locate writes */
 

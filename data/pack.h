@@ -23,6 +23,7 @@ typedef struct clvi_packed {
     clvi_buffer data;
     size_t      size;         /* bytes of data that count */
     uint32_t    checksum;     /* CRC-32C of them */
+    int64_t     place;        /* in the file; -1: it does not go there */
     int64_t     height, width, channels;       /* 0 when it was not decoded */
     uint64_t    sum[CLV_DATA_MAX_CHANNELS];    /* of the pixels, exact */
     uint64_t    square[CLV_DATA_MAX_CHANNELS];

@@ -4,6 +4,7 @@
 #include "core/checked.h"
 #include "core/isolate.h"
 #include "data/survey.h"
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -101,23 +102,29 @@ static clv_status take_raw_geometry(clv_dataset *ds, const clvi_survey *s)
     return CLV_OK;
 }
 
-static clv_status take_names(clv_dataset *ds, const clvi_map *map, const clvi_survey *s)
+/* Strings of a survey: an array in ds->owned[slot] of places in the map. */
+static clv_status take_texts(clv_dataset *ds, const clvi_map *map, const char *attr, int64_t at, int64_t size,
+                             int64_t count, int64_t limit, int slot)
 {
-    if (s->names_at < 0) return CLV_OK;
-    const char *text = part(map, s->names_at, s->names_size, 1);
-    CLV_CHECK(text && s->names_count >= 1 && s->names_count <= CLVI_DATA_MAX_CLASSES, CLV_ERR_FORMAT,
-              "'%s': the attribute class_names is damaged", ds->path);
-    const char **names = clvi_calloc(ds->ctx, (size_t)s->names_count, sizeof *names);
+    const char *text = part(map, at, size, 1);
+    CLV_CHECK(text && count >= 1 && count <= limit, CLV_ERR_FORMAT, "'%s': the attribute %s is damaged", ds->path, attr);
+    const char **names = ds->owned[slot] = clvi_calloc(ds->ctx, (size_t)count, sizeof *names);
     if (!names) return CLV_ERR_NOMEM;
-    ds->owned[0] = names;
-    const char *end = text + s->names_size;
-    for (int64_t i = 0; i < s->names_count; i++) {
+    const char *end = text + size;
+    for (int64_t i = 0; i < count; i++) {
         const char *zero = memchr(text, 0, (size_t)(end - text));
-        CLV_CHECK(zero, CLV_ERR_FORMAT, "'%s': the attribute class_names is damaged", ds->path);
+        CLV_CHECK(zero, CLV_ERR_FORMAT, "'%s': the attribute %s is damaged", ds->path, attr);
         names[i] = text;
         text = zero + 1;
     }
-    ds->class_names = names;
+    return CLV_OK;
+}
+
+static clv_status take_names(clv_dataset *ds, const clvi_map *map, const clvi_survey *s)
+{
+    if (s->names_at < 0) return CLV_OK;
+    CLV_TRY(take_texts(ds, map, "class_names", s->names_at, s->names_size, s->names_count, CLVI_DATA_MAX_CLASSES, 0));
+    ds->class_names = ds->owned[0];
     ds->info.classes = s->names_count;
     return CLV_OK;
 }
@@ -144,20 +151,8 @@ static clv_status file_size(const char *path, int64_t *out)
     return CLV_OK;
 }
 
-static clv_status open_h5(clv_dataset *ds, const char *split)
+static clv_status take_index(clv_dataset *ds, const clvi_map *map, const clvi_survey *s)
 {
-    request r = { .path = ds->path, .split = split };
-    CLV_TRY(file_size(ds->path, &r.file_size));
-    CLV_TRY(survey(&r, &ds->map[0]));
-    const clvi_map *map = &ds->map[0];
-    const clvi_survey *s = (const void *)map->data;
-    CLV_CHECK(memchr(s->split, 0, sizeof s->split), CLV_ERR_FORMAT, "'%s': its survey makes no sense", ds->path);
-    CLV_TRY(clvi_dataset_set_split(ds, s->split));
-    CLV_TRY(s->encoded ? take_offsets(ds, map, s) : take_raw_geometry(ds, s));
-    CLV_TRY(take_blob(ds, s));
-    ds->info.count = s->count;
-    CLV_TRY(take_names(ds, map, s));
-    CLV_TRY(take_stats(ds, s));
     if (s->checksums_at >= 0) {
         ds->checksums = part(map, s->checksums_at, s->count * 8, 8);
         CLV_CHECK(ds->checksums, CLV_ERR_FORMAT, "'%s': the checksums are damaged", ds->path);
@@ -168,12 +163,124 @@ static clv_status open_h5(clv_dataset *ds, const char *split)
     return clvi_dataset_set_labels(ds, labels);
 }
 
+/* A file that holds its images itself; its survey is in ds->map[0]. */
+static clv_status take_images(clv_dataset *ds)
+{
+    const clvi_map *map = &ds->map[0];
+    const clvi_survey *s = (const void *)map->data;
+    CLV_CHECK(memchr(s->split, 0, sizeof s->split), CLV_ERR_FORMAT, "'%s': its survey makes no sense", ds->path);
+    CLV_TRY(clvi_dataset_set_split(ds, s->split));
+    CLV_TRY(s->encoded ? take_offsets(ds, map, s) : take_raw_geometry(ds, s));
+    CLV_TRY(take_blob(ds, s));
+    ds->info.count = s->count;
+    CLV_TRY(take_names(ds, map, s));
+    CLV_TRY(take_stats(ds, s));
+    return take_index(ds, map, s);
+}
+
+/* ---- shards ---- */
+
+/* Shards lie beside the file that names them, and nowhere else. */
+static clv_status shard_path(const char *path, const char *name, char *out, size_t size)
+{
+    const char *slash = strrchr(path, '/');
+    const int folder = slash ? (int)(slash - path + 1) : 0;
+    CLV_CHECK(name[0] && name[0] != '.' && !strchr(name, '/'), CLV_ERR_FORMAT,
+              "'%s': the shard '%.200s' is not the name of a file beside it", path, name);
+    const int n = snprintf(out, size, "%.*s%s", folder, path, name);
+    CLV_CHECK(n > 0 && (size_t)n < size, CLV_ERR_FORMAT, "'%s': the name of a shard is too long", path);
+    return CLV_OK;
+}
+
+static clv_status open_shard(clv_dataset *set, const char *name, const char *split, clv_dataset **out)
+{
+    char path[PATH_MAX];
+    CLV_TRY(shard_path(set->path, name, path, sizeof path));
+    clv_dataset *ds = *out = clvi_calloc(set->ctx, 1, sizeof *ds);
+    if (!ds) return CLV_ERR_NOMEM;
+    ds->ctx = set->ctx;
+    ds->path = clvi_strdup(set->ctx, path);
+    if (!ds->path) return CLV_ERR_NOMEM;
+    request r = { .path = ds->path, .split = split };
+    CLV_TRY(file_size(ds->path, &r.file_size));
+    CLV_TRY(survey(&r, &ds->map[0]));
+    CLV_CHECK(((const clvi_survey *)(const void *)ds->map[0].data)->shards_at < 0, CLV_ERR_FORMAT,
+              "'%s' is a shard of '%s' and names shards itself", ds->path, set->path);
+    return take_images(ds);
+}
+
+/* Shards must agree in everything but their images and labels. */
+static clv_status join_shard(clv_dataset *set, const clv_dataset *ds)
+{
+    const clv_dataset *first = set->shard[0];
+    const clv_dataset_info *a = &first->info, *b = &ds->info;
+    CLV_CHECK(a->height == b->height && a->width == b->width && a->channels == b->channels &&
+              !first->pixels == !ds->pixels && a->has_labels == b->has_labels && !strcmp(first->split, ds->split),
+              CLV_ERR_FORMAT, "'%s' and '%s', shards of '%s', hold different kinds of images", first->path, ds->path,
+              set->path);
+    CLV_CHECK(!set->class_names || b->classes <= set->info.classes, CLV_ERR_FORMAT,
+              "'%s' has %" PRId64 " classes, '%s' names %" PRId64, ds->path, b->classes, set->path, set->info.classes);
+    set->info.count += b->count;
+    set->info.classes = CLVI_MAX(set->info.classes, b->classes);
+    return CLV_OK;
+}
+
+static clv_status open_shards(clv_dataset *ds, const clvi_survey *s, const char *split)
+{
+    CLV_TRY(take_texts(ds, &ds->map[0], "shards", s->shards_at, s->shards_size, s->shards_count, CLV_PACK_MAX_SHARDS, 1));
+    CLV_TRY(take_names(ds, &ds->map[0], s));
+    const char *const *name = ds->owned[1];
+    const size_t n = (size_t)s->shards_count;
+    ds->shard = clvi_calloc(ds->ctx, n, sizeof *ds->shard);
+    ds->shard_first = clvi_calloc(ds->ctx, n + 1, sizeof *ds->shard_first);
+    if (!ds->shard || !ds->shard_first) return CLV_ERR_NOMEM;
+    ds->shard_count = s->shards_count;
+    for (size_t i = 0; i < n; i++) {
+        CLV_TRY(open_shard(ds, name[i], split, &ds->shard[i]));
+        CLV_TRY(join_shard(ds, ds->shard[i]));
+        ds->shard_first[i + 1] = ds->info.count;
+    }
+    const clv_dataset_info *first = &ds->shard[0]->info;
+    ds->info.height = first->height;
+    ds->info.width = first->width;
+    ds->info.channels = first->channels;
+    ds->info.has_labels = first->has_labels;
+    CLV_CHECK(!s->has_stats || s->channels == first->channels, CLV_ERR_FORMAT,
+              "'%s': mean and std have %" PRId64 " channels, its shards %" PRId64, ds->path, s->channels, first->channels);
+    CLV_TRY(take_stats(ds, s));
+    return clvi_dataset_set_split(ds, ds->shard[0]->split);
+}
+
+static clv_status open_h5(clv_dataset *ds, const char *split)
+{
+    request r = { .path = ds->path, .split = split };
+    CLV_TRY(file_size(ds->path, &r.file_size));
+    CLV_TRY(survey(&r, &ds->map[0]));
+    const clvi_survey *s = (const void *)ds->map[0].data;
+    return s->shards_at >= 0 ? open_shards(ds, s, split) : take_images(ds);
+}
+
+/* The splits of a set are those of its first shard. */
+static clv_status survey_first_shard(const char *path, clvi_map *map)
+{
+    char first[PATH_MAX];
+    const clvi_survey *s = (const void *)map->data;
+    const char *name = part(map, s->shards_at, s->shards_size, 1);
+    CLV_CHECK(name && memchr(name, 0, (size_t)s->shards_size), CLV_ERR_FORMAT, "'%s': the attribute shards is damaged",
+              path);
+    CLV_TRY(shard_path(path, name, first, sizeof first));
+    clvi_map_close(map);
+    return survey(&(request){ .path = first, .list = true }, map);
+}
+
 static clv_status splits(clv_context *ctx, const char *path, clv_dataset_splits *out)
 {
     (void)ctx;
     request r = { .path = path, .list = true };
     clvi_map map = { 0 };
-    const clv_status st = survey(&r, &map);
+    clv_status st = survey(&r, &map);
+    if (st == CLV_OK && ((const clvi_survey *)(const void *)map.data)->shards_at >= 0)
+        st = survey_first_shard(path, &map);
     if (st == CLV_OK) {
         *out = ((const clvi_survey *)(const void *)map.data)->splits;
         for (size_t i = 0; i < CLV_DATA_MAX_SPLITS; i++) out->name[i][sizeof out->name[i] - 1] = 0;

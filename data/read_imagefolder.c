@@ -97,7 +97,8 @@ static clv_status list_entries(const char *root, const char *below, listing *fol
     for (const struct dirent *e = readdir(dir); e && st == CLV_OK; e = readdir(dir)) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         CLV_TRY_OR_DONE(join_path(below[0] ? below : e->d_name, below[0] ? e->d_name : "", entry, sizeof entry));
-        if (is_folder(root, entry)) {
+        const bool plain = e->d_type == DT_REG || e->d_type == DT_DIR;   /* else a link, or not told here */
+        if (plain ? e->d_type == DT_DIR : is_folder(root, entry)) {
             if (folders) st = listing_add(folders, entry);
             continue;
         }

@@ -143,25 +143,27 @@ static clv_status survey_encoded(survey *s)
     return take_blob(s, full, &info);
 }
 
-static clv_status survey_names(survey *s)
+static clv_status survey_texts(survey *s, const char *attr, int64_t *at, int64_t *size, int64_t *count)
 {
-    int64_t count = 0, size = 0;
-    char **names = NULL;
+    char **texts = NULL;
     void *memory = NULL;
-    if (!clvi_h5_has_attr(s->h5, "/", "class_names")) return CLV_OK;
-    CLV_TRY(clvi_h5_attr_texts(s->h5, "/", "class_names", &count, &names));
-    for (int64_t i = 0; i < count; i++) size += (int64_t)strlen(names[i]) + 1;
-    CLV_TRY(append(s, size, &s->head.names_at, &memory));
+    if (!clvi_h5_has_attr(s->h5, "/", attr)) return CLV_OK;
+    CLV_TRY(clvi_h5_attr_texts(s->h5, "/", attr, count, &texts));
+    for (int64_t i = 0; i < *count; i++) *size += (int64_t)strlen(texts[i]) + 1;
+    const clv_status st = append(s, *size, at, &memory);
     char *text = memory;
-    for (int64_t i = 0; i < count; i++) {
-        const size_t n = strlen(names[i]) + 1;
-        memcpy(text, names[i], n);
+    for (int64_t i = 0; i < *count && st == CLV_OK; i++) {
+        const size_t n = strlen(texts[i]) + 1;
+        memcpy(text, texts[i], n);
         text += n;
     }
-    s->head.names_size = size;
-    s->head.names_count = count;
-    clvi_free(s->ctx, names);
-    return CLV_OK;
+    clvi_free(s->ctx, texts);
+    return st;
+}
+
+static clv_status survey_names(survey *s)
+{
+    return survey_texts(s, "class_names", &s->head.names_at, &s->head.names_size, &s->head.names_count);
 }
 
 static clv_status survey_stats(survey *s)
@@ -172,6 +174,20 @@ static clv_status survey_stats(survey *s)
     CLV_TRY(clvi_h5_attr_f64s(s->h5, "/", "std", c, s->head.std));
     s->head.has_stats = 1;
     return CLV_OK;
+}
+
+/* A file that names others: how many channels they have is told by the statistics only. */
+static clv_status survey_set(survey *s)
+{
+    clv_dtype dtype;
+    CLV_TRY(survey_texts(s, "shards", &s->head.shards_at, &s->head.shards_size, &s->head.shards_count));
+    CLV_TRY(survey_names(s));
+    if (!clvi_h5_has_attr(s->h5, "/", "mean")) return CLV_OK;
+    CLV_TRY(clvi_h5_attr_stat(s->h5, "/", "mean", &dtype, &s->head.channels));
+    CLV_CHECK(s->head.channels >= 1 && s->head.channels <= CLV_DATA_MAX_CHANNELS, CLV_ERR_FORMAT,
+              "'%s': the attribute mean has %" PRId64 " entries, expected 1 to %d", s->path, s->head.channels,
+              CLV_DATA_MAX_CHANNELS);
+    return survey_stats(s);
 }
 
 static clv_status survey_split(survey *s, const char *wanted)
@@ -193,10 +209,14 @@ clv_status clvi_survey_write(clv_context *ctx, clvi_h5 *h5, const char *path, in
     int64_t at = 0;
     survey s = { .ctx = ctx, .h5 = h5, .path = path, .split = "", .file_size = file_size, .fd = fd,
                  .head = { .magic = CLVI_SURVEY_MAGIC, .blob_in_file = -1, .blob_at = -1, .offsets_at = -1,
-                           .labels_at = -1, .checksums_at = -1, .names_at = -1 } };
+                           .labels_at = -1, .checksums_at = -1, .names_at = -1, .shards_at = -1 } };
     CLV_TRY(append(&s, sizeof s.head, &at, &memory));
-    CLV_TRY(survey_splits(h5, path, &s.head.splits));
-    if (!list) CLV_TRY(survey_split(&s, wanted));
+    if (clvi_h5_has_attr(h5, "/", "shards")) {
+        CLV_TRY(survey_set(&s));
+    } else {
+        CLV_TRY(survey_splits(h5, path, &s.head.splits));
+        if (!list) CLV_TRY(survey_split(&s, wanted));
+    }
     memcpy(memory, &s.head, sizeof s.head);
     return CLV_OK;
 }

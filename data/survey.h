@@ -19,6 +19,7 @@ typedef struct clvi_survey {
     int64_t  blob_at;               /* else their place here */
     int64_t  offsets_at, labels_at, checksums_at;   /* int64 [count + 1], [count], [count] */
     int64_t  names_at, names_size, names_count;   /* strings, each with its terminating 0 */
+    int64_t  shards_at, shards_size, shards_count;   /* likewise; with them, the images are in other files */
     int64_t  has_stats;
     double   mean[CLV_DATA_MAX_CHANNELS], std[CLV_DATA_MAX_CHANNELS];
 } clvi_survey;

@@ -14,21 +14,29 @@ typedef struct verify {
 static void compare(void *arg, int64_t begin, int64_t end)
 {
     verify *v = arg;
-    const clv_dataset *ds = v->ds;
-    const size_t pixels = (size_t)(ds->info.height * ds->info.width * ds->info.channels);
+    const clv_dataset_info *info = &v->ds->info;
+    const size_t pixels = (size_t)(info->height * info->width * info->channels);
     for (int64_t k = begin; k < end; k++) {
-        const int64_t i = v->first + k;
+        int64_t i = v->first + k;
+        const clv_dataset *ds = clvi_dataset_holder(v->ds, &i);
         const uint8_t *bytes = ds->offsets ? ds->bytes + ds->offsets[i] : ds->pixels + (size_t)i * pixels;
         const size_t size = ds->offsets ? (size_t)(ds->offsets[i + 1] - ds->offsets[i]) : pixels;
         v->bad[k] = (int64_t)clvi_crc32c(0, bytes, size) != ds->checksums[i];
     }
 }
 
+static bool has_checksums(const clv_dataset *ds)
+{
+    bool all = ds->shard_count > 0 || ds->checksums;
+    for (int64_t i = 0; i < ds->shard_count; i++) all = all && ds->shard[i]->checksums;
+    return all;
+}
+
 clv_status clv_dataset_verify(clv_context *ctx, const clv_dataset *ds, clv_pack_fn progress, void *user)
 {
     CLV_CHECK(ctx && ds, CLV_ERR_INVALID, "clv_dataset_verify: an argument is NULL");
-    CLV_CHECK(ds->checksums, CLV_ERR_UNSUPPORTED, "'%s' has no checksums of its images: cleave pack writes them",
-              ds->path);
+    CLV_CHECK(has_checksums(ds), CLV_ERR_UNSUPPORTED,
+              "'%s' has no checksums of its images: cleave pack writes them", ds->path);
     verify v = { .ds = ds };
     clv_pack_progress p = { .split = ds->info.split, .total = ds->info.count };
     int64_t first_bad = -1;

@@ -165,6 +165,8 @@ CLV_API void clv_loader_times(const clv_loader *loader, double *waited, double *
 
 /* ---- packing ---- */
 
+#define CLV_PACK_MAX_SHARDS 1024
+
 typedef enum clv_pack_format {
     CLV_PACK_RAW,       /* decoded pixels of one size: read without decoding */
     CLV_PACK_JPEG,      /* decoded, resized if asked, encoded again as JPEG */
@@ -177,6 +179,9 @@ typedef struct clv_pack_desc {
                                       source without splits counts as "train" */
     int64_t source_count;
     const char *output;            /* the HDF5 file to write; it appears whole or not at all */
+    int     shards;                /* 1: one file. More: the images, in order, in so many files beside it, called
+                                      OUT-00000-of-00008.h5 and so on; output itself names them and is opened like any
+                                      data set, with the same images under the same numbers */
     clv_pack_format format;
     int64_t size;                  /* 0: as it is (raw: all images must be of one size). Raw: shorter side to `size`,
                                       then the centre size x size. JPEG: shorter side to at most `size` */
@@ -186,23 +191,33 @@ typedef struct clv_pack_desc {
     bool    skip_bad;              /* leave images out that cannot be decoded; their places are listed in the output's
                                       attribute `skipped`. Otherwise they fail the whole pack, after all are named */
     bool    exif_orientation;      /* see clv_decoder_desc; needs CLV_PACK_RAW or CLV_PACK_JPEG */
+    bool    restart;               /* throw away what an interrupted pack to this output left, instead of going on */
 } clv_pack_desc;
 
-#define CLV_PACK_DESC_INIT { .struct_size = sizeof(clv_pack_desc), .quality = 95, .jobs = 1, .verify = true }
+#define CLV_PACK_DESC_INIT                                                                                             \
+    { .struct_size = sizeof(clv_pack_desc), .shards = 1, .quality = 95, .jobs = 1, .verify = true }
 
 typedef struct clv_pack_progress {
     const char *split;
     int64_t done, total;       /* images over all splits */
     int64_t bad;               /* images so far that cannot be decoded */
     const char *bad_message;   /* not NULL: this call reports one of them, by name */
+    const char *note;          /* not NULL: this call tells how much of an interrupted pack was taken over */
 } clv_pack_progress;
 
-/* False stops: clv_pack returns CLV_STOPPED and leaves no file. Called from the caller's thread only. */
+/* False stops: clv_pack returns CLV_STOPPED. Called from the caller's thread only. */
 typedef bool (*clv_pack_fn)(const clv_pack_progress *progress, void *user);
 
 /* Writes the splits of the sources into one HDF5 file, with labels, class names, mean and std of the train split (of
- * all images without one; not for CLV_PACK_ORIGINAL without verify). Errors: those of reading; CLV_ERR_FORMAT if an
- * image is bad and skip_bad is off; CLV_ERR_SHAPE if sizes, channels or class names of the sources do not agree. */
+ * all images without one; not for CLV_PACK_ORIGINAL without verify).
+ *
+ * A pack that was killed or stopped, or that ran out of room, leaves OUT.part (of each shard that is not whole) and
+ * OUT.journal; the same call goes on from there, after comparing all that is there with its checksums, and writes the
+ * same bytes as one that was never interrupted. jobs, skip_bad and restart may differ.
+ *
+ * Errors: those of reading; CLV_ERR_FORMAT if an image is bad and skip_bad is off, or if what is left of an interrupted
+ * pack is damaged beyond going on; CLV_ERR_INVALID if it was begun with other settings or sources, naming the first that
+ * differs, or if another pack is writing; CLV_ERR_SHAPE if sizes, channels or class names of the sources do not agree. */
 CLV_API clv_status clv_pack(clv_context *ctx, const clv_pack_desc *desc, clv_pack_fn progress, void *user)
     CLV_NODISCARD;
 

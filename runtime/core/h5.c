@@ -1,8 +1,9 @@
 /* h5.c: HDF5 files as a whole, read with suspicion and written so that the same content gives the same bytes: opening,
  * groups, creating, committing. Data sets are in h5_data.c, attributes in h5_attr.c, the seal in h5_seal.c. */
 #include "core/file.h"
-#include "core/h5_disk.h"
 #include "core/h5_parts.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
@@ -158,7 +159,7 @@ void clvi_h5_close(clvi_h5 *h5)
     if (h5->writing) {
         clvi_h5_close_id(h5->file);
         h5->file = H5I_INVALID_HID;
-        (void)unlink(h5->temp);
+        if (h5->disk.end == 0) (void)unlink(h5->temp);
     }
     free_handle(h5);
 }
@@ -216,8 +217,8 @@ hid_t clvi_h5_object_plan(hid_t class)
 
 clv_status clvi_h5_check_disk(const clvi_h5 *h5)
 {
-    CLV_CHECK(!h5->disk_error, CLV_ERR_IO, "%s: cannot write '%.200s': %s", h5->path, h5->temp,
-              strerror(h5->disk_error));
+    CLV_CHECK(!h5->disk.error, CLV_ERR_IO, "%s: cannot write '%.200s': %s", h5->path, h5->temp,
+              strerror(h5->disk.error));
     return CLV_OK;
 }
 
@@ -225,7 +226,8 @@ static clv_status create_file(clvi_h5 *h5)
 {
     const hid_t access = access_list(), plan = clvi_h5_object_plan(H5P_FILE_CREATE);
     if (h5->sealed) (void)H5Pset_userblock(plan, CLVI_H5_SEAL_SIZE);
-    (void)clvi_h5_disk_use(access, &h5->disk_error);
+    if (h5->disk.end > 0) (void)H5Pset_small_data_block_size(access, 0);   /* each data set asks for room by itself */
+    (void)clvi_h5_disk_use(access, &h5->disk);
     h5->file = H5Fcreate(h5->temp, H5F_ACC_TRUNC, plan, access);
     clv_status st = clvi_h5_check_disk(h5);
     if (st == CLV_OK && h5->file < 0) st = clvi_h5_fail(h5, CLV_ERR_IO, "create", h5->temp);
@@ -234,16 +236,15 @@ static clv_status create_file(clvi_h5 *h5)
     return st;
 }
 
-clv_status clvi_h5_create(clv_context *ctx, const char *path, bool sealed, clvi_h5 **out)
+static clv_status start_writing(clv_context *ctx, const char *temp, const char *path, bool sealed, int64_t kept,
+                                clvi_h5 **out)
 {
-    CLVI_H5_QUIET;
-    char temp[PATH_MAX];
     clvi_h5 *h5;
-    *out = NULL;
-    CLV_TRY(clvi_file_temp(path, temp, sizeof temp));
     CLV_TRY(make_handle(ctx, path, &h5));
     h5->sealed = sealed;
     h5->size = SIZE_MAX;
+    h5->disk.head = kept ? CLVI_H5_HEAD : 0;
+    h5->disk.end = (uint64_t)kept;
     h5->temp = clvi_strdup(ctx, temp);
     clv_status st = h5->temp ? create_file(h5) : CLV_ERR_NOMEM;
     if (st != CLV_OK) {
@@ -253,6 +254,37 @@ clv_status clvi_h5_create(clv_context *ctx, const char *path, bool sealed, clvi_
     h5->writing = true;
     *out = h5;
     return CLV_OK;
+}
+
+clv_status clvi_h5_create(clv_context *ctx, const char *path, bool sealed, clvi_h5 **out)
+{
+    CLVI_H5_QUIET;
+    char temp[PATH_MAX];
+    *out = NULL;
+    CLV_TRY(clvi_file_temp(path, temp, sizeof temp));
+    return start_writing(ctx, temp, path, sealed, 0, out);
+}
+
+/* What an earlier attempt left around the bytes becomes zeros, or the file would tell of it. */
+static clv_status clear_around(const char *temp, int64_t end)
+{
+    static const char zeros[CLVI_H5_HEAD];
+    const int fd = open(temp, O_WRONLY | O_CLOEXEC);
+    CLV_CHECK(fd >= 0, CLV_ERR_IO, "cannot open '%s': %s", temp, strerror(errno));
+    const bool done = pwrite(fd, zeros, sizeof zeros, 0) == (ssize_t)sizeof zeros && ftruncate(fd, end) == 0;
+    const int why = errno;
+    close(fd);
+    CLV_CHECK(done, CLV_ERR_IO, "cannot write '%s': %s", temp, strerror(why));
+    return CLV_OK;
+}
+
+clv_status clvi_h5_create_around(clv_context *ctx, const char *temp, const char *path, int64_t end, clvi_h5 **out)
+{
+    CLVI_H5_QUIET;
+    *out = NULL;
+    CLV_CHECK(end > CLVI_H5_HEAD, CLV_ERR_INVALID, "%s: no bytes to keep", path);
+    CLV_TRY(clear_around(temp, end));
+    return start_writing(ctx, temp, path, false, end, out);
 }
 
 static clv_status make_group(const clvi_h5 *h5, const char *name)

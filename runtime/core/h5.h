@@ -73,10 +73,20 @@ clv_status clvi_h5_set_attr_i64(clvi_h5 *h5, const char *object, const char *att
 clv_status clvi_h5_set_attr_text(clvi_h5 *h5, const char *object, const char *attr, const char *v) CLV_NODISCARD;
 clv_status clvi_h5_set_attr_texts(clvi_h5 *h5, const char *object, const char *attr, int64_t n, const char *const *v)
     CLV_NODISCARD;
+
+/* A file around bytes that are already there: those of `temp` at [CLVI_H5_HEAD, end) stay, all others go. Commit renames
+ * `temp` to `path`; giving up leaves it with those bytes, so that it can be tried again. */
+#define CLVI_H5_HEAD 16384
+clv_status clvi_h5_create_around(clv_context *ctx, const char *temp, const char *path, int64_t end, clvi_h5 **out)
+    CLV_NODISCARD;
+/* A data set of CLV_U8 whose bytes lie at `place` of such a file. */
+clv_status clvi_h5_adopt(clvi_h5 *h5, const char *name, int ndim, const int64_t *shape, int64_t place) CLV_NODISCARD;
+
 /* Closes, seals if asked, syncs and renames. The handle is gone afterwards, whatever the result. */
 clv_status clvi_h5_commit(clvi_h5 *h5) CLV_NODISCARD;
 
-/* Closes a reader; for a writer, gives up and removes the temporary file. NULL is accepted. */
+/* Closes a reader; for a writer, gives up and removes the temporary file (not one from clvi_h5_create_around). NULL is
+ * accepted. */
 void clvi_h5_close(clvi_h5 *h5);
 
 /* Verifies a sealed file without opening it as HDF5. CLV_ERR_FORMAT says what is wrong; a file without a seal is OK

@@ -304,6 +304,24 @@ clv_status clvi_h5_create_dataset(clvi_h5 *h5, const char *name, clv_dtype dtype
     return create_dataset(h5, name, dtype, ndim, shape);
 }
 
+clv_status clvi_h5_adopt(clvi_h5 *h5, const char *name, int ndim, const int64_t *shape, int64_t place)
+{
+    CLVI_H5_QUIET;
+    clvi_h5_info info;
+    const int64_t size = count_of(shape, ndim);
+    CLV_CHECK(size > 0 && place >= CLVI_H5_HEAD && (uint64_t)(place + size) <= h5->disk.end, CLV_ERR_INVALID,
+              "%s: no %" PRId64 " bytes were kept at %" PRId64, h5->path, size, place);
+    h5->disk.place = (uint64_t)place;
+    h5->disk.size = (uint64_t)size;
+    const clv_status st = create_dataset(h5, name, CLV_U8, ndim, shape);
+    h5->disk.size = 0;
+    CLV_TRY(st);
+    CLV_TRY(clvi_h5_stat(h5, name, &info));
+    CLV_CHECK(info.offset == place, CLV_ERR_INTERNAL, "%s: HDF5 puts '%.200s' at %" PRId64 ", its bytes are at %" PRId64,
+              h5->path, name, info.offset, place);
+    return CLV_OK;
+}
+
 clv_status clvi_h5_write(clvi_h5 *h5, const char *name, const clv_view *src)
 {
     CLVI_H5_QUIET;

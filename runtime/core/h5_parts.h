@@ -4,6 +4,7 @@
 
 #include "core/file.h"
 #include "core/h5.h"
+#include "core/h5_disk.h"
 #include <hdf5.h>
 
 struct clvi_h5 {
@@ -12,7 +13,7 @@ struct clvi_h5 {
     size_t       size;                   /* of the file being read; no limit while writing */
     clvi_map     map;                    /* of a file on disk being read */
     bool         writing, sealed;
-    int          disk_error;             /* errno of the first write that failed; HDF5 does not know */
+    clvi_h5_disk disk;                   /* of a file being written: what failed, which HDF5 does not know */
     char        *path, *temp;
 };
 

@@ -12,16 +12,14 @@
 
 /* ---- writing and reading back ---- */
 
-static void write_sample(test_env *t, const char *path, bool sealed)
+static void write_members(clvi_h5 *h5)
 {
-    clvi_h5 *h5;
     float f[6] = { 0, 0.5f, -1, 1e30f, 4, 5 };
     int64_t i[4] = { 1, -2, INT64_MAX, 4 };
     uint8_t u[3] = { 0, 128, 255 };
     const double numbers[3] = { 0.1, 0.2, 0.3 };
     const char *const texts[3] = { "cat", "", "a longer name" };
     clv_view v = clv_view_2d(f, CLV_F32, 2, 3);
-    assert_ok(clvi_h5_create(t->ctx, path, sealed, &h5));
     assert_ok(clvi_h5_write(h5, "model/layer1/weight", &v));
     v = clv_view_1d(i, CLV_I64, 4);
     assert_ok(clvi_h5_write(h5, "model/steps", &v));
@@ -40,6 +38,13 @@ static void write_sample(test_env *t, const char *path, bool sealed)
     assert_ok(clvi_h5_set_attr_text(h5, "a", "name", "na\xc3\xafve"));   /* replaces */
     assert_ok(clvi_h5_set_attr_texts(h5, "bytes", "classes", 3, texts));
     assert_ok(clvi_h5_set_attr_texts(h5, "bytes", "none", 0, NULL));
+}
+
+static void write_sample(test_env *t, const char *path, bool sealed)
+{
+    clvi_h5 *h5;
+    assert_ok(clvi_h5_create(t->ctx, path, sealed, &h5));
+    write_members(h5);
     assert_ok(clvi_h5_commit(h5));
 }
 
@@ -463,6 +468,44 @@ static hid_t foreign_dataset(hid_t file, const char *name, hid_t type, int ndim,
     return id;
 }
 
+/* Bytes of two data sets lie in a file before HDF5 sees it: one of 7 bytes, one of 100,000. */
+static void a_file_is_built_around_bytes_that_are_there(void **state)
+{
+    test_env *t = *state;
+    const char *temp = test_path(t, "x.part"), *path = test_path(t, "x.h5");
+    const int64_t small = CLVI_H5_HEAD, large = CLVI_H5_HEAD + 64, end = large + 100000;
+    uint8_t *bytes = malloc((size_t)end), *file = NULL, back[100000];
+    size_t size = 0;
+    clvi_h5 *h5;
+    for (int64_t i = 0; i < end; i++) bytes[i] = (uint8_t)(i * 37 >> 3);
+    /* The second time over what a half-written file left. */
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (attempt == 0) assert_ok(clvi_file_write(temp, bytes, (size_t)end));
+        assert_ok(clvi_h5_create_around(t->ctx, temp, path, end, &h5));
+        assert_ok(clvi_h5_adopt(h5, "a/small", 1, (int64_t[]) { 7 }, small));
+        assert_ok(clvi_h5_adopt(h5, "b/large", 2, (int64_t[]) { 1000, 100 }, large));
+        assert_fails(clvi_h5_adopt(h5, "c", 1, (int64_t[]) { 7 }, end - 6), CLV_ERR_INVALID, "no 7 bytes were kept");
+        write_members(h5);
+        if (attempt == 0) clvi_h5_close(h5);
+        else assert_ok(clvi_h5_commit(h5));
+        assert_int_equal(access(temp, F_OK), attempt == 0 ? 0 : -1);
+    }
+    assert_ok(clvi_h5_open(t->ctx, path, &h5));
+    check_sample(h5);
+    clv_view v = clv_view_2d(back, CLV_U8, 1000, 100);
+    assert_ok(clvi_h5_read(h5, "b/large", &v));
+    assert_memory_equal(back, bytes + large, sizeof back);
+    v = clv_view_1d(back, CLV_U8, 7);
+    assert_ok(clvi_h5_read(h5, "a/small", &v));
+    assert_memory_equal(back, bytes + small, 7);
+    clvi_h5_close(h5);
+    assert_ok(clvi_file_read(t->ctx, path, 1 << 20, &file, &size));
+    assert_memory_equal(file + small, bytes + small, 7);
+    assert_true((int64_t)size > end && (int64_t)size < end + 16384);
+    clvi_free(t->ctx, file);
+    free(bytes);
+}
+
 static void sizes_beyond_the_file_are_refused(void **state)
 {
     test_env *t = *state;
@@ -649,6 +692,6 @@ TEST_MAIN(TEST(a_file_without_a_seal_is_not_shown_to_hdf5_where_one_is_wanted),
           TEST(rows_are_written_and_read_in_parts), TEST(types_are_converted_but_integers_exactly),
           TEST(what_is_not_there_is_named), TEST(what_is_not_hdf5_is_refused),
           TEST(any_damaged_byte_of_a_sealed_file_is_found), TEST(giving_up_leaves_nothing_and_keeps_the_old_file),
-          TEST(sizes_beyond_the_file_are_refused), TEST(what_leads_to_other_files_is_refused),
+          TEST(a_file_is_built_around_bytes_that_are_there), TEST(sizes_beyond_the_file_are_refused), TEST(what_leads_to_other_files_is_refused),
           TEST(other_types_ranks_and_filters), TEST(other_peoples_strings_are_read),
           TEST(the_applications_own_error_printing_is_kept))
