@@ -110,6 +110,7 @@ void clvi_frame_adopt_spare(clvi_frame *f, int height, int width)
     f->row_stride = width;
     f->pixel_stride = 1;
     f->plane_stride = (int64_t)height * width;
+    f->reduced = 1;
 }
 
 void clvi_frame_own(clvi_frame *f)
@@ -160,15 +161,16 @@ static int64_t chain_scratch_size(void *user, int64_t max_height, int64_t max_wi
     return (int64_t)(2 * room.picture + room.temp);
 }
 
-static clv_status check_picture(const clv_image *in)
+static clv_status check_picture(const clv_part *part)
 {
-    CLV_CHECK(in && in->pixels, CLV_ERR_INVALID, "augmentation: the picture is NULL");
+    const clv_image *in = &part->image;
+    const int64_t stored = (in->width + part->reduced - 1) / part->reduced * in->channels;
+    CLV_CHECK(in->pixels, CLV_ERR_INVALID, "augmentation: the picture is NULL");
     CLV_CHECK(size_is_allowed(in->height, in->width, in->channels), CLV_ERR_SHAPE,
               "augmentation: want a picture of 1..%d x 1..%d pixels and 1 or 3 channels, got %" PRId64 " x %" PRId64
               " x %" PRId64, CLV_AUGMENT_MAX_SIDE, CLV_AUGMENT_MAX_SIDE, in->height, in->width, in->channels);
-    CLV_CHECK(in->row_stride >= in->width * in->channels, CLV_ERR_SHAPE,
-              "augmentation: rows of %" PRId64 " bytes are %" PRId64 " bytes apart", in->width * in->channels,
-              in->row_stride);
+    CLV_CHECK(in->row_stride >= stored, CLV_ERR_SHAPE,
+              "augmentation: rows of %" PRId64 " bytes are %" PRId64 " bytes apart", stored, in->row_stride);
     return CLV_OK;
 }
 
@@ -183,11 +185,30 @@ bool clvi_augment_draw(const clv_augment *a, int i, const clvi_geometry *in, uin
     return step->class->draw(step->params, in, &rng, draw);
 }
 
-static clv_status chain_apply(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample,
-                              uint32_t view, void *scratch, size_t scratch_size, float *out)
+typedef union any_draw {
+    double        align;
+    unsigned char bytes[CLVI_AUGMENT_DRAW_MAX];
+} any_draw;
+
+static void chain_window(void *user, int64_t height, int64_t width, int64_t channels, uint64_t seed, uint32_t epoch,
+                         uint64_t sample, uint32_t view, clv_window *out)
 {
     const clv_augment *a = user;
-    CLV_TRY(check_picture(in));
+    const clvi_geometry whole = { (int)height, (int)width, (int)channels };
+    any_draw draw;
+    *out = (clv_window) { 0, 0, height, width, 1 };
+    if (!size_is_allowed(height, width, channels) || !a->step[0].class->window) return;
+    if (clvi_augment_draw(a, 0, &whole, seed, epoch, sample, view, draw.bytes))
+        a->step[0].class->window(a->step[0].params, draw.bytes, out);
+}
+
+static clv_status chain_apply_part(void *user, const clv_part *part, uint64_t seed, uint32_t epoch, uint64_t sample,
+                                   uint32_t view, void *scratch, size_t scratch_size, float *out)
+{
+    const clv_augment *a = user;
+    CLV_CHECK(part && part->reduced >= 1, CLV_ERR_INVALID, "augmentation: the picture is NULL, or reduced by less than 1");
+    const clv_image *in = &part->image;
+    CLV_TRY(check_picture(part));
     const clvi_geometry whole = { (int)in->height, (int)in->width, (int)in->channels };
     const chain_room room = room_for(a, whole);
     CLV_CHECK(scratch && out && scratch_size >= 2 * room.picture + room.temp, CLV_ERR_INVALID,
@@ -197,11 +218,13 @@ static clv_status chain_apply(void *user, const clv_image *in, uint64_t seed, ui
     clvi_frame f = { .height = whole.height, .width = whole.width, .channels = whole.channels, .pixels = in->pixels,
                      .row_stride = in->row_stride, .pixel_stride = in->channels, .plane_stride = 1,
                      .buffers = { memory, memory + room.picture }, .temp = memory + 2 * room.picture,
-                     .plain = a->plain };
+                     .reduced = (int)part->reduced, .plain = a->plain };
     for (int i = 0; i < a->count; i++) {
         const clvi_augment_class *class = a->step[i].class;
-        union { double align; unsigned char bytes[CLVI_AUGMENT_DRAW_MAX]; } draw;
+        any_draw draw;
         const clvi_geometry now = { f.height, f.width, f.channels };
+        CLV_CHECK(f.reduced == 1 || class->window, CLV_ERR_INVALID, "augmentation: '%s' takes no reduced picture",
+                  class->info.name);
         if (class->emit) return class->emit(a->step[i].params, &f, out);
         if (!clvi_augment_draw(a, i, &now, seed, epoch, sample, view, draw.bytes)) continue;
         if (!class->resamples) clvi_frame_own(&f);
@@ -210,10 +233,19 @@ static clv_status chain_apply(void *user, const clv_image *in, uint64_t seed, ui
     return clvi_fail(CLV_ERR_INTERNAL, "augmentation: the chain does not end in normalize");
 }
 
+static clv_status chain_apply(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample,
+                              uint32_t view, void *scratch, size_t scratch_size, float *out)
+{
+    CLV_CHECK(in, CLV_ERR_INVALID, "augmentation: the picture is NULL");
+    const clv_part whole = { *in, 1 };
+    return chain_apply_part(user, &whole, seed, epoch, sample, view, scratch, scratch_size, out);
+}
+
 clv_status clv_augment_transform(const clv_augment *a, clv_transform *out)
 {
     CLV_CHECK(a && out, CLV_ERR_INVALID, "clv_augment_transform: an argument is NULL");
-    *out = (clv_transform) { .apply = chain_apply, .scratch_size = chain_scratch_size, .user = (void *)(uintptr_t)a,
-                             .height = a->size, .width = a->size };
+    *out = (clv_transform) { .apply = chain_apply, .scratch_size = chain_scratch_size, .window = chain_window,
+                             .apply_part = chain_apply_part, .user = (void *)(uintptr_t)a, .height = a->size,
+                             .width = a->size };
     return CLV_OK;
 }

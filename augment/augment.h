@@ -27,6 +27,7 @@ typedef struct clvi_frame {
     uint8_t       *buffers[2];
     uint8_t       *temp;            /* temp_size bytes as the step asked for, 64-byte aligned */
     bool           plain;           /* do not use what the processor has beyond the baseline */
+    int            reduced;         /* pixels stand for squares of this side (clv_part), height and width do not */
 } clvi_frame;
 
 /* One step of a chain. Drawing the random parameters and changing pixels are apart, so that another device can apply
@@ -44,6 +45,9 @@ typedef struct clvi_augment_class {
     int (*out_size)(const void *params);
     /* Bytes of frame->temp for a picture of this size; must not shrink as a side grows. NULL: none. */
     size_t (*temp_size)(const void *params, const clvi_geometry *in);
+    /* What apply reads of the picture, which comes in as all of it; such a step takes frames that are reduced by as much
+     * as it says. NULL: everything. Asked of a chain's first step. */
+    void (*window)(const void *params, const void *draw, clv_window *window);
     /* Fills `draw`; false when the step does not act this time. NULL: it always acts and draws nothing. */
     bool (*draw)(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw);
     clv_status (*apply)(const void *params, const void *draw, clvi_frame *frame);

@@ -79,6 +79,15 @@ static bool crop_draw_box(const void *params, const clvi_geometry *in, clvi_rng 
     return true;
 }
 
+/* What is left after a reduction is at least twice the result, so that most of the filtering is still the filter's. */
+static void crop_window(const void *params, const void *draw, clv_window *window)
+{
+    const clvi_crop_draw *d = draw;
+    const int64_t side = CLVI_MIN(d->height, d->width), enough = 2 * (int64_t)crop_out_size(params);
+    *window = (clv_window) { d->y, d->x, d->height, d->width, 1 };
+    while (window->reduce < 8 && side >= 2 * window->reduce * enough) window->reduce *= 2;
+}
+
 static clv_status crop_apply(const void *params, const void *draw, clvi_frame *frame)
 {
     const clvi_crop_draw *d = draw;
@@ -96,5 +105,5 @@ const clvi_augment_class clvi_augment_random_resized_crop = {
     .params_size = sizeof(crop_params), .options = crop_options,
     .purpose = CLVI_RNG_CROP, .draw_size = sizeof(clvi_crop_draw), .resamples = true,
     .prepare = crop_prepare, .out_size = crop_out_size, .temp_size = crop_temp_size,
-    .draw = crop_draw_box, .apply = crop_apply,
+    .draw = crop_draw_box, .window = crop_window, .apply = crop_apply,
 };

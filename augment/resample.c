@@ -44,18 +44,34 @@ static double cubic(double x)
     return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
 }
 
-static clvi_taps weights_make(void *memory, int in_size, int full_size, int first_out, int n, clvi_filter filter)
+/* One direction of a box: the stored pixels it touches, and where it begins among them and how long it is in units of
+ * them. Whole numbers unless the frame is reduced. */
+typedef struct side {
+    int    first, count;
+    double offset, length;
+} side;
+
+static side side_make(int from, int length, int whole, int reduced)
+{
+    const int last = CLVI_MIN((from + length + reduced - 1) / reduced, (whole + reduced - 1) / reduced);
+    side s = { .first = from / reduced, .length = (double)length / reduced };
+    s.count = last - s.first;
+    s.offset = (double)from / reduced - s.first;
+    return s;
+}
+
+static clvi_taps weights_make(void *memory, const side *in, int full_size, int first_out, int n, clvi_filter filter)
 {
     double (*const shape)(double) = filter == CLVI_BICUBIC ? cubic : triangle;
-    const double scale = (double)in_size / full_size, inverse = 1.0 / fmax(scale, 1.0);
+    const double scale = in->length / full_size, inverse = 1.0 / fmax(scale, 1.0);
     const double support = reach(filter) * fmax(scale, 1.0);
     clvi_taps w = { .taps = tap_count(scale, filter), .first = memory };
     w.count = w.first + n;
     w.weight = w.count + n;
     for (int i = 0; i < n; i++) {
-        const double center = (first_out + i + 0.5) * scale;
+        const double center = in->offset + (first_out + i + 0.5) * scale;
         const int first = CLVI_MAX((int)(center - support + 0.5), 0);
-        const int count = CLVI_MIN((int)(center + support + 0.5), in_size) - first;
+        const int count = CLVI_MIN((int)(center + support + 0.5), in->count) - first;
         double sum = 0.0;
         for (int t = 0; t < count; t++) sum += shape((t + first - center + 0.5) * inverse);
         for (int t = 0; t < count; t++) {
@@ -191,47 +207,49 @@ size_t clvi_resample_temp(const clvi_geometry *in, double shrink, int h, int w, 
     return l.weights_x + l.weights_y + CLVI_MAX(l.columns + l.narrow + l.middle, by_bytes);
 }
 
-/* The strip of `rows` rows from `pixels` on, narrowed to the window's width, into `middle`. */
-static void narrow_strip(const clvi_frame *f, const clvi_resample *r, const clvi_taps *wx, const uint8_t *pixels,
-                         int rows, uint8_t *columns, uint8_t *narrow, uint8_t *middle, const layout *l)
+/* The strip of `rows` rows of `cols` pixels from `pixels` on, narrowed to the window's width, into `middle`. */
+static void narrow_strip(const clvi_frame *f, const clvi_taps *wx, const uint8_t *pixels, int rows, int cols, int w,
+                         uint8_t *columns, uint8_t *narrow, uint8_t *middle, const layout *l)
 {
     void (*weigh_all)(const uint8_t *, int64_t, const clvi_taps *, int, uint8_t *) = weigh_columns_choose(f->plain);
     const bool interleaved = f->pixel_stride != 1;
     const int groups = interleaved ? 1 : f->channels;
     const int per_group = f->channels / groups;
     for (int g = 0; g < groups; g++) {
-        transpose_strip_in(pixels + g * f->plane_stride, f->row_stride, rows, (int64_t)r->box_w * per_group, columns);
+        transpose_strip_in(pixels + g * f->plane_stride, f->row_stride, rows, (int64_t)cols * per_group, columns);
         for (int c = 0; c < per_group; c++) {
-            weigh_all(columns + c * STRIP, (int64_t)per_group * STRIP, wx, r->w, narrow);
-            transpose_strip_out(narrow, r->w, middle + (g + c) * l->middle_plane, l->middle_stride);
+            weigh_all(columns + c * STRIP, (int64_t)per_group * STRIP, wx, w, narrow);
+            transpose_strip_out(narrow, w, middle + (g + c) * l->middle_plane, l->middle_stride);
         }
     }
 }
 
 /* The way that any processor can go. */
-static void resample_strips(const clvi_frame *f, const clvi_resample *r, const clvi_taps *wx, const clvi_taps *wy,
-                            const layout *l, uint8_t *columns, uint8_t *out)
+static void resample_strips(const clvi_frame *f, const uint8_t *pixels, int cols, int h, int w, const clvi_taps *wx,
+                            const clvi_taps *wy, const layout *l, uint8_t *columns, uint8_t *out)
 {
     uint8_t *narrow = columns + l->columns, *middle = narrow + l->narrow;
-    const int first = wy->first[0], end = wy->first[r->h - 1] + wy->count[r->h - 1];
-    const uint8_t *pixels = f->pixels + r->box_y * f->row_stride + r->box_x * f->pixel_stride;
+    const int first = wy->first[0], end = wy->first[h - 1] + wy->count[h - 1];
     for (int y = first; y < end; y += STRIP)
-        narrow_strip(f, r, wx, pixels + y * f->row_stride, CLVI_MIN(end - y, STRIP), columns, narrow,
+        narrow_strip(f, wx, pixels + y * f->row_stride, CLVI_MIN(end - y, STRIP), cols, w, columns, narrow,
                      middle + (y - first) * l->middle_stride, l);
     for (int c = 0; c < f->channels; c++)
-        weigh_rows_choose(f->plain)(middle + c * l->middle_plane, l->middle_stride, wy, first, r->w, r->h,
-                                    out + (int64_t)c * r->h * r->w);
+        weigh_rows_choose(f->plain)(middle + c * l->middle_plane, l->middle_stride, wy, first, w, h,
+                                    out + (int64_t)c * h * w);
 }
 
 void clvi_resample_apply(clvi_frame *f, const clvi_resample *r)
 {
-    const clvi_geometry box = { r->box_h, r->box_w, f->channels };
-    const layout l = layout_make(&box, (double)r->box_w / r->full_w, (double)r->box_h / r->full_h, r->h, r->w,
-                                 r->filter);
-    const clvi_taps wx = weights_make(f->temp, r->box_w, r->full_w, r->x, r->w, r->filter);
-    const clvi_taps wy = weights_make(f->temp + l.weights_x, r->box_h, r->full_h, r->y, r->h, r->filter);
+    const side x = side_make(r->box_x, r->box_w, f->width, f->reduced);
+    const side y = side_make(r->box_y, r->box_h, f->height, f->reduced);
+    const clvi_geometry box = { y.count, x.count, f->channels };
+    const layout l = layout_make(&box, x.length / r->full_w, y.length / r->full_h, r->h, r->w, r->filter);
+    const clvi_taps wx = weights_make(f->temp, &x, r->full_w, r->x, r->w, r->filter);
+    const clvi_taps wy = weights_make(f->temp + l.weights_x, &y, r->full_h, r->y, r->h, r->filter);
+    const uint8_t *pixels = f->pixels + y.first * f->row_stride + x.first * f->pixel_stride;
     uint8_t *temp = f->temp + l.weights_x + l.weights_y, *out = clvi_frame_spare(f);
-    if (clvi_augment_path(f->plain) != CLVI_PATH_AVX512 || !clvi_resample_bytes(f, r, &wx, &wy, temp, out))
-        resample_strips(f, r, &wx, &wy, &l, temp, out);
+    if (clvi_augment_path(f->plain) != CLVI_PATH_AVX512 ||
+        !clvi_resample_bytes(f, pixels, r->h, r->w, &wx, &wy, temp, out))
+        resample_strips(f, pixels, x.count, r->h, r->w, &wx, &wy, &l, temp, out);
     clvi_frame_adopt_spare(f, r->h, r->w);
 }

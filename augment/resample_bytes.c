@@ -231,32 +231,32 @@ CLVI_AUGMENT_AVX512 static void split_row(const splitter *s, const uint8_t *rgb,
 
 /* ---- both ---- */
 
-bool clvi_resample_bytes(const clvi_frame *f, const clvi_resample *r, const clvi_taps *wx, const clvi_taps *wy,
-                         uint8_t *temp, uint8_t *out)
+bool clvi_resample_bytes(const clvi_frame *f, const uint8_t *pixels, int h, int w, const clvi_taps *wx,
+                         const clvi_taps *wy, uint8_t *temp, uint8_t *out)
 {
     const int groups = f->pixel_stride == 1 ? f->channels : 1, channels = f->channels / groups;
-    const int quads_x = quad_count(wx->longest), quads_y = quad_count(wy->longest), n = r->w * channels;
-    const int first = wy->first[0], rows = wy->first[r->h - 1] + wy->count[r->h - 1] - first;
-    const layout l = layout_make(rows, r->h, r->w, channels, wx->longest, wy->longest);
+    const int quads_x = quad_count(wx->longest), quads_y = quad_count(wy->longest), n = w * channels;
+    const int first = wy->first[0], rows = wy->first[h - 1] + wy->count[h - 1] - first;
+    const layout l = layout_make(rows, h, w, channels, wx->longest, wy->longest);
     quad *quads = (quad *)(void *)temp;
     gather *gathers = (gather *)(void *)(temp + l.quads);
     uint8_t *line = temp + l.quads + l.gathers, *middle = line + l.line;
     splitter thirds;
     if (quads_x > QUADS) return false;
-    quads_make(wx, r->w, quads_x, quads);
+    quads_make(wx, w, quads_x, quads);
     if (!gathers_make(wx, quads, quads_x, n, channels, gathers)) return false;
-    quads_make(wy, r->h, quads_y, quads);
+    quads_make(wy, h, quads_y, quads);
     splitter_make(&thirds);
 
-    const int64_t plane = (int64_t)r->h * r->w;
-    const uint8_t *in = f->pixels + (r->box_y + first) * f->row_stride + r->box_x * f->pixel_stride;
+    const int64_t plane = (int64_t)h * w;
+    const uint8_t *in = pixels + first * f->row_stride;
     for (int g = 0; g < groups; g++) {
         narrow_all(in + g * f->plane_stride, f->row_stride, rows, gathers, quads_x, n, middle, l.middle_stride);
-        for (int y = 0; y < r->h; y++) {
+        for (int y = 0; y < h; y++) {
             const uint8_t *from = middle + (wy->first[y] - first) * l.middle_stride;
-            uint8_t *to = out + g * plane + (int64_t)y * r->w;
+            uint8_t *to = out + g * plane + (int64_t)y * w;
             lower_row(from, l.middle_stride, quads + y * quads_y, wy->count[y], n, channels == 3 ? line : to);
-            if (channels == 3) split_row(&thirds, line, r->w, to, plane);
+            if (channels == 3) split_row(&thirds, line, w, to, plane);
         }
     }
     return true;
@@ -264,10 +264,10 @@ bool clvi_resample_bytes(const clvi_frame *f, const clvi_resample *r, const clvi
 
 #else
 
-bool clvi_resample_bytes(const clvi_frame *f, const clvi_resample *r, const clvi_taps *wx, const clvi_taps *wy,
-                         uint8_t *temp, uint8_t *out)
+bool clvi_resample_bytes(const clvi_frame *f, const uint8_t *pixels, int h, int w, const clvi_taps *wx,
+                         const clvi_taps *wy, uint8_t *temp, uint8_t *out)
 {
-    (void)f, (void)r, (void)wx, (void)wy, (void)temp, (void)out;
+    (void)f, (void)pixels, (void)h, (void)w, (void)wx, (void)wy, (void)temp, (void)out;
     return false;
 }
 

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <turbojpeg.h>
 #include <unistd.h>
 
 clv_status clvi_buffer_reserve(clv_context *ctx, clvi_buffer *buffer, size_t size)
@@ -30,6 +29,7 @@ clv_status clv_decoder_create(clv_context *ctx, const clv_decoder_desc *desc, cl
     if (!decoder) return CLV_ERR_NOMEM;
     decoder->ctx = ctx;
     decoder->exif_orientation = desc && desc->exif_orientation;
+    decoder->reduced = 1;
     *out = decoder;
     return CLV_OK;
 }
@@ -37,7 +37,7 @@ clv_status clv_decoder_create(clv_context *ctx, const clv_decoder_desc *desc, cl
 void clv_decoder_destroy(clv_decoder *decoder)
 {
     if (!decoder) return;
-    if (decoder->jpeg) tjDestroy(decoder->jpeg);
+    clvi_jpeg_free(decoder);
     clvi_free(decoder->ctx, decoder->file.data);
     clvi_free(decoder->ctx, decoder->pixels.data);
     clvi_free(decoder->ctx, decoder->spare.data);
@@ -83,6 +83,7 @@ static clv_status decode(clv_decoder *decoder, const uint8_t *bytes, size_t size
 {
     static const uint8_t jpeg[] = { 0xff, 0xd8, 0xff }, png[] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
     int orientation = 1;
+    decoder->reduced = 1;
     if (size >= sizeof jpeg && memcmp(bytes, jpeg, sizeof jpeg) == 0)
         CLV_TRY(clvi_jpeg_decode(decoder, bytes, size, out, &orientation));
     else if (size >= sizeof png && memcmp(bytes, png, sizeof png) == 0)

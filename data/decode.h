@@ -15,13 +15,21 @@ typedef struct clvi_buffer {
 } clvi_buffer;
 clv_status clvi_buffer_reserve(clv_context *ctx, clvi_buffer *buffer, size_t size) CLV_NODISCARD;
 
+/* Who decodes for views says here what of a picture of this size they need; `window` comes in as everything. */
+typedef struct clvi_decode_plan {
+    void (*choose)(void *user, int64_t height, int64_t width, clv_window *window);
+    void *user;
+} clvi_decode_plan;
+
 struct clv_decoder {
     clv_context *ctx;
     bool         exif_orientation;
-    void        *jpeg;       /* TurboJPEG handle, made with the first JPEG */
+    clvi_decode_plan plan;   /* choose may be NULL: everything, as it is */
+    int64_t      reduced;    /* by how much the last picture was: its pixels are as clv_part says */
+    void        *jpeg;       /* of jpeg.c, made with the first JPEG */
     clvi_buffer  file;       /* encoded bytes of a file */
     clvi_buffer  pixels;     /* RGB */
-    clvi_buffer  spare;      /* CMYK before it is RGB, a JPEG without stray bytes, a picture being turned */
+    clvi_buffer  spare;      /* CMYK before it is RGB, a picture being turned */
 };
 
 /* Reads the file at `path` into decoder->file. */
@@ -33,6 +41,8 @@ clv_status clvi_jpeg_decode(clv_decoder *decoder, const uint8_t *bytes, size_t s
     CLV_NODISCARD;
 clv_status clvi_png_decode(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, int *orientation)
     CLV_NODISCARD;
+
+void clvi_jpeg_free(clv_decoder *decoder);
 
 /* Checks the size of a picture and makes room for its RGB pixels. */
 clv_status clvi_decoder_begin(clv_decoder *decoder, const char *kind, int64_t height, int64_t width, clv_image *out)

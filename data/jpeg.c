@@ -1,9 +1,100 @@
-/* jpeg.c: JPEG to RGB through TurboJPEG. Gray becomes R = G = B; CMYK and YCCK become RGB the simple way, R = C*K.
+/* jpeg.c: JPEG to RGB through libjpeg-turbo. Gray becomes R = G = B; CMYK and YCCK become RGB the simple way, R = C*K.
  * Any warning of the decoder is an error, because a truncated picture is only a warning to it. The exception are stray
- * bytes between segments, which are common and harmless: they are dropped and the picture is decoded again. */
+ * bytes between segments before the first scan, which are common and harmless.
+ *
+ * Where the decoder's plan asks for a window, rows above it are not transformed, what is beside it neither, and what is
+ * below not even read; its pixels are those of the whole. */
 #include "data/decode.h"
+#include "core/checked.h"
+#include <setjmp.h>
+#include <stdio.h>
 #include <string.h>
-#include <turbojpeg.h>
+#include <jpeglib.h>
+#include <jerror.h>
+
+#define MAX_SCANS 500   /* a progressive picture has about ten; each costs time and few bytes */
+#define ROWS      16    /* handed out at once: those of a block with chroma of half the size */
+#define MARGIN    32    /* columns beside a window: upsampling looks at neighbours, and parts begin at whole blocks */
+
+typedef struct reader {
+    struct jpeg_decompress_struct info;
+    struct jpeg_error_mgr         error;
+    struct jpeg_progress_mgr      progress;
+    jmp_buf                       failed;
+    bool                          in_header;
+    char                          message[JMSG_LENGTH_MAX];
+} reader;
+
+/* ---- what libjpeg calls ---- */
+
+static reader *reader_of(j_common_ptr info)
+{
+    return (reader *)info->client_data;
+}
+
+static _Noreturn void fail(j_common_ptr info)
+{
+    reader *r = reader_of(info);
+    info->err->format_message(info, r->message);
+    longjmp(r->failed, 1);
+}
+
+static void take_message(j_common_ptr info, int level)
+{
+    const bool harmless = info->err->msg_code == JWRN_EXTRANEOUS_DATA && reader_of(info)->in_header;
+    if (level < 0 && !harmless) fail(info);   /* others are for the curious */
+}
+
+static void limit_scans(j_common_ptr info)
+{
+    reader *r = reader_of(info);
+    if (r->info.input_scan_number <= MAX_SCANS) return;
+    snprintf(r->message, sizeof r->message, "more than %d scans", MAX_SCANS);
+    longjmp(r->failed, 1);
+}
+
+/* Calls work(r, arg); false with a message when libjpeg gave up. */
+static bool guarded(reader *r, void (*work)(reader *r, void *arg), void *arg)
+{
+    if (setjmp(r->failed)) return false;
+    work(r, arg);
+    return true;
+}
+
+static void create(reader *r, void *arg)
+{
+    (void)arg;
+    jpeg_create_decompress(&r->info);
+    r->info.progress = &r->progress;
+}
+
+static clv_status reader_open(clv_decoder *decoder)
+{
+    if (decoder->jpeg) return CLV_OK;
+    reader *r = clvi_calloc(decoder->ctx, 1, sizeof *r);
+    if (!r) return CLV_ERR_NOMEM;
+    r->info.err = jpeg_std_error(&r->error);
+    r->error.error_exit = fail;
+    r->error.emit_message = take_message;
+    r->progress.progress_monitor = limit_scans;
+    r->info.client_data = r;
+    decoder->jpeg = r;
+    if (guarded(r, create, NULL)) return CLV_OK;
+    const clv_status st = clvi_fail(CLV_ERR_NOMEM, "JPEG: cannot start the decoder: %s", r->message);
+    clvi_jpeg_free(decoder);
+    return st;
+}
+
+void clvi_jpeg_free(clv_decoder *decoder)
+{
+    reader *r = decoder->jpeg;
+    if (!r) return;
+    jpeg_destroy_decompress(&r->info);
+    clvi_free(decoder->ctx, r);
+    decoder->jpeg = NULL;
+}
+
+/* ---- EXIF ---- */
 
 typedef struct segment {
     int            marker;
@@ -34,30 +125,47 @@ static int find_orientation(const uint8_t *bytes, size_t size)
     return 1;
 }
 
-/* Copies the file without what lies between the segments before the first scan. */
-static clv_status drop_stray_bytes(clv_decoder *decoder, const uint8_t **bytes, size_t *size)
+/* ---- pixels ---- */
+
+typedef struct source {
+    const uint8_t *bytes;
+    size_t         size;
+} source;
+
+static void read_header(reader *r, void *arg)
 {
-    CLV_TRY(clvi_buffer_reserve(decoder->ctx, &decoder->spare, *size));
-    uint8_t *clean = decoder->spare.data;
-    size_t used = 2;
-    memcpy(clean, *bytes, used);
-    segment s = { 0 };
-    for (size_t pos = 2; s.marker != 0xda; pos = s.end) {
-        CLV_CHECK(next_segment(*bytes, *size, pos, &s), CLV_ERR_FORMAT,
-                  "JPEG: ends before the first scan, after byte %zu", pos);
-        memcpy(clean + used, *bytes + s.start, s.end - s.start);
-        used += s.end - s.start;
-    }
-    memcpy(clean + used, *bytes + s.end, *size - s.end);
-    *bytes = clean;
-    *size = used + (*size - s.end);
-    return CLV_OK;
+    const source *s = arg;
+    r->in_header = true;
+    jpeg_mem_src(&r->info, s->bytes, (unsigned long)s->size);
+    (void)jpeg_read_header(&r->info, TRUE);
+    r->in_header = false;
 }
 
-static bool is_stray_bytes_warning(const clv_decoder *decoder)
+/* Where pixels go: rows of `stride` bytes from `pixels` on, `depth` bytes each; the window in pixels that are written. */
+typedef struct target {
+    uint8_t *pixels;
+    int64_t  stride, depth;
+    JDIMENSION top, bottom, left, right;
+} target;
+
+/* What is above, beside and below the window is left out. */
+static void read_pixels(reader *r, void *arg)
 {
-    return tjGetErrorCode(decoder->jpeg) == TJERR_WARNING &&
-           strstr(tjGetErrorStr2(decoder->jpeg), "extraneous bytes before marker") != NULL;
+    const target *t = arg;
+    jpeg_start_decompress(&r->info);
+    JDIMENSION first = t->left > MARGIN ? t->left - MARGIN : 0;
+    JDIMENSION width = CLVI_MIN(t->right + MARGIN, r->info.output_width) - first;
+    const JDIMENSION height = r->info.output_height;
+    if (width < r->info.output_width) jpeg_crop_scanline(&r->info, &first, &width);
+    if (t->top > 0) (void)jpeg_skip_scanlines(&r->info, t->top);
+    while (r->info.output_scanline < t->bottom) {
+        JSAMPROW row[ROWS];
+        const JDIMENSION at = r->info.output_scanline, n = CLVI_MIN(ROWS, t->bottom - at);
+        for (JDIMENSION i = 0; i < n; i++) row[i] = t->pixels + (int64_t)(at + i) * t->stride + first * t->depth;
+        (void)jpeg_read_scanlines(&r->info, row, n);
+    }
+    if (t->bottom < height) jpeg_abort_decompress(&r->info);
+    else (void)jpeg_finish_decompress(&r->info);
 }
 
 static void cmyk_to_rgb(const uint8_t *cmyk, uint8_t *rgb, int64_t pixels)
@@ -66,50 +174,52 @@ static void cmyk_to_rgb(const uint8_t *cmyk, uint8_t *rgb, int64_t pixels)
         for (int c = 0; c < 3; c++) rgb[3 * i + c] = (uint8_t)((cmyk[4 * i + c] * cmyk[4 * i + 3] + 127) / 255);
 }
 
-static clv_status decode_once(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, bool *stray)
+/* All of it, unless somebody needs less and the file has its end: only reading it all would tell that it is cut. */
+static clv_window choose_window(const clv_decoder *decoder, const source *s, int orientation, int64_t height,
+                                int64_t width)
 {
-    int width = 0, height = 0, sampling = 0, space = 0;
-    const int header = tjDecompressHeader3(decoder->jpeg, bytes, (unsigned long)size, &width, &height, &sampling,
-                                           &space);
-    *stray = header != 0 && is_stray_bytes_warning(decoder);
-    CLV_CHECK(header == 0, CLV_ERR_FORMAT, "JPEG: %s", tjGetErrorStr2(decoder->jpeg));
-    CLV_TRY(clvi_decoder_begin(decoder, "JPEG", height, width, out));
-
-    const bool cmyk = space == TJCS_CMYK || space == TJCS_YCCK;
-    uint8_t *dst = decoder->pixels.data;
-    clvi_buffer four = { 0 };
-    if (cmyk) {
-        CLV_TRY(clvi_buffer_reserve(decoder->ctx, &four, (size_t)width * (size_t)height * 4));
-        dst = four.data;
-    }
-    const int bad = tjDecompress2(decoder->jpeg, bytes, (unsigned long)size, dst, width, 0, height,
-                                  cmyk ? TJPF_CMYK : TJPF_RGB, TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS);
-    if (!bad && cmyk) cmyk_to_rgb(four.data, decoder->pixels.data, (int64_t)width * height);
-    clvi_free(decoder->ctx, four.data);
-    *stray = bad && is_stray_bytes_warning(decoder);
-    CLV_CHECK(!bad, CLV_ERR_FORMAT, "JPEG: %s", tjGetErrorStr2(decoder->jpeg));
-    return CLV_OK;
+    clv_window w = { 0, 0, height, width, 1 };
+    const bool ends = s->bytes[s->size - 2] == 0xff && s->bytes[s->size - 1] == 0xd9;
+    if (decoder->plan.choose && ends && (orientation == 1 || !decoder->exif_orientation))
+        decoder->plan.choose(decoder->plan.user, height, width, &w);
+    return w;
 }
 
-/* After a failure the handle remembers half a picture, so the next one gets a fresh handle. */
-static clv_status decode_afresh(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, bool *stray)
+static clv_status decode(clv_decoder *decoder, reader *r, source *s, clv_image *out, int orientation)
 {
-    if (!decoder->jpeg) decoder->jpeg = tjInitDecompress();
-    CLV_CHECK(decoder->jpeg, CLV_ERR_NOMEM, "JPEG: cannot start the decoder: %s", tjGetErrorStr2(NULL));
-    const clv_status st = decode_once(decoder, bytes, size, out, stray);
-    if (st != CLV_OK) {
-        tjDestroy(decoder->jpeg);
-        decoder->jpeg = NULL;
+    struct jpeg_decompress_struct *info = &r->info;
+    CLV_CHECK(guarded(r, read_header, s), CLV_ERR_FORMAT, "JPEG: %s", r->message);
+    const int64_t height = info->image_height, width = info->image_width;
+    CLV_TRY(clvi_decoder_begin(decoder, "JPEG", height, width, out));
+
+    const bool cmyk = info->jpeg_color_space == JCS_CMYK || info->jpeg_color_space == JCS_YCCK;
+    const clv_window w = cmyk ? (clv_window){ 0, 0, height, width, 1 }
+                              : choose_window(decoder, s, orientation, height, width);
+    target t = { decoder->pixels.data, (width + w.reduce - 1) / w.reduce * 3, 3, (JDIMENSION)(w.y / w.reduce),
+                 (JDIMENSION)((w.y + w.height + w.reduce - 1) / w.reduce), (JDIMENSION)(w.x / w.reduce),
+                 (JDIMENSION)((w.x + w.width + w.reduce - 1) / w.reduce) };
+    if (cmyk) {
+        CLV_TRY(clvi_buffer_reserve(decoder->ctx, &decoder->spare, (size_t)(width * height * 4)));
+        t.pixels = decoder->spare.data;
+        t.stride = width * 4;
+        t.depth = 4;
     }
-    return st;
+    info->out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
+    info->scale_num = 1;
+    info->scale_denom = (unsigned)w.reduce;
+    CLV_CHECK(guarded(r, read_pixels, &t), CLV_ERR_FORMAT, "JPEG: %s", r->message);
+    if (cmyk) cmyk_to_rgb(t.pixels, decoder->pixels.data, width * height);
+    else out->row_stride = t.stride;
+    decoder->reduced = w.reduce;
+    return CLV_OK;
 }
 
 clv_status clvi_jpeg_decode(clv_decoder *decoder, const uint8_t *bytes, size_t size, clv_image *out, int *orientation)
 {
-    bool stray = false;
+    source s = { bytes, size };
     *orientation = find_orientation(bytes, size);
-    const clv_status st = decode_afresh(decoder, bytes, size, out, &stray);
-    if (!stray) return st;
-    CLV_TRY(drop_stray_bytes(decoder, &bytes, &size));
-    return decode_afresh(decoder, bytes, size, out, &stray);
+    CLV_TRY(reader_open(decoder));
+    const clv_status st = decode(decoder, decoder->jpeg, &s, out, *orientation);
+    if (st != CLV_OK) jpeg_abort_decompress(&((reader *)decoder->jpeg)->info);   /* it may be in the middle of a picture */
+    return st;
 }

@@ -123,18 +123,59 @@ static clv_status reserve_scratch(maker *m, int64_t height, int64_t width)
     return CLV_OK;
 }
 
+/* One sample on its way into its views. */
+typedef struct sampled {
+    maker   *maker;
+    uint32_t epoch;
+    int64_t  sample;
+} sampled;
+
+/* The smallest window that holds those of all views, reduced by what all of them allow. */
+static void choose_window(void *user, int64_t height, int64_t width, clv_window *window)
+{
+    const sampled *w = user;
+    const clv_loader *l = w->maker->loader;
+    int64_t top = height, left = width, bottom = 0, right = 0, reduce = INT64_MAX;
+    for (int64_t v = 0; v < l->desc.views; v++) {
+        const clv_transform *t = &l->transforms[v];
+        clv_window one = *window;
+        if (t->window)
+            t->window(t->user, height, width, l->info.channels, l->desc.seed, w->epoch, (uint64_t)w->sample,
+                      (uint32_t)v, &one);
+        top = CLVI_MIN(top, one.y);
+        left = CLVI_MIN(left, one.x);
+        bottom = CLVI_MAX(bottom, one.y + one.height);
+        right = CLVI_MAX(right, one.x + one.width);
+        reduce = CLVI_MIN(reduce, one.reduce);
+    }
+    *window = (clv_window){ top, left, bottom - top, right - left, reduce };
+}
+
+static clv_status make_view(const sampled *w, const clv_part *part, int64_t v, float *out)
+{
+    const maker *m = w->maker;
+    const clv_transform *t = &m->loader->transforms[v];
+    const uint64_t seed = m->loader->desc.seed, sample = (uint64_t)w->sample;
+    if (t->apply_part)
+        return t->apply_part(t->user, part, seed, w->epoch, sample, (uint32_t)v, m->scratch.data, m->scratch.capacity,
+                             out);
+    return t->apply(t->user, &part->image, seed, w->epoch, sample, (uint32_t)v, m->scratch.data, m->scratch.capacity,
+                    out);
+}
+
 static clv_status make_views(maker *m, const slot *s, uint32_t epoch, int64_t sample, int64_t item)
 {
     clv_loader *l = m->loader;
-    clv_image image;
-    CLV_TRY(clv_dataset_image(l->ds, sample, m->decoder, &image));
-    CLV_TRY(reserve_scratch(m, image.height, image.width));
-    for (int64_t v = 0; v < l->desc.views; v++) {
-        const clv_transform *t = &l->transforms[v];
-        float *out = (float *)s->view[v].data + item * s->view[v].stride[0];
-        CLV_TRY(t->apply(t->user, &image, l->desc.seed, epoch, (uint64_t)sample, (uint32_t)v, m->scratch.data,
-                         m->scratch.capacity, out));
-    }
+    sampled w = { m, epoch, sample };
+    clv_part part = { .reduced = 1 };
+    if (!l->desc.exact_decode) m->decoder->plan = (clvi_decode_plan){ choose_window, &w };
+    const clv_status st = clv_dataset_image(l->ds, sample, m->decoder, &part.image);
+    m->decoder->plan = (clvi_decode_plan){ 0 };
+    if (st != CLV_OK) return st;
+    if (!l->info.raw) part.reduced = m->decoder->reduced;
+    CLV_TRY(reserve_scratch(m, part.image.height, part.image.width));
+    for (int64_t v = 0; v < l->desc.views; v++)
+        CLV_TRY(make_view(&w, &part, v, (float *)s->view[v].data + item * s->view[v].stride[0]));
     return CLV_OK;
 }
 
@@ -293,6 +334,8 @@ static clv_status copy_transforms(clv_loader *l)
         clv_transform *t = &l->transforms[v];
         *t = given ? given[v]
                    : (clv_transform){ .apply = scale_to_unit, .height = l->info.height, .width = l->info.width };
+        CLV_CHECK(!t->window || t->apply_part, CLV_ERR_INVALID,
+                  "clv_loader_create: the transform of view %" PRId64 " has a window and no apply_part", v);
         CLV_CHECK(t->apply && t->height >= 1 && t->width >= 1 && t->height <= CLV_DATA_MAX_SIDE &&
                   t->width <= CLV_DATA_MAX_SIDE, CLV_ERR_INVALID,
                   "clv_loader_create: the transform of view %" PRId64 " gives %" PRId64 "x%" PRId64 " pixels", v,

@@ -15,6 +15,7 @@ build       header:dnnl.h             libdnnl-dev            onednn-devel       
 build       openmp:openblas           libopenblas-openmp-dev openblas-devel       openblas
 build       module:hdf5               libhdf5-dev            hdf5-devel           hdf5
 build       module:libturbojpeg       libturbojpeg0-dev      turbojpeg-devel      libjpeg-turbo
+build       module:libjpeg            libjpeg-dev            libjpeg-turbo-devel  libjpeg-turbo
 build       module:spng               libspng-dev            libspng-devel        libspng
 build       module:zlib               zlib1g-dev             zlib-devel           zlib
 build       module:yaml-0.1           libyaml-dev            libyaml-devel        libyaml

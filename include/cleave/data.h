@@ -120,6 +120,8 @@ typedef struct clv_loader_desc {
     bool     shuffle;          /* false: 0, 1, 2, ... in every epoch */
     bool     drop_last;        /* leave out an incomplete last batch */
     bool     exif_orientation; /* see clv_decoder_desc */
+    bool     exact_decode;     /* decode whole pictures in full size; otherwise a JPEG file is decoded where the windows
+                                  of its views lie, and reduced where all of them allow it */
     int      rank, ranks;      /* of step s, rank r takes the r-th run of batch_size images of a global batch of
                                   ranks * batch_size; 0, 0 means alone */
 } clv_loader_desc;

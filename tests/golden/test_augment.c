@@ -75,7 +75,7 @@ static void run_step(const clvi_augment_class *class, const void *params, const 
     uint8_t *buffers[2] = { calloc(1, MAX_BYTES), calloc(1, MAX_BYTES) };
     uint8_t *temp = aligned_alloc(CLVI_ALIGN, clvi_round_up(temp_size + 1, CLVI_ALIGN));
     clvi_frame f = { in->height, in->width, in->channels, in->bytes, in->width * in->channels, in->channels, 1, NULL,
-                     { buffers[0], buffers[1] }, temp, plain };
+                     { buffers[0], buffers[1] }, temp, plain, 1 };
     if (!class->resamples) clvi_frame_own(&f);
     assert_ok(class->apply(params, draw, &f));
     assert_non_null(f.planes);
