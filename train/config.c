@@ -29,6 +29,8 @@ const clvi_option clvi_settings_table[] = {
     F64(crop_min, "crop-min", "0", 0, 1, "smallest area of a random crop; 0: as the augmentation says", NULL),
     LETTER(workers, CLV_OPTION_I64, "workers", "1", 0, 1024, "loader threads; 0: load in the training thread", 'j'),
     I64(prefetch, "prefetch", "2", 1, 64, "batches loaded ahead", NULL),
+    FLAG(exact_decode, "exact-decode", "false",
+         "decode whole pictures in full size, not only where their crops lie and reduced where those are large"),
 
     LETTER(arch, CLV_OPTION_STRING, "arch", "resnet50", 0, 0, "backbone", 'a'),
     TEXT(weights, "weights", "",

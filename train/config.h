@@ -16,6 +16,7 @@ typedef struct clvi_settings {
     int64_t size;
     double  crop_min;
     int64_t workers, prefetch;
+    bool    exact_decode;
     /* network */
     char    arch[64], weights[CLVI_PATH_SIZE];
     int     stem;

@@ -93,6 +93,7 @@ static clv_status open_loader(clv_trainer *t)
     desc.seed = (uint64_t)s->seed;
     desc.workers = (int)s->workers;
     desc.prefetch = (int)s->prefetch;
+    desc.exact_decode = s->exact_decode;
     CLV_TRY(clv_loader_create(t->ctx, t->train, &desc, &t->loader));
     t->steps_per_epoch = clv_loader_steps_per_epoch(t->loader);
     return CLV_OK;
