@@ -96,9 +96,15 @@ CLVI_INLINE void add_group(const rows *r, int64_t begin, int64_t end, bool more,
         scale[i] = scale_of(r, r->order[begin + i]);
     }
     for (int64_t j = 0; j < r->cols; j += CLVI_LANES) {
-        clvi_v16f v, group = { 0 };
+        clvi_v16f v, w, group = { 0 };
         clvi_v8d now[2], before;
-        for (int64_t i = 0; i < count; i++) {
+        int64_t i = 0;
+        for (; i + 1 < count; i += 2) {
+            clvi_load16(&v, x[i], j, r->cols, 0);
+            clvi_load16(&w, x[i + 1], j, r->cols, 0);
+            group += v * scale[i] + w * scale[i + 1];
+        }
+        if (i < count) {
             clvi_load16(&v, x[i], j, r->cols, 0);
             group += v * scale[i];
         }
@@ -176,39 +182,41 @@ static clv_status forward(const clvi_op_call *call)
     return CLV_OK;
 }
 
-/* sum becomes g = same sum + different (total - sum) */
-CLVI_INLINE void class_gradient(const float *total, int64_t cols, double same, double different, double *sum)
+/* g = same sum + different (total - sum) */
+CLVI_INLINE void class_gradient(const double *sum, const float *total, int64_t cols, double same, double different,
+                                float *restrict g)
 {
-    for (int64_t j = 0; j < cols; j++) sum[j] = same * sum[j] + different * (total[j] - (float)sum[j]);
+    for (int64_t j = 0; j < cols; j++) g[j] = (float)(same * sum[j] + different * (total[j] - (float)sum[j]));
 }
 
-/* y = (g - f <f, g>) / norm, f = x / norm. In double: of a single column nothing is to be left. */
-CLVI_INLINE void unit_gradient(const float *x, const double *g, int64_t cols, double norm, float *y)
+/* y = (g - f <f, g>) / norm, f = x / norm; of a single column nothing is left. */
+CLVI_INLINE void unit_gradient(const float *x, const float *g, int64_t cols, double norm, float *y)
 {
-    clvi_v8d sum = { 0 }, f[2], d[2];
-    clvi_v16f v;
-    for (int64_t j = 0; j < cols; j += CLVI_LANES) {
-        clvi_load16(&v, x, j, cols, 0);
-        clvi_widen16(f, &v);
-        for (int h = 0; h < 2; h++) memcpy(&d[h], g + j + 8 * h, sizeof d[h]);
-        sum += f[0] * d[0];
-        sum += f[1] * d[1];
+    clvi_v8d sum = { 0 };
+    clvi_v16f v, w;
+    for (int64_t j = 0; j < cols;) {
+        clvi_v16f part = { 0 };
+        for (int k = 0; k < 4 && j < cols; k++, j += CLVI_LANES) {
+            clvi_load16(&v, x, j, cols, 0);
+            clvi_load16(&w, g, j, cols, 0);
+            part += v * w;
+        }
+        clvi_add16(&sum, &part);
     }
-    const double along = clvi_total8(&sum) / (norm * norm), scale = 1 / norm;
+    const float along = cols == 1 ? 0 : (float)(clvi_total8(&sum) / (norm * norm));
+    const float scale = cols == 1 ? 0 : (float)(1 / norm);
     for (int64_t j = 0; j < cols; j += CLVI_LANES) {
         clvi_load16(&v, x, j, cols, 0);
-        clvi_widen16(f, &v);
-        for (int h = 0; h < 2; h++) memcpy(&d[h], g + j + 8 * h, sizeof d[h]);
-        for (int h = 0; h < 2; h++) d[h] = (d[h] - f[h] * along) * scale;
-        clvi_narrow16(&v, d);
+        clvi_load16(&w, g, j, cols, 0);
+        v = (w - v * along) * scale;
         clvi_store16(&v, y, j, cols);
     }
 }
 
 /* y = g - same x */
-CLVI_INLINE void plain_gradient(const float *x, const double *g, int64_t cols, double same, float *restrict y)
+CLVI_INLINE void plain_gradient(const float *x, const float *g, int64_t cols, float same, float *restrict y)
 {
-    for (int64_t j = 0; j < cols; j++) y[j] = (float)(g[j] - same * x[j]);
+    for (int64_t j = 0; j < cols; j++) y[j] = g[j] - same * x[j];
 }
 
 CLVI_INLINE void backward_body(void *arg, int64_t from, int64_t to)
@@ -217,19 +225,20 @@ CLVI_INLINE void backward_body(void *arg, int64_t from, int64_t to)
     const rows r = rows_of(call, 2, call->in_data[4]);
     const double both = clvi_class_grad(call, 0), different = clvi_class_grad(call, 1);
     double *sum = clvi_class_doubles(call, 2) + from / chunk_places(r.n) * chunk_doubles(call, 2);
+    float *g = (float *)(sum + padded_columns(call, 2));
     for (int64_t begin = class_from(&r, from), end; begin < to; begin = end) {
         end = clvi_label_run(r.labels, r.order, begin, r.n);
         const bool taking_part = r.labels[r.order[begin]] >= 0;
         const double same = end - begin > 1 ? both : 0;
         if (taking_part) add_class(&r, begin, end, sum);
-        if (taking_part) class_gradient(call->in_data[5], r.cols, same, different, sum);
+        if (taking_part) class_gradient(sum, call->in_data[5], r.cols, same, different, g);
         for (int64_t i = begin; i < end; i++) {
             const int64_t row = r.order[i];
             const float *x = r.x + row * r.cols;
             float *dx = (float *)call->out_data[0] + row * r.cols;
             if (!taking_part || (r.unit && r.norm[row] <= r.eps)) memset(dx, 0, (size_t)r.cols * sizeof *dx);
-            else if (r.unit) unit_gradient(x, sum, r.cols, r.norm[row], dx);
-            else plain_gradient(x, sum, r.cols, same, dx);
+            else if (r.unit) unit_gradient(x, g, r.cols, r.norm[row], dx);
+            else plain_gradient(x, g, r.cols, (float)same, dx);
         }
     }
 }
