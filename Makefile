@@ -5,6 +5,7 @@ endif
 PREFIX  ?= /usr/local
 CONFIG  ?= release
 CUDA    ?= auto
+MPI     ?= auto
 BUILD   := build/$(CONFIG)
 Q       := $(if $(V),,@)
 VERSION := $(shell sed -n 's/^.define CLV_VERSION_[A-Z]* *//p' include/cleave/base.h | paste -sd.)
@@ -104,6 +105,7 @@ $(BUILD)/recipes/tools/%: $(BUILD)/recipes/tools/%.o $(BUILD)/libcleave.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) $(FREETYPE_LIBS) -o $@
 
 include mk/cuda.mk
+include mk/mpi.mk
 -include mk/fuzz.mk
 include mk/test.mk
 include mk/install.mk

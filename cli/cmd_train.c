@@ -165,14 +165,15 @@ static int train(cli *c, const clv_config *config, bool dry_run)
     if (st == CLV_OK && dry_run) st = clv_trainer_describe(trainer, cli_print_line, NULL);
     else if (st == CLV_OK) st = clv_trainer_run(trainer);
     clear_line(&d);
-    if (st == CLV_STOPPED) fprintf(stderr, "stopped; '--resume auto' goes on from %s/last.h5\n", results);
+    const bool speaks = clv_trainer_rank(trainer) == 0;                      /* of several processes the first does */
+    if (st == CLV_STOPPED && speaks) fprintf(stderr, "stopped; '--resume auto' goes on from %s/last.h5\n", results);
     const bool built = trainer != NULL;
     clv_trainer_destroy(trainer);
     if (st != CLV_OK) {
         const int status = cli_fail(st);
         return st == CLV_ERR_INVALID && !built ? CLI_USAGE : status;         /* settings that do not go together */
     }
-    if (!dry_run) printf("%s\n", results);
+    if (!dry_run && speaks) printf("%s\n", results);
     return CLI_OK;
 }
 

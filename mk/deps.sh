@@ -20,6 +20,8 @@ build       module:spng               libspng-dev            libspng-devel      
 build       module:zlib               zlib1g-dev             zlib-devel           zlib
 build       module:yaml-0.1           libyaml-dev            libyaml-devel        libyaml
 build       module:jansson            libjansson-dev         jansson-devel        jansson
+build       module:ompi               libopenmpi-dev         openmpi-devel        openmpi
+build       program:mpirun            openmpi-bin            openmpi              openmpi
 report      program:gnuplot           gnuplot-nox            gnuplot              gnuplot
 test        header:cmocka.h           libcmocka-dev          libcmocka-devel      cmocka
 test        program:chromium          chromium               chromium             chromium

@@ -16,7 +16,7 @@ install: all $(SHARED) ## install below PREFIX (/usr/local); DESTDIR is put befo
 	install -m 755 $(BUILD)/cleave $(D)$(BINDIR)/cleave
 	install -m 644 include/cleave/*.h $(D)$(INCDIR)/cleave/
 	install -m 644 $(BUILD)/libcleave.a $(D)$(LIBDIR)/
-	install -m 755 $(SHARED) $(D)$(LIBDIR)/
+	install -m 755 $(SHARED) $(MPI_BACKEND) $(D)$(LIBDIR)/
 	ln -sfn $(notdir $(SHARED)) $(D)$(LIBDIR)/$(SONAME)
 	ln -sfn $(SONAME) $(D)$(LIBDIR)/libcleave.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
@@ -28,7 +28,7 @@ install: all $(SHARED) ## install below PREFIX (/usr/local); DESTDIR is put befo
 	$(if $(COMPLETION),install -D -m 644 $(COMPLETION) $(D)$(COMPDIR)/cleave)
 
 uninstall: ## remove what install put there (same PREFIX and DESTDIR)
-	rm -f $(D)$(BINDIR)/cleave $(D)$(LIBDIR)/libcleave.a $(D)$(LIBDIR)/libcleave.so $(D)$(LIBDIR)/$(SONAME)* \
+	rm -f $(D)$(BINDIR)/cleave $(D)$(LIBDIR)/libcleave.a $(D)$(LIBDIR)/libcleave.so $(D)$(LIBDIR)/$(SONAME)* $(D)$(LIBDIR)/libcleave_mpi.so \
 	    $(D)$(LIBDIR)/pkgconfig/cleave.pc $(D)$(COMPDIR)/cleave $(MAN_PAGES:docs/man/%=$(D)$(MANDIR)/man1/%)
 	rm -rf $(D)$(INCDIR)/cleave $(D)$(DATADIR)/cleave
 

@@ -3,6 +3,7 @@
 #include "train/trainer.h"
 #include "core/checked.h"
 #include "core/file.h"
+#include "device/flat.h"
 
 #include <cleave/profile.h>
 
@@ -24,10 +25,57 @@ typedef struct epoch_clock {
     int64_t steps;
 } epoch_clock;
 
-static bool tell(clv_trainer *t, const clv_progress *p)
+static void tell(clv_trainer *t, const clv_progress *p)
 {
-    if (t->progress && !t->progress(p, t->user)) t->stop = true;
-    return !t->stop;
+    if (clvi_trainer_speaks(t) && t->progress && !t->progress(p, t->user)) t->stop = true;
+}
+
+/* All ranks stop when the first is told to. */
+static clv_status agree_to_stop(clv_trainer *t)
+{
+    return clvi_comm_broadcast(t->comm, &t->stop, sizeof t->stop);
+}
+
+/* Ranks that went on from different checkpoints, or whose processors round differently, would train different networks
+ * without anybody noticing. */
+static clv_status check_ranks(clv_trainer *t)
+{
+    const int ranks = t->method->division.ranks, rank = t->method->division.rank;
+    typedef struct mark {
+        double  weights;
+        int64_t total;
+    } mark;
+    clv_view w;
+    if (ranks == 1) return CLV_OK;
+    mark *marks = clvi_calloc(t->ctx, (size_t)ranks, sizeof *marks);
+    if (!marks) return CLV_ERR_NOMEM;
+    clv_status st = CLV_OK;
+    CLV_TRY_OR_DONE(clv_params_flat(clvi_method_params(t->method, false), CLV_PARAM_VALUE, &w));
+    marks[rank] = (mark){ clvi_flat_norm2(t->ctx, w.dtype, clv_view_count(&w), w.data), t->at.total };
+    CLV_TRY_OR_DONE(clvi_comm_all_gather(t->comm, marks, sizeof *marks));
+    for (int r = 1; r < ranks; r++)
+        CLV_CHECK_OR_DONE(marks[r].total == marks[0].total &&
+                          fabs(marks[r].weights - marks[0].weights) <= 1e-4 * fabs(marks[0].weights), CLV_ERR_INVALID,
+                          "rank %d has other weights than rank 0 (after %" PRId64 " and %" PRId64 " steps): do all see "
+                          "the same run directory?", r, marks[r].total, marks[0].total);
+done:
+    clvi_free(t->ctx, marks);
+    return st;
+}
+
+/* Labels and ids of all ranks beside this rank's images. */
+static clv_status next_batch(clv_trainer *t, clv_batch *batch)
+{
+    CLV_TRY(clv_loader_next(t->loader, batch));
+    if (!t->labels) return CLV_OK;
+    const clvi_division *d = &t->method->division;
+    const size_t size = (size_t)d->local * sizeof *t->labels;
+    memcpy(t->labels + d->rank * d->local, batch->labels, size);
+    memcpy(t->ids + d->rank * d->local, batch->ids, size);
+    batch->labels = t->labels;
+    batch->ids = t->ids;
+    CLV_TRY(clvi_comm_all_gather(t->comm, t->labels, size));
+    return clvi_comm_all_gather(t->comm, t->ids, size);
 }
 
 static double epochs_done(const clv_trainer *t)
@@ -100,7 +148,7 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     const double begin = now();
     const int64_t mark = clv_profile_begin(t->ctx);
     clv_batch batch;
-    CLV_TRY(clv_loader_next(t->loader, &batch));
+    CLV_TRY(next_batch(t, &batch));
     clv_profile_end(t->ctx, mark, "wait for data");
     const double data = now() - begin;
     const clvi_step step = {
@@ -178,7 +226,8 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     const bool final = t->at.epoch + 1 == last_epoch(t);
     double top1 = -1.0;
     const int64_t mark = clv_profile_begin(t->ctx);
-    if (s->knn_freq > 0 && ((t->at.epoch + 1) % s->knn_freq == 0 || final)) CLV_TRY(clvi_monitor_knn(t, &top1));
+    const bool due = s->knn_freq > 0 && ((t->at.epoch + 1) % s->knn_freq == 0 || final);
+    if (due && clvi_trainer_speaks(t)) CLV_TRY(clvi_monitor_knn(t, &top1));
     clv_profile_end(t->ctx, mark, "kNN monitor");
     p.kind = CLV_PROGRESS_EPOCH;
     p.loss = p.loss_mean;
@@ -206,8 +255,9 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     if (better) CLV_TRY(clvi_save_best(t));
     if (s->save_freq > 0 && t->at.epoch % s->save_freq == 0) CLV_TRY(clvi_save_numbered(t));
     CLV_TRY(clvi_save_last(t));
+    CLV_TRY(check_ranks(t));
     tell(t, &p);
-    return CLV_OK;
+    return agree_to_stop(t);
 }
 
 static clv_status one_epoch(clv_trainer *t)
@@ -217,6 +267,7 @@ static clv_status one_epoch(clv_trainer *t)
     const int64_t save_steps = t->settings->save_steps;
     while (t->at.step < t->steps_per_epoch) {
         CLV_TRY(one_step(t, &clock, &last));
+        CLV_TRY(agree_to_stop(t));
         if (t->at.step == t->steps_per_epoch) break;       /* the end of the epoch saves */
         if (t->stop) return clvi_save_last(t);
         if (save_steps > 0 && t->at.total % save_steps == 0) CLV_TRY(clvi_save_last(t));
@@ -239,6 +290,7 @@ static void note_line(const char *text, void *user)
 static clv_status tell_profile(clv_trainer *t, const clv_profile *profile)
 {
     char path[CLVI_PATH_SIZE + 16];
+    if (!clvi_trainer_speaks(t)) return CLV_OK;
     snprintf(path, sizeof path, "%s/trace.json", t->settings->results_dir);
     CLV_TRY(clv_profile_print(profile, note_line, t));
     CLV_TRY(clv_profile_write_trace(profile, path));
@@ -260,14 +312,51 @@ static clv_status all_epochs_timed(clv_trainer *t)
     return st;
 }
 
-clv_status clv_trainer_run(clv_trainer *t)
+/* Which rank an error is of. */
+static clv_status fail_rank(const clv_trainer *t, clv_status st)
 {
-    CLV_CHECK(t, CLV_ERR_INVALID, "clv_trainer_run: trainer must not be NULL");
+    char where[32];
+    snprintf(where, sizeof where, "rank %d", t->comm->rank);
+    return clvi_fail_in(st, where);
+}
+
+/* What only the rank that writes files needs. */
+static clv_status open_files(clv_trainer *t)
+{
     char path[CLVI_PATH_SIZE + 16];
+    if (!clvi_trainer_speaks(t)) return CLV_OK;
     CLV_TRY(clvi_rundir_claim(t));
     snprintf(path, sizeof path, "%s/config.yaml", t->settings->results_dir);
     CLV_TRY(clv_config_save(t->config, path));
-    if (!t->log) CLV_TRY(clvi_runlog_open(t->ctx, t->settings->results_dir, t->at.total, t->at.epoch, &t->log));
+    return t->log ? CLV_OK : clvi_runlog_open(t->ctx, t->settings->results_dir, t->at.total, t->at.epoch, &t->log);
+}
+
+/* What the ranks have said to each other. */
+static void tell_ranks(clv_trainer *t, int64_t steps, double seconds)
+{
+    const clvi_comm *c = t->comm;
+    if (c->ranks == 1 || steps == 0) return;
+    clvi_trainer_note(t, "%d ranks: each step took %.1f ms, of which rank 0 spent %.1f ms sending %.3f MB and waiting "
+                      "for the others", c->ranks, 1e3 * seconds / (double)steps, 1e3 * c->seconds / (double)steps,
+                      1e-6 * (double)c->bytes / (double)steps);
+}
+
+static clv_status run(clv_trainer *t)
+{
+    CLV_TRY(check_ranks(t));
+    CLV_TRY(open_files(t));
     CLV_TRY(clv_loader_seek(t->loader, (uint32_t)t->at.epoch, t->at.step));
-    return t->settings->profile ? all_epochs_timed(t) : all_epochs(t);
+    const double begin = now();
+    const int64_t first = t->at.total;
+    const clv_status st = t->settings->profile ? all_epochs_timed(t) : all_epochs(t);
+    tell_ranks(t, t->at.total - first, now() - begin);
+    return st;
+}
+
+clv_status clv_trainer_run(clv_trainer *t)
+{
+    CLV_CHECK(t, CLV_ERR_INVALID, "clv_trainer_run: trainer must not be NULL");
+    const clv_status st = run(t);
+    t->failed = st != CLV_OK && st != CLV_STOPPED;
+    return t->failed && t->method->division.ranks > 1 ? fail_rank(t, st) : st;
 }

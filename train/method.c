@@ -196,7 +196,7 @@ static clv_status init(clvi_method *m)
 {
     const clvi_settings *s = m->settings;
     m->batch = s->batch_size;
-    CLV_TRY(clvi_divide(s, 0, 1, &m->division));
+    CLV_TRY(clvi_divide(s, m->setup.comm, &m->division));
     CLV_CHECK(!m->cls->labels || m->setup.classes > 0, CLV_ERR_INVALID, "method '%s' needs data with labels",
               m->cls->info.name);
     m->labels = clvi_calloc(m->ctx, (size_t)(m->cls->views * m->batch), sizeof *m->labels);
@@ -349,8 +349,9 @@ static void describe_parts(const clvi_method *m, void (*line)(const char *text, 
     const clvi_division *d = &m->division;
     char text[256];
     snprintf(text, sizeof text,
-             "batch: %" PRId64 " images in %" PRId64 " parts of %" PRId64 "; loss and gradient are those of all; batch "
-             "norm sees %" PRId64 " at once", d->batch, d->batch / d->part, d->part, d->part / d->groups);
+             "batch: %" PRId64 " images on %d rank%s, %" PRId64 " at a time; loss and gradient are those of all; batch "
+             "norm sees %" PRId64 " at once",
+             d->batch, d->ranks, d->ranks > 1 ? "s" : "", d->part, d->part / d->groups);
     line(text, user);
 }
 

@@ -9,6 +9,7 @@
 #include <cleave/data.h>
 #include <cleave/graph.h>
 #include "core/h5.h"
+#include "train/comm.h"
 #include "train/config.h"
 #include "train/objective.h"
 #include "train/optimizer.h"
@@ -24,6 +25,7 @@ typedef struct clvi_method_setup {
     const clvi_settings *settings;
     int64_t              channels, height, width;   /* of a view */
     int64_t              classes;                   /* 0: the data have no labels */
+    clvi_comm           *comm;                      /* NULL: alone */
 } clvi_method_setup;
 
 /* Where in the run a step is. All counts from 0. */
@@ -114,7 +116,8 @@ const char *clvi_method_head(const clvi_method_class *cls, const clvi_settings *
 /* The method that the settings name. */
 clv_status clvi_method_create(const clvi_method_setup *setup, clvi_method **out) CLV_NODISCARD;
 void clvi_method_destroy(clvi_method *m);
-/* One optimiser step. Two halves, so that the trainer can look at loss and features as the loss saw them (a bank as it
+/* One optimiser step. With several ranks a batch has the images of this rank, but labels and ids of all, one after
+ * the other. Two halves, so that the trainer can look at loss and features as the loss saw them (a bank as it
  * was), and can refuse a step that is not finite: forward computes loss and gradients; update applies them. */
 clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at,
                                clvi_step_result *out) CLV_NODISCARD;

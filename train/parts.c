@@ -11,8 +11,9 @@
 
 /* ---- division ---- */
 
-clv_status clvi_divide(const clvi_settings *s, int rank, int ranks, clvi_division *out)
+clv_status clvi_divide(const clvi_settings *s, const clvi_comm *comm, clvi_division *out)
 {
+    const int rank = comm ? comm->rank : 0, ranks = comm ? comm->ranks : 1;
     clvi_division d = { .rank = rank, .ranks = ranks, .batch = s->batch_size, .groups = 1 };
     CLV_CHECK(d.batch % ranks == 0, CLV_ERR_INVALID, "batch-size %" PRId64 " is no multiple of %d ranks", d.batch,
               ranks);
@@ -32,10 +33,10 @@ clv_status clvi_divide(const clvi_settings *s, int rank, int ranks, clvi_divisio
     return CLV_OK;
 }
 
-void clvi_division_settle(clvi_settings *s, int ranks)
+void clvi_division_settle(clvi_settings *s, const clvi_comm *comm)
 {
     clvi_division d;
-    if (s->bn_splits == 1 && clvi_divide(s, 0, ranks, &d) == CLV_OK) s->bn_splits = d.batch / d.part;
+    if (s->bn_splits == 1 && clvi_divide(s, comm, &d) == CLV_OK) s->bn_splits = d.batch / d.part;
 }
 
 bool clvi_is_divided(const clvi_division *d)
@@ -68,10 +69,10 @@ static int64_t statistics_count(const clvi_statistics *s)
     return (int64_t)(clvi_params_buffer_size(s->params) / clv_dtype_size(clvi_params_dtype(s->params)));
 }
 
-clv_status clvi_statistics_create(clv_context *ctx, const clvi_division *division, clv_params *params,
+clv_status clvi_statistics_create(clv_context *ctx, clvi_comm *comm, const clvi_division *division, clv_params *params,
                                   clvi_statistics *out)
 {
-    *out = (clvi_statistics) { .ctx = ctx, .division = division, .params = params };
+    *out = (clvi_statistics) { .ctx = ctx, .comm = comm, .division = division, .params = params };
     const size_t size = clvi_params_buffer_size(params);
     if (!clvi_is_divided(division) || size == 0) return CLV_OK;
     out->before = clvi_device_alloc(ctx, size);
@@ -119,6 +120,7 @@ clv_status clvi_statistics_end(clvi_statistics *s)
 {
     if (!s->before) return CLV_OK;
     const double parts = (double)(s->division->batch / s->division->part);
+    CLV_TRY(clvi_comm_all_reduce_arena(s->comm, s->moved, statistics_count(s)));
     CLV_TRY(clvi_statistics_restore(s));
     clvi_flat_axpy(s->ctx, clvi_params_dtype(s->params), statistics_count(s), 1 / parts, s->moved,
                    clvi_params_buffers(s->params));
@@ -235,7 +237,7 @@ clv_status clvi_parts_finish(clvi_parts *p)
     p->sum_size = clvi_params_arena_size(m->params);
     p->sum = clvi_device_alloc(m->ctx, p->sum_size);
     if (!p->sum) return CLV_ERR_NOMEM;
-    return clvi_statistics_create(m->ctx, &m->division, m->params, &p->statistics);
+    return clvi_statistics_create(m->ctx, m->setup.comm, &m->division, m->params, &p->statistics);
 }
 
 /* ---- a step ---- */
@@ -292,24 +294,28 @@ static clv_status embed(clvi_parts *p, const clv_view *view)
             memcpy(row_at(c, &c->rows, clvi_part_first(d, k)), rows.data, (size_t)d->part * c->row_bytes);
         }
     }
+    for (int i = 0; i < p->n; i++)
+        CLV_TRY(clvi_comm_all_gather(p->method->setup.comm, p->at[i].rows.data, (size_t)d->local * p->at[i].row_bytes));
     return CLV_OK;
 }
 
-/* Adds the network's gradients to those that the losses have for parameters of their own. A single part is still in
- * memory. */
+/* Adds the network's gradients to those that the losses have for parameters of their own, which every rank knows: the
+ * first brings them into the sum. A single part is still in memory. */
 static clv_status propagate(clvi_parts *p, const clv_view *view)
 {
     clvi_method *m = p->method;
     const int64_t parts = clvi_parts_here(&m->division);
     clv_view g;
     CLV_TRY(clv_params_flat(m->params, CLV_PARAM_GRADIENT, &g));
-    CLV_TRY(clvi_device_copy(m->ctx, p->sum, g.data, p->sum_size, CLVI_COPY_ON_DEVICE));
+    if (m->division.rank == 0) CLV_TRY(clvi_device_copy(m->ctx, p->sum, g.data, p->sum_size, CLVI_COPY_ON_DEVICE));
+    else CLV_TRY(clvi_device_fill(m->ctx, p->sum, 0, p->sum_size));
     for (int64_t k = 0; k < parts; k++) {
         CLV_TRY(bind_factors(p, k, true));
         if (parts > 1) CLV_TRY(forward_part(p, view, k));
         CLV_TRY(clvi_graph_run_backward(p->network));
         clvi_flat_axpy(m->ctx, g.dtype, clv_view_count(&g), 1, g.data, p->sum);
     }
+    CLV_TRY(clvi_comm_all_reduce_arena(m->setup.comm, p->sum, clv_view_count(&g)));
     return clvi_device_copy(m->ctx, g.data, p->sum, p->sum_size, CLVI_COPY_ON_DEVICE);
 }
 

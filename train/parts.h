@@ -9,6 +9,7 @@
 #define CLVI_TRAIN_PARTS_H
 
 #include <cleave/graph.h>
+#include "train/comm.h"
 #include "train/config.h"
 
 typedef struct clvi_method clvi_method;
@@ -24,9 +25,9 @@ typedef struct clvi_division {
 
 /* As the settings batch-size, micro-batch-size and bn-splits have it. Errors: CLV_ERR_INVALID if something is no
  * multiple of what it is divided by. */
-clv_status clvi_divide(const clvi_settings *settings, int rank, int ranks, clvi_division *out) CLV_NODISCARD;
+clv_status clvi_divide(const clvi_settings *settings, const clvi_comm *comm, clvi_division *out) CLV_NODISCARD;
 /* Makes bn-splits say what batch norm will see: at least one group a part. */
-void clvi_division_settle(clvi_settings *settings, int ranks);
+void clvi_division_settle(clvi_settings *settings, const clvi_comm *comm);
 /* More than one part: `n` of them on this rank. */
 bool clvi_is_divided(const clvi_division *d);
 int64_t clvi_parts_here(const clvi_division *d);
@@ -39,13 +40,14 @@ clv_view clvi_part_of(const clv_view *images, int64_t first, int64_t count);
  * by the mean of what the parts moved them by. Does nothing for a batch that is not divided. */
 typedef struct clvi_statistics {
     clv_context         *ctx;
+    clvi_comm           *comm;
     const clvi_division *division;
     clv_params          *params;
     void                *before, *moved;
 } clvi_statistics;
 
 /* `params` are laid out; they and the division stay. */
-clv_status clvi_statistics_create(clv_context *ctx, const clvi_division *division, clv_params *params,
+clv_status clvi_statistics_create(clv_context *ctx, clvi_comm *comm, const clvi_division *division, clv_params *params,
                                   clvi_statistics *out) CLV_NODISCARD;
 void clvi_statistics_destroy(clvi_statistics *s);
 clv_status clvi_statistics_begin(clvi_statistics *s) CLV_NODISCARD;    /* of a step */

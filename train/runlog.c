@@ -189,6 +189,7 @@ static clv_status write_csv(clvi_runlog *log, const clv_progress *p)
 
 clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double grad_norm)
 {
+    if (!log) return CLV_OK;
     const bool epoch = p->kind == CLV_PROGRESS_EPOCH;
     json_line line = { .size = 0 };
     put(&line, "{\"kind\": \"%s\", \"epoch\": %" PRId64 ", \"step\": %" PRId64 ", \"total_step\": %" PRId64,

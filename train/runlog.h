@@ -15,7 +15,7 @@ clv_status clvi_runlog_open(clv_context *ctx, const char *directory, int64_t tot
                             clvi_runlog **out) CLV_NODISCARD;
 void clvi_runlog_close(clvi_runlog *log);
 
-/* Appends one line (an EPOCH also to log.csv) and flushes. Allocates nothing. */
+/* Appends one line (an EPOCH also to log.csv) and flushes. Allocates nothing. NULL: does nothing. */
 clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double grad_norm) CLV_NODISCARD;
 
 #endif

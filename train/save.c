@@ -20,6 +20,7 @@ static void run_path(const clv_trainer *t, const char *name, char *path)
 static clv_status save(clv_trainer *t, const char *name)
 {
     char path[FILE_PATH_SIZE];
+    if (!clvi_trainer_speaks(t)) return CLV_OK;
     run_path(t, name, path);
     clvi_h5 *h5 = NULL;
     CLV_TRY(clvi_guard_check(t));                          /* an update can leave the finite numbers */
@@ -35,6 +36,7 @@ static clv_status save(clv_trainer *t, const char *name)
 clv_status clvi_save_last(clv_trainer *t)
 {
     char next[FILE_PATH_SIZE], last[FILE_PATH_SIZE], previous[FILE_PATH_SIZE];
+    if (!clvi_trainer_speaks(t)) return CLV_OK;
     run_path(t, "next.h5", next);
     run_path(t, "last.h5", last);
     run_path(t, "previous.h5", previous);

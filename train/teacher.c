@@ -34,17 +34,21 @@ static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
 static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const clv_params *student)
 {
     t->settings = setup->settings;
-    CLV_TRY(clvi_divide(t->settings, 0, 1, &t->division));
+    t->comm = setup->comm;
+    CLV_TRY(clvi_divide(t->settings, t->comm, &t->division));
     t->image_size = setup->channels * setup->height * setup->width;
     CLV_TRY(clv_params_clone(student, &t->params));
     CLV_TRY(build(t, setup));
     t->mix = clvi_calloc(t->ctx, (size_t)clvi_weights_mix_scratch(t->params), sizeof(float));
     t->order = clvi_calloc(t->ctx, (size_t)t->division.batch, sizeof *t->order);
     t->embedded = clvi_calloc(t->ctx, (size_t)(t->division.batch * t->dim), sizeof(float));
-    t->shuffled = clvi_calloc(t->ctx, shuffles(t->settings) ? (size_t)(t->division.part * t->image_size) : 1,
-                              sizeof(float));
-    CLV_TRY(clvi_statistics_create(t->ctx, &t->division, t->params, &t->statistics));
-    return t->mix && t->order && t->embedded && t->shuffled ? CLV_OK : CLV_ERR_NOMEM;
+    const clvi_division *d = &t->division;
+    const int64_t seen = !shuffles(t->settings) ? 0 : d->ranks > 1 ? d->local : d->part;
+    t->shuffled = clvi_calloc(t->ctx, (size_t)(seen * t->image_size + 1), sizeof(float));
+    t->exchanged = clvi_calloc(t->ctx, (size_t)(d->ranks > 1 && seen ? d->ranks * d->part * t->image_size : 1),
+                               sizeof(float));
+    CLV_TRY(clvi_statistics_create(t->ctx, t->comm, &t->division, t->params, &t->statistics));
+    return t->mix && t->order && t->embedded && t->shuffled && t->exchanged ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params *student, clvi_teacher **out)
@@ -70,6 +74,7 @@ void clvi_teacher_destroy(clvi_teacher *t)
     clv_params_destroy(t->params);
     clvi_free(t->ctx, t->embedded);
     clvi_free(t->ctx, t->shuffled);
+    clvi_free(t->ctx, t->exchanged);
     clvi_free(t->ctx, t->order);
     clvi_free(t->ctx, t->mix);
     clvi_free(t->ctx, t);
@@ -96,17 +101,39 @@ static void draw_order(clvi_teacher *t, const clvi_step *at, uint64_t draw)
                                             : i;
 }
 
+/* Images that lie one after the other from `first` on, where they are seen among those of this rank. */
+static void pick(clvi_teacher *t, const int64_t *order, int64_t count, const float *images, int64_t first, int64_t n)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (order[i] >= first && order[i] < first + n)
+            memcpy(t->shuffled + i * t->image_size, images + (order[i] - first) * t->image_size,
+                   (size_t)t->image_size * sizeof(float));
+}
+
+/* Every rank shows the others its images, a part at a time, and each keeps those that it will see. */
+static clv_status exchange(clvi_teacher *t, const clv_view *images)
+{
+    const clvi_division *d = &t->division;
+    const int64_t part = d->part * t->image_size;
+    if (!shuffles(t->settings) || d->ranks == 1) return CLV_OK;
+    for (int64_t k = 0; k < clvi_parts_here(d); k++) {
+        memcpy(t->exchanged + d->rank * part, (const float *)images->data + k * part, (size_t)part * sizeof(float));
+        CLV_TRY(clvi_comm_all_gather(t->comm, t->exchanged, (size_t)part * sizeof(float)));
+        for (int r = 0; r < d->ranks; r++)
+            pick(t, t->order + d->rank * d->local, d->local, t->exchanged + r * part, r * d->local + k * d->part,
+                 d->part);
+    }
+    return CLV_OK;
+}
+
 /* The images of part k, as the order has it. */
 static clv_view images_of(clvi_teacher *t, const clv_view *images, int64_t k)
 {
     const clvi_division *d = &t->division;
     clv_view part = clvi_part_of(images, k * d->part, d->part);
     if (!shuffles(t->settings)) return part;
-    const int64_t *order = t->order + clvi_part_first(d, k);
-    for (int64_t i = 0; i < d->part; i++)
-        memcpy(t->shuffled + i * t->image_size, (const float *)images->data + order[i] * t->image_size,
-               (size_t)t->image_size * sizeof(float));
-    part.data = t->shuffled;
+    if (d->ranks == 1) pick(t, t->order + k * d->part, d->part, images->data, 0, d->batch);
+    part.data = t->shuffled + (d->ranks == 1 ? 0 : k * d->part * t->image_size);
     return part;
 }
 
@@ -129,7 +156,9 @@ clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clv
 {
     draw_order(t, at, draw);
     CLV_TRY(clvi_statistics_begin(&t->statistics));
+    CLV_TRY(exchange(t, images));
     for (int64_t k = 0; k < clvi_parts_here(&t->division); k++) CLV_TRY(embed_part(t, images, k));
+    CLV_TRY(clvi_comm_all_gather(t->comm, t->embedded, (size_t)(t->division.local * t->dim) * sizeof(float)));
     CLV_TRY(clvi_statistics_end(&t->statistics));
     for (int64_t i = 0; i < t->division.batch; i++)
         memcpy(rows + t->order[i] * t->dim, t->embedded + i * t->dim, (size_t)t->dim * sizeof(float));

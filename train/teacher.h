@@ -8,13 +8,15 @@
 struct clvi_teacher {
     clv_context         *ctx;
     const clvi_settings *settings;
+    clvi_comm           *comm;
     clvi_division        division;
     int64_t              image_size, dim;
     clv_params          *params;
     clv_graph           *graph;
     clv_node             images, unit;
     clvi_statistics      statistics;
-    float               *shuffled;          /* [part, image] in the order the groups see them */
+    float               *shuffled;          /* [part or local, image] in the order the groups see them */
+    float               *exchanged;         /* [ranks part, image] of all ranks, on their way to where they are seen */
     float               *embedded;          /* [B,D] in that order */
     int64_t             *order;             /* [B] */
     float               *mix;               /* scratch of running statistics that follow the student's */

@@ -12,8 +12,19 @@
 #include <stdio.h>
 #include <string.h>
 
+bool clvi_trainer_speaks(const clv_trainer *t)
+{
+    return !t->comm || t->comm->rank == 0;
+}
+
+int clv_trainer_rank(const clv_trainer *t)
+{
+    return t && t->comm ? t->comm->rank : 0;
+}
+
 void clvi_trainer_note(clv_trainer *t, const char *fmt, ...)
 {
+    if (!clvi_trainer_speaks(t)) return;
     char text[1024];
     va_list args;
     va_start(args, fmt);
@@ -87,7 +98,9 @@ static clv_status open_loader(clv_trainer *t)
     for (int v = 0; v < views; v++)
         CLV_TRY(clv_augment_transform(v == 1 && t->augment2 ? t->augment2 : t->augment, &transforms[v]));
     clv_loader_desc desc = CLV_LOADER_DESC_INIT;
-    desc.batch_size = s->batch_size;
+    desc.batch_size = t->method->division.local;
+    desc.rank = t->method->division.rank;
+    desc.ranks = t->method->division.ranks;
     desc.views = views;
     desc.transforms = transforms;
     desc.seed = (uint64_t)s->seed;
@@ -96,7 +109,10 @@ static clv_status open_loader(clv_trainer *t)
     desc.exact_decode = s->exact_decode;
     CLV_TRY(clv_loader_create(t->ctx, t->train, &desc, &t->loader));
     t->steps_per_epoch = clv_loader_steps_per_epoch(t->loader);
-    return CLV_OK;
+    if (t->method->division.ranks == 1) return CLV_OK;
+    t->labels = clvi_calloc(t->ctx, (size_t)s->batch_size, sizeof *t->labels);
+    t->ids = clvi_calloc(t->ctx, (size_t)s->batch_size, sizeof *t->ids);
+    return t->labels && t->ids ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 /* ---- the rest ---- */
@@ -143,6 +159,7 @@ static clv_status make_method(clv_trainer *t)
         .height = view.height,
         .width = view.width,
         .classes = t->info.has_labels ? t->info.classes : 0,
+        .comm = t->comm,
     };
     CLV_TRY(clvi_method_create(&setup, &t->method));
     tell_limits(t);
@@ -182,7 +199,7 @@ static clv_status settle_precision(clv_trainer *t)
 /* What batch norm sees is part of what the run is, however it is computed later. */
 static void settle_division(clv_trainer *t)
 {
-    if (clvi_network_has_batch_norm(t->settings)) clvi_division_settle(t->settings, 1);
+    if (clvi_network_has_batch_norm(t->settings)) clvi_division_settle(t->settings, t->comm);
 }
 
 static clv_status build(clv_trainer *t, const clv_config *config)
@@ -191,6 +208,7 @@ static clv_status build(clv_trainer *t, const clv_config *config)
     t->config->settings = config->settings;
     memcpy(t->config->source, config->source, sizeof config->source);
     t->settings = &t->config->settings;
+    CLV_TRY(clvi_comm_open(t->ctx, t->settings->device, &t->comm));
     settle_division(t);
     CLV_CHECK(t->settings->results_dir[0], CLV_ERR_INVALID, "no run directory given (results-dir)");
     CLV_TRY(clvi_config_check(t->config));
@@ -218,6 +236,7 @@ clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_pr
     t->directory = -1;
     const clv_status st = build(t, config);
     if (st != CLV_OK) {
+        t->failed = true;
         clv_trainer_destroy(t);
         return st;
     }
@@ -240,6 +259,9 @@ void clv_trainer_destroy(clv_trainer *t)
     clv_dataset_destroy(t->val);
     clv_dataset_destroy(t->train);
     clv_config_destroy(t->config);
+    clvi_free(t->ctx, t->labels);
+    clvi_free(t->ctx, t->ids);
+    clvi_comm_close(t->comm, t->failed);
     clvi_free(t->ctx, t);
 }
 
@@ -264,6 +286,7 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
     CLV_CHECK(t && line, CLV_ERR_INVALID, "clv_trainer_describe: an argument is NULL");
     const clvi_settings *s = t->settings;
     char text[8192];                       /* room for a path and a chain */
+    if (!clvi_trainer_speaks(t)) return CLV_OK;
     snprintf(text, sizeof text, "data: %s '%s'%s%s, %" PRId64 " images, %" PRId64 " channels, %" PRId64 " classes",
              t->info.kind, s->data, t->info.split[0] ? " split " : "", t->info.split, t->info.count, t->info.channels,
              t->info.classes);

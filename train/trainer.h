@@ -13,6 +13,7 @@
 
 struct clv_trainer {
     clv_context      *ctx;
+    clvi_comm        *comm;
     clv_config       *config;        /* own copy, resolved */
     clvi_settings    *settings;      /* of config */
     clv_progress_fn   progress;
@@ -33,6 +34,8 @@ struct clv_trainer {
 
     clvi_position     at;
     int64_t           steps_per_epoch;
+    int64_t          *labels, *ids;  /* of the batch on all ranks; NULL with one */
+    bool              failed;        /* the run has ended with an error */
     double            grad_norm;     /* of the last step */
     void             *statistics[2]; /* batch norm's, of network and momentum encoder, before a step; or NULL */
     int               skipped_in_a_row;
@@ -54,6 +57,8 @@ void clvi_rundir_release(clv_trainer *t);
 /* Refuses to start anew over an earlier run. */
 clv_status clvi_rundir_check_unused(const clv_trainer *t) CLV_NODISCARD;
 
+/* Whether this rank speaks to the user and writes files: the first does. */
+bool clvi_trainer_speaks(const clv_trainer *t);
 /* Tells the user something. */
 void clvi_trainer_note(clv_trainer *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -81,6 +81,9 @@ typedef bool (*clv_progress_fn)(const clv_progress *progress, void *user);
 CLV_API clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,
                                       clv_trainer **out) CLV_NODISCARD;
 CLV_API void clv_trainer_destroy(clv_trainer *trainer);
+/* Which of the processes that a launcher (mpirun) started for the run this is: 0, the one that calls back and writes
+ * files, also where there is only one; the others compute. */
+CLV_API int clv_trainer_rank(const clv_trainer *trainer);
 
 /* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (for --dry-run). */
 CLV_API clv_status clv_trainer_describe(clv_trainer *trainer, void (*line)(const char *text, void *user), void *user)

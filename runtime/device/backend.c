@@ -1,13 +1,11 @@
 /* backend.c: finds backends, opens their devices, and the memory of a context's device. */
 #include <cleave/device.h>
 #include "device/backend.h"
-#include <dlfcn.h>
-#include <limits.h>
+#include "core/library.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_BACKENDS 4
 
@@ -35,38 +33,13 @@ static const clvi_backend_host host = { .vfail = host_vfail, .calloc = clvi_call
 
 static const char library_name[] = "libcleave_cuda.so";
 
-/* The folder of the program or library this code is in, links followed; "" when the system cannot tell. */
-static void own_folder(char folder[PATH_MAX])
-{
-    Dl_info self;
-    folder[0] = '\0';
-    if (!dladdr((void *)(uintptr_t)own_folder, &self) || !self.dli_fname || !realpath(self.dli_fname, folder)) folder[0] = '\0';
-    char *slash = strrchr(folder, '/');
-    if (slash) *slash = '\0';
-}
-
-/* Where CLEAVE_BACKENDS says, else beside this code, else where the loader looks. */
-static void *open_library(char *why, size_t size)
-{
-    char folder[PATH_MAX], path[PATH_MAX + sizeof library_name + 1];
-    const char *told = getenv("CLEAVE_BACKENDS");
-    own_folder(folder);
-    snprintf(path, sizeof path, "%s/%s", told ? told : folder, library_name);
-    const bool there = access(path, F_OK) == 0;
-    void *library = dlopen(there || told ? path : library_name, RTLD_NOW | RTLD_LOCAL);
-    if (library) return library;
-    if (there) snprintf(why, size, "%s", dlerror());
-    else snprintf(why, size, "this build has no GPU backend (%s; make CUDA=1 builds it)", library_name);
-    return NULL;
-}
-
-/* The library stays open: its code may be in use for as long as the process lives. */
 static void look(slot *s)
 {
-    void *library = open_library(s->why, sizeof s->why);
+    void *library = clvi_library_open(library_name, "this build has no GPU backend (libcleave_cuda.so; make CUDA=1 builds "
+                                      "it)", s->why, sizeof s->why);
     if (!library) return;
     clvi_backend_entry *get = NULL;
-    *(void **)&get = dlsym(library, CLVI_BACKEND_ENTRY);
+    *(void **)&get = clvi_library_find(library, CLVI_BACKEND_ENTRY);
     const clvi_backend *backend = get ? get(&host) : NULL;
     if (!backend || backend->abi != CLVI_BACKEND_ABI)
         snprintf(s->why, sizeof s->why, "%s is of another version", library_name);

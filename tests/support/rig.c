@@ -7,16 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void fill(rig *r)
+static void fill(rig *r, const clvi_comm *comm)
 {
+    const int64_t local = RIG_BATCH / (comm ? comm->ranks : 1), first = comm ? comm->rank * local : 0;
     for (int v = 0; v < 2; v++) {
         clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
         for (int i = 0; i < RIG_PIXELS; i++) {                  /* each image has waves of its own, and noise */
-            const int image = i / (RIG_PIXELS / RIG_BATCH), column = i / 3 % RIG_SIDE, row = i / 3 / RIG_SIDE % RIG_SIDE;
+            const int image = i / (RIG_PIXELS / RIG_BATCH);
+            const int column = i / 3 % RIG_SIDE, row = i / 3 / RIG_SIDE % RIG_SIDE;
             const double wave = sin(0.4 * (image / 4 + 1) * column + 0.5 * (image % 4) * row + i % 3);
             r->pixels[v][i] = (float)(2 * wave + 0.3 * clvi_rng_normal(&rng));
         }
-        r->view[v] = clv_view_nhwc(r->pixels[v], CLV_F32, RIG_BATCH, 3, RIG_SIDE, RIG_SIDE);
+        r->view[v] = clv_view_nhwc(r->pixels[v] + first * (RIG_PIXELS / RIG_BATCH), CLV_F32, local, 3, RIG_SIDE,
+                                   RIG_SIDE);
     }
     for (int i = 0; i < RIG_BATCH; i++) {
         r->ids[i] = 1000 + i;
@@ -27,7 +30,8 @@ static void fill(rig *r)
     r->batch.labels = r->labels;
 }
 
-clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, rig **out, ...)
+clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, clvi_comm *comm,
+                        rig **out, ...)
 {
     const char *const settings[][2] = {
         { "arch", "resnet8" }, { "width", "4" },   { "batch-size", "16" },
@@ -47,8 +51,8 @@ clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64
     for (const char *name; (name = va_arg(args, const char *));)
         assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
     va_end(args);
-    fill(r);
-    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, RIG_SIDE, RIG_SIDE, classes };
+    fill(r, comm);
+    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, RIG_SIDE, RIG_SIDE, classes, comm };
     return clvi_method_create(&setup, &r->method);
 }
 

@@ -15,7 +15,7 @@ enum { BATCH = RIG_BATCH, SIDE = RIG_SIDE, CLASSES = RIG_CLASSES, PIXELS = RIG_P
 static clv_status try_make(test_env *t, const char *method, const char *loss, const char *name, const char *value,
                            int64_t classes, rig **out)
 {
-    return rig_try_make(t, method, loss, classes, out, name, value, NULL);
+    return rig_try_make(t, method, loss, classes, NULL, out, name, value, NULL);
 }
 
 static rig *make(test_env *t, const char *method, const char *loss, const char *name, const char *value)

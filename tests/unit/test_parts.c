@@ -49,7 +49,7 @@ static rig *make(test_env *t, const char *method, const char *loss, const char *
                  const char *value)
 {
     rig *r = NULL;
-    assert_ok(rig_try_make(t, method, loss, RIG_CLASSES, &r, "bn-splits", "4", "micro-batch-size", micro, name, value,
+    assert_ok(rig_try_make(t, method, loss, RIG_CLASSES, NULL, &r, "bn-splits", "4", "micro-batch-size", micro, name, value,
                            NULL));
     return r;
 }
@@ -118,7 +118,7 @@ static void dropped_paths_are_those_of_the_whole_batch(void **state)
     test_env *t = *state;
     rig *whole = NULL, *parts = NULL;
     for (int k = 0; k < 2; k++)
-        assert_ok(rig_try_make(t, "barlow", "", RIG_CLASSES, k ? &parts : &whole, "arch", "vit_small", "width", "48",
+        assert_ok(rig_try_make(t, "barlow", "", RIG_CLASSES, NULL, k ? &parts : &whole, "arch", "vit_small", "width", "48",
                                "patch", "8", "drop-path", "0.5", "bn-splits", "4", "micro-batch-size", k ? "4" : "0",
                                NULL));
     for (int step = 0; step < 2; step++) {
@@ -159,7 +159,7 @@ static void what_cannot_be_divided_is_refused(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rig *r = NULL;
-        assert_fails(rig_try_make(t, "simclr", "", RIG_CLASSES, &r, "micro-batch-size", cases[i].micro, "bn-splits",
+        assert_fails(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "micro-batch-size", cases[i].micro, "bn-splits",
                                   cases[i].splits, NULL), CLV_ERR_INVALID, cases[i].message);
         rig_destroy(r);
     }

@@ -1,0 +1,27 @@
+# The MPI back end, libcleave_mpi.so beside the command, which `mpirun cleave train` opens.
+#   MPI=auto  build it where Open MPI is (default)     MPI=1  fail without     MPI=0  never look
+ifeq ($(filter auto 0 1,$(MPI)),)
+$(error MPI=$(MPI) is none of auto, 0, 1)
+endif
+ifneq ($(MPI),0)
+HAVE_MPI := $(shell $(PKG_CONFIG) --exists ompi 2>/dev/null && echo yes)
+endif
+ifeq ($(MPI)$(HAVE_MPI),1)
+$(error MPI=1: pkg-config does not know Open MPI (ompi))
+endif
+
+ifneq ($(HAVE_MPI),)
+MPI_BACKEND := $(BUILD)/libcleave_mpi.so
+
+# Its headers are not ours to warn of.
+$(BUILD)/train/comm/mpi.o: ALL_CPPFLAGS += $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags ompi))
+
+$(MPI_BACKEND): $(BUILD)/train/comm/mpi.o mk/comm.map
+	$(Q)$(CC) -shared -Wl,--version-script=mk/comm.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $< \
+	    $(shell $(PKG_CONFIG) --libs ompi) -o $@
+
+all: $(MPI_BACKEND)
+# The tests start ranks.
+test-run: $(MPI_BACKEND)
+-include $(BUILD)/train/comm/mpi.d
+endif

@@ -1,0 +1,39 @@
+/* comm.h: what the processes of a run (its ranks) say to each other. A run is alone, or was started by a launcher that
+ * tells rank and address in the environment (mpirun, srun, torchrun); the words are then spoken by a back end, a
+ * shared object of its own (train/comm/) that is opened at run time: MPI between processors, NCCL between GPUs.
+ *
+ * All ranks make the same calls in the same order. Sums are taken in the order of the ranks, so every rank gets the
+ * same bits. NULL is accepted for a run that is alone: then every call returns at once. */
+#ifndef CLVI_TRAIN_COMM_H
+#define CLVI_TRAIN_COMM_H
+
+#include "core/context.h"
+#include "train/comm/backend.h"
+
+typedef struct clvi_comm {
+    clv_context *ctx;
+    int          rank, ranks;
+    const clvi_comm_backend *backend;    /* NULL: alone */
+    float       *send, *receive;         /* one bucket each */
+    int64_t      bytes;                  /* sent by this rank so far */
+    double       seconds;                /* spent in calls so far */
+} clvi_comm;
+
+/* Joins the ranks that the launcher started; `device` is the setting of that name. Errors: CLV_ERR_UNSUPPORTED (there
+ * are ranks, but no back end for them), CLV_ERR_IO (they cannot be reached). */
+clv_status clvi_comm_open(clv_context *ctx, const char *device, clvi_comm **out) CLV_NODISCARD;
+/* failed: leaves without a word, as a process does that is killed, which makes the launcher end all ranks. */
+void clvi_comm_close(clvi_comm *c, bool failed);
+
+/* Each returns CLV_ERR_IO when a rank cannot be reached. */
+/* x, of n values in host memory, becomes the sum over all ranks. */
+clv_status clvi_comm_all_reduce(clvi_comm *c, float *x, int64_t n) CLV_NODISCARD;
+/* The same of an arena on the context's device. */
+clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n) CLV_NODISCARD;
+/* x [ranks, bytes]: this rank's part is there, the others' arrive. */
+clv_status clvi_comm_all_gather(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
+/* x of rank 0 on every rank. */
+clv_status clvi_comm_broadcast(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
+clv_status clvi_comm_barrier(clvi_comm *c) CLV_NODISCARD;
+
+#endif
