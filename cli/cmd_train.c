@@ -131,6 +131,7 @@ static void print_epoch(const clv_progress *p)
             p->health.effective_rank);
     if (p->knn_top1 >= 0)
         fprintf(stderr, "  kNN top-1 %.2f (best %.2f; %s)", p->knn_top1, p->knn_best, p->knn_protocol);
+    if (p->val_top1 >= 0) fprintf(stderr, "  held-out acc@1 %.2f acc@5 %.2f", p->val_top1, p->val_top5);
     fputc('\n', stderr);
 }
 

@@ -20,6 +20,7 @@ typedef struct clvi_settings {
     /* network */
     char    arch[64], weights[CLVI_PATH_SIZE];
     int     stem;
+    bool    freeze;
     int64_t width, patch;
     bool    stop_grad_conv1;
     double  drop_path;
@@ -38,6 +39,7 @@ typedef struct clvi_settings {
     char    optimizer[64];
     double  lr, momentum, weight_decay, beta1, beta2, eps, trust_coefficient, clip_grad;
     int     lr_scaling;
+    double  lr_biases, lr_end, lr_drop;
     bool    clip_lr, exclude_bias_n_norm_wd, exclude_bias_n_norm_lars;
     bool    nesterov, cos, fix_pred_lr;
     char    schedule[256];
@@ -52,9 +54,10 @@ typedef struct clvi_settings {
     bool    stop_on_collapse, profile, recompute;
     int     on_nan;
     /* monitor */
-    int64_t knn_k, knn_freq, knn_bank, knn_queries;
+    int64_t val_freq, knn_k, knn_freq, knn_bank, knn_queries;
     double  knn_t;
     int     knn_layer;
+    char    published[2048];
 } clvi_settings;
 
 enum { CLVI_STEM_DEFAULT };                                   /* then the backbone's own choices, in its order */

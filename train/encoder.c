@@ -59,7 +59,17 @@ clv_status clvi_chain_create(clv_context *ctx, const char *chain, const clvi_set
 
 /* ---- building ---- */
 
-static clv_status build_graph(clv_encoder *e, clv_layer layer)
+/* The classifier in the parameters, as wide as it is there. Only one of cosines has no bias. */
+static clv_status scores_node(clv_encoder *e, clv_node embedding, clv_node *out)
+{
+    clv_param_info weight;
+    CLV_TRY(clv_params_info(e->params, clv_params_find(e->params, "classifier.weight"), &weight));
+    const bool margin = clv_params_find(e->params, "classifier.bias") < 0;
+    *out = clvi_classifier_node(e->graph, embedding, weight.shape[0], margin, false, NULL);
+    return CLV_OK;
+}
+
+static clv_status build_graph(clv_encoder *e, int layer)
 {
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     desc.params = e->params;
@@ -68,6 +78,7 @@ static clv_status build_graph(clv_encoder *e, clv_layer layer)
     clv_node features, embedding;
     CLV_TRY(clvi_network_nodes(e->graph, &e->config->settings, 1, e->images, &features, &embedding));
     e->out = layer == CLV_LAYER_BACKBONE ? features : embedding;
+    if (layer == CLVI_LAYER_SCORES) CLV_TRY(scores_node(e, embedding, &e->out));
     clv_graph_output(e->graph, e->out);
     CLV_TRY(clv_graph_finish(e->graph));
     int64_t shape[CLV_MAX_DIMS] = { 0 };
@@ -108,14 +119,14 @@ void clv_encoder_destroy(clv_encoder *e)
 }
 
 static clv_status create(const clv_config *config, clv_params *params, int64_t channels, const char *eval_aug,
-                         clv_layer layer, int64_t batch_size, clv_encoder *e)
+                         int layer, int64_t batch_size, clv_encoder *e)
 {
     CLV_CHECK(batch_size >= 1, CLV_ERR_INVALID, "encoder: batch size %" PRId64 ", expected at least 1", batch_size);
     CLV_TRY(clv_config_create(e->ctx, &e->config));
     e->config->settings = config->settings;
     e->channels = channels;
     e->batch = batch_size;
-    e->layer = layer;
+    e->layer = (clv_layer)layer;
     e->params = params;
     if (!params) {
         CLV_TRY(clv_params_create(e->ctx, CLV_F32, &e->params));
@@ -128,7 +139,7 @@ static clv_status create(const clv_config *config, clv_params *params, int64_t c
 }
 
 clv_status clvi_encoder_over(const clv_config *config, clv_params *params, int64_t channels, const char *eval_aug,
-                             clv_layer layer, int64_t batch_size, clv_encoder **out)
+                             int layer, int64_t batch_size, clv_encoder **out)
 {
     *out = NULL;
     clv_encoder *e = clvi_calloc(config->ctx, 1, sizeof *e);

@@ -6,9 +6,12 @@
 #include <cleave/graph.h>
 #include "train/config.h"
 
+/* A classifier's scores of each class: of a set of parameters that has one (clvi_encoder_over only). */
+enum { CLVI_LAYER_SCORES = CLV_LAYER_EMBEDDING + 1 };
+
 /* `params` are borrowed and may go on changing between calls. eval_aug: a chain or preset. */
 clv_status clvi_encoder_over(const clv_config *config, clv_params *params, int64_t channels, const char *eval_aug,
-                             clv_layer layer, int64_t batch_size, clv_encoder **out) CLV_NODISCARD;
+                             int layer, int64_t batch_size, clv_encoder **out) CLV_NODISCARD;
 
 /* What an encoder is made of: borrowed. eval_aug: its evaluation chain, resolved. */
 typedef struct clvi_encoder_parts {

@@ -138,7 +138,7 @@ static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
         .mean_seconds_step = elapsed / steps,
         .mean_seconds_data = clock->data / steps,
         .images_per_second = elapsed > 0 ? steps * (double)t->settings->batch_size / elapsed : 0.0,
-        .knn_top1 = -1.0,
+        .knn_top1 = -1.0, .val_top1 = -1.0, .val_top5 = -1.0,
         .knn_best = t->at.knn_best,
     };
 }
@@ -216,6 +216,11 @@ static int64_t last_epoch(const clv_trainer *t)
     return s->stop_epoch ? CLVI_MIN(s->stop_epoch, s->epochs) : s->epochs;
 }
 
+static bool is_due(const clv_trainer *t, int64_t every)
+{
+    return every > 0 && ((t->at.epoch + 1) % every == 0 || t->at.epoch + 1 == last_epoch(t));
+}
+
 /* Measures, logs and keeps what an epoch came to. */
 static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_progress *last)
 {
@@ -223,12 +228,12 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     CLV_CHECK(t->at.skipped < t->steps_per_epoch, CLV_ERR_NUMERIC, "epoch %" PRId64 ": no step of it was finite",
               t->at.epoch + 1);
     clv_progress p = progress_now(t, clock);
-    const bool final = t->at.epoch + 1 == last_epoch(t);
     double top1 = -1.0;
     const int64_t mark = clv_profile_begin(t->ctx);
-    const bool due = s->knn_freq > 0 && ((t->at.epoch + 1) % s->knn_freq == 0 || final);
-    if (due && clvi_trainer_speaks(t)) CLV_TRY(clvi_monitor_knn(t, &top1));
-    clv_profile_end(t->ctx, mark, "kNN monitor");
+    if (is_due(t, s->knn_freq) && clvi_trainer_speaks(t)) CLV_TRY(clvi_monitor_knn(t, &top1));
+    if (is_due(t, s->val_freq) && clvi_trainer_speaks(t))
+        CLV_TRY(clvi_monitor_classifier(t, &p.val_top1, &p.val_top5));
+    clv_profile_end(t->ctx, mark, "evaluation");
     p.kind = CLV_PROGRESS_EPOCH;
     p.loss = p.loss_mean;
     p.lr = last->lr;

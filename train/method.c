@@ -78,8 +78,8 @@ void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS
 clv_node clvi_method_predict(clvi_method *m, clv_node embedding)
 {
     clv_node out = CLV_NONE;
-    const clv_status st = clvi_predictor_node(m->network, m->settings, m->division.groups, m->cls->predictor, embedding,
-                                              &out);
+    const char *head = m->cls->choose_predictor ? m->cls->choose_predictor(m->settings) : m->cls->predictor;
+    const clv_status st = clvi_predictor_node(m->network, m->settings, m->division.groups, head, embedding, &out);
     if (st != CLV_OK) clvi_graph_fail(m->network, st, "%s", clv_error_message());
     return out;
 }
@@ -146,6 +146,12 @@ bool clvi_method_uses(const clvi_method_class *cls, const char *setting)
     return false;
 }
 
+bool clvi_classifies(const clvi_settings *s)
+{
+    const clvi_method_class *cls = NULL;
+    return s->val_freq > 0 && clvi_method_find(s->method, &cls) == CLV_OK && cls->classifies;
+}
+
 const char *clvi_method_head(const clvi_method_class *cls, const clvi_settings *settings)
 {
     return cls->choose_head ? cls->choose_head(settings) : cls->head;
@@ -168,7 +174,7 @@ static clv_status make_graphs(clvi_method *m)
     CLV_TRY(clv_params_create(m->ctx, CLV_F32, &m->params));
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     desc.params = m->params;
-    desc.training = true;
+    desc.training = !m->settings->freeze;
     desc.recompute = m->settings->recompute;
     desc.precision = (clv_precision)m->settings->precision;
     CLV_TRY(clv_graph_create(m->ctx, &desc, &m->graph));

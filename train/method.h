@@ -54,12 +54,14 @@ struct clvi_method_class {
     int                views;         /* it wants of each image */
     bool               teacher;       /* it has a momentum encoder */
     bool               labels;        /* it cannot do without labels */
+    bool               classifies;    /* it trains a classifier (unless its losses need none) */
     const clvi_takes  *takes;         /* losses; the first is its own. Ends with loss NULL */
     const char        *keeps;         /* auxiliary output of its losses that it wants to read after a step, or NULL */
     const char *const *uses;          /* settings that act for some methods only, and do for this one; ends with NULL */
     const char        *head;          /* between features and embedding; NULL: none, the embedding is the features */
     const char *(*choose_head)(const clvi_settings *settings);   /* instead, where settings decide */
     const char        *predictor;     /* the head on top of the embedding; NULL: none */
+    const char *(*choose_predictor)(const clvi_settings *settings);   /* instead, where settings decide */
     /* Appends networks to the method's graph and gives what the losses read. */
     clv_status (*build)(clvi_method *m);
 
@@ -109,6 +111,9 @@ const clvi_method_class *clvi_method_at(int i);   /* NULL past the end */
 
 /* Whether one of the settings that act for some methods only acts for this one. */
 bool clvi_method_uses(const clvi_method_class *cls, const char *setting);
+
+/* Whether a run with these settings measures the accuracy of a classifier. */
+bool clvi_classifies(const clvi_settings *settings);
 
 /* The head for these settings, or NULL. */
 const char *clvi_method_head(const clvi_method_class *cls, const clvi_settings *settings);

@@ -3,6 +3,8 @@
  * network one after the other, as in the authors' code: batch norm sees each alone. */
 #include "train/method.h"
 
+#include <string.h>
+
 static const clvi_takes takes[] = {
     { "info_nce", "moco_v3", { { "q1", "q1" }, { "q2", "q2" }, { "k1", "k1" }, { "k2", "k2" } } },
     { .loss = NULL }
@@ -18,6 +20,12 @@ static clv_status build(clvi_method *m)
     return CLV_OK;
 }
 
+/* The authors' vision transformers have a predictor of the projector's form: batch norm after its last layer, too. */
+static const char *choose_predictor(const clvi_settings *s)
+{
+    return !strncmp(s->arch, "vit", 3) ? "mocov3_projector" : "mocov3_predictor";
+}
+
 static const char *const uses[] = { "moco-m", "moco-m-cos", "bn-buffers", "shuffle-bn", NULL };
 
 extern const clvi_method_class clvi_method_mocov3;
@@ -25,5 +33,5 @@ const clvi_method_class clvi_method_mocov3 = {
     .info = { "mocov3", "momentum contrast within the batch, with a predictor", "arXiv:2104.02057, algorithm 1",
               0 },
     .views = 2, .teacher = true, .takes = takes, .uses = uses, .head = "mocov3_projector",
-    .predictor = "mocov3_predictor", .build = build,
+    .predictor = "mocov3_predictor", .choose_predictor = choose_predictor, .build = build,
 };

@@ -1,4 +1,5 @@
-/* monitor.c: what a run says about itself: kNN accuracy, health of features, scores of positives and negatives. */
+/* monitor.c: what a run says about itself: kNN accuracy, a classifier's accuracy, health of features, scores of positives
+ * and negatives. */
 #include "train/trainer.h"
 #include "core/checked.h"
 
@@ -99,6 +100,7 @@ void clvi_monitor_release(clv_trainer *t)
     clvi_health_meter_destroy(&t->health);
     clvi_score_meter_destroy(&t->scores);
     clv_encoder_destroy(t->encoder);
+    clv_encoder_destroy(t->classifier);
     clvi_free(t->ctx, t->bank_ids);
     clvi_free(t->ctx, t->bank_labels);
     clvi_free(t->ctx, t->bank_rows);
@@ -201,4 +203,56 @@ clv_status clvi_monitor_knn(clv_trainer *t, double *top1)
     CLV_TRY(clv_knn_classify(t->ctx, &desc, &sets.bank, t->bank_labels, &sets.query, sets.query_labels, NULL, &result));
     *top1 = result.top1;
     return write_examples(t, &sets);
+}
+
+/* ---- a classifier ---- */
+
+/* Classes that score above the label's, those that score the same and come before it included. */
+static int64_t rank_of(const float *scores, int64_t classes, int64_t label)
+{
+    int64_t rank = 0;
+    if (label >= classes) return classes;                  /* a class that the training images do not have */
+    for (int64_t c = 0; c < classes; c++)
+        rank += scores[c] > scores[label] || (scores[c] == scores[label] && c < label);
+    return rank;
+}
+
+static clv_status count_hits(clv_trainer *t, float *scores, double *top1, double *top5)
+{
+    const int64_t classes = clv_encoder_dim(t->classifier), batch = t->settings->batch_size;
+    clv_dataset_info info;
+    clv_dataset_describe(t->val, &info);
+    int64_t hits[2] = { 0 }, known = 0;
+    for (int64_t first = 0; first < info.count; first += batch) {
+        const int64_t n = CLVI_MIN(batch, info.count - first);
+        const clv_view view = clv_view_2d(scores, CLV_F32, n, classes);
+        CLV_TRY(clvi_encoder_embed_ids(t->classifier, t->val, NULL, first, n, &view, NULL, NULL));
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t label = clv_dataset_label(t->val, first + i);
+            if (label < 0) continue;
+            const int64_t rank = rank_of(scores + i * classes, classes, label);
+            known++;
+            hits[0] += rank < 1;
+            hits[1] += rank < 5;
+        }
+    }
+    *top1 = known ? 100.0 * (double)hits[0] / (double)known : -1.0;
+    *top5 = known ? 100.0 * (double)hits[1] / (double)known : -1.0;
+    return CLV_OK;
+}
+
+clv_status clvi_monitor_classifier(clv_trainer *t, double *top1, double *top5)
+{
+    clv_params *params = clvi_method_params(t->method, false);
+    *top1 = *top5 = -1.0;
+    if (!t->val || !t->method->cls->classifies || clv_params_find(params, "classifier.weight") < 0) return CLV_OK;
+    if (!t->classifier)
+        CLV_TRY(clvi_encoder_over(t->config, params, t->info.channels, t->eval_aug, CLVI_LAYER_SCORES,
+                                  t->settings->batch_size, &t->classifier));
+    const size_t count = (size_t)(t->settings->batch_size * clv_encoder_dim(t->classifier));
+    float *scores = clvi_calloc(t->ctx, count, sizeof *scores);
+    if (!scores) return CLV_ERR_NOMEM;
+    const clv_status st = count_hits(t, scores, top1, top5);
+    clvi_free(t->ctx, scores);
+    return st;
 }

@@ -104,6 +104,20 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, int64_t grou
     return CLV_OK;
 }
 
+clv_node clvi_classifier_node(clv_graph *g, clv_node x, int64_t classes, bool margin, bool probe, clv_node *weight)
+{
+    int64_t in[CLV_MAX_DIMS] = { 0 };
+    if (clv_node_shape(g, x, in) < 0) return CLV_NONE;
+    const int64_t shape[2] = { classes, in[1] };
+    const clv_init fan = { CLV_INIT_UNIFORM_FAN, 0.0, in[1] }, small = { CLV_INIT_NORMAL, 0.01, 0 };
+    const clv_init zero = { CLV_INIT_CONSTANT, 0.0, 0 };
+    const clv_node w = clv_parameter(g, "classifier.weight", CLV_PARAM_TRAINABLE, 2, shape, probe ? small : fan);
+    if (weight) *weight = w;
+    if (margin) return clv_matmul(g, clv_l2norm_rows(g, x, 1e-12), false, clv_l2norm_rows(g, w, 1e-12), true);
+    return clv_linear(g, x, w, clv_parameter(g, "classifier.bias", CLV_PARAM_TRAINABLE, 1, &classes,
+                                             probe ? zero : fan));
+}
+
 clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *s, int64_t groups, const char *head,
                                clv_node embedding, clv_node *out)
 {

@@ -13,6 +13,10 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *settings, int64
 /* The backbone alone. */
 clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *settings, int64_t groups, clv_node images,
                                  clv_node *features) CLV_NODISCARD;
+/* Scores [N,classes] of a linear classifier "classifier.weight", "classifier.bias" on x [N,D]; `margin`: cosines with
+ * directions of classes, and no bias. `probe`: weights begin near 0 (std 0.01) and biases at 0, as MoCo's linear probe
+ * has it, else as PyTorch's layers do. *weight (may be NULL) receives [classes,D]. */
+clv_node clvi_classifier_node(clv_graph *g, clv_node x, int64_t classes, bool margin, bool probe, clv_node *weight);
 /* A predictor on top of an embedding, of the embedding's size. */
 clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *settings, int64_t groups, const char *head,
                                clv_node embedding, clv_node *out) CLV_NODISCARD;

@@ -24,23 +24,26 @@ static clvi_span span_of(const clvi_optimizer *o, const clvi_param *p)
     return (clvi_span){
         .begin = begin, .decay = !excluded(p, cls->no_decay, s->exclude_bias_n_norm_wd),
         .adapt = cls->adapts && !excluded(p, cls->no_adapt, s->exclude_bias_n_norm_lars),
+        .held = o->held && !strncmp(p->name, o->held, strlen(o->held)),
+        .bias = s->lr_biases > 0 && p->desc.ndim <= 1,
+        .frozen = o->only && strncmp(p->name, o->only, strlen(o->only)) != 0,
     };
 }
 
 static bool same(const clvi_span *a, const clvi_span *b)
 {
-    return a->decay == b->decay && !a->adapt && !b->adapt && a->held == b->held;
+    return a->decay == b->decay && !a->adapt && !b->adapt && a->held == b->held && a->bias == b->bias &&
+           a->frozen == b->frozen;
 }
 
-/* The whole arena in spans; `prefix`: of what is held, or NULL. */
-static void divide(clvi_optimizer *o, const char *prefix)
+/* The whole arena in spans. */
+static void divide(clvi_optimizer *o)
 {
     o->spans = 0;
     for (int64_t i = 0; i < clv_params_count(o->params); i++) {
         const clvi_param *p = clvi_params_at(o->params, i);
         if (p->kind != CLV_PARAM_TRAINABLE) continue;
-        clvi_span span = span_of(o, p);
-        span.held = prefix && !strncmp(p->name, prefix, strlen(prefix));
+        const clvi_span span = span_of(o, p);
         clvi_span *last = o->spans ? &o->span[o->spans - 1] : NULL;
         if (last && same(last, &span)) continue;
         if (last) last->end = span.begin;
@@ -66,7 +69,7 @@ static clv_status init(clvi_optimizer *o)
         o->state[i] = clvi_device_alloc(o->ctx, o->state_size);
         if (!o->state[i]) return CLV_ERR_NOMEM;
     }
-    divide(o, NULL);
+    divide(o);
     return CLV_OK;
 }
 
@@ -104,11 +107,18 @@ void clvi_optimizer_destroy(clvi_optimizer *o)
 
 clv_status clvi_optimizer_hold(clvi_optimizer *o, const char *prefix, double lr)
 {
-    divide(o, prefix);
+    o->held = prefix;
     o->held_lr = lr;
+    divide(o);
     for (int64_t i = 0; i < o->spans; i++)
         if (o->span[i].held) return CLV_OK;
     return clvi_fail(CLV_ERR_INTERNAL, "optimiser: no parameter begins with '%s'", prefix);
+}
+
+void clvi_optimizer_only(clvi_optimizer *o, const char *prefix)
+{
+    o->only = prefix;
+    divide(o);
 }
 
 /* ---- a step ---- */
@@ -126,6 +136,7 @@ static clvi_update update_of(const clvi_optimizer *o, int64_t i, const clv_view 
 {
     const clvi_span *s = &o->span[i];
     const size_t at = (size_t)s->begin * clv_dtype_size(w->dtype);
+    if (s->bias) lr *= o->settings->lr_biases / o->settings->lr;      /* the schedule is theirs, too */
     clvi_update u = {
         .dtype = w->dtype, .n = s->end - s->begin, .w = (char *)w->data + at, .g = (char *)g->data + at,
         .lr = s->held ? o->held_lr : lr, .weight_decay = s->decay ? o->settings->weight_decay : 0, .adapt = s->adapt,
@@ -152,6 +163,7 @@ clv_status clvi_optimizer_step(clvi_optimizer *o, double lr)
     CLV_TRY(clv_params_flat(o->params, CLV_PARAM_GRADIENT, &g));
     if (o->cls->measure) CLV_TRY(measure(o, &w, &g, lr));
     for (int64_t i = 0; i < o->spans; i++) {
+        if (o->span[i].frozen) continue;
         const clvi_update u = update_of(o, i, &w, &g, lr);
         o->cls->update(o, &u);
     }
@@ -172,9 +184,12 @@ clv_status clvi_optimizer_describe(const clvi_optimizer *o, void (*line)(const c
         used = snprintf(text, sizeof text, "parameter: %.300s [", p->name);
         for (int d = 0; d < p->desc.ndim; d++)
             used += snprintf(text + used, sizeof text - (size_t)used, "%s%" PRId64, d ? "," : "", p->desc.shape[d]);
-        used += snprintf(text + used, sizeof text - (size_t)used, "]: weight decay %g",
-                         span.decay ? o->settings->weight_decay : 0.0);
-        if (o->cls->adapts)
+        if (span.frozen) snprintf(text + used, sizeof text - (size_t)used, "]: frozen");
+        else used += snprintf(text + used, sizeof text - (size_t)used, "]: weight decay %g",
+                              span.decay ? o->settings->weight_decay : 0.0);
+        if (span.bias && !span.frozen)
+            used += snprintf(text + used, sizeof text - (size_t)used, ", lr-biases");
+        if (o->cls->adapts && !span.frozen)
             snprintf(text + used, sizeof text - (size_t)used, ", %s", span.adapt ? "own rate" : "no own rate");
         line(text, user);
     }

@@ -12,6 +12,7 @@ typedef struct clvi_optimizer clvi_optimizer;
 typedef struct clvi_span {
     int64_t begin, end;                     /* elements of the arena */
     bool    decay, adapt, held;             /* weight decay acts; the tensor has a rate of its own; lr is held_lr */
+    bool    bias, frozen;                   /* the setting lr-biases acts; nothing does */
 } clvi_span;
 
 /* What a step does to one span: values, gradients and state from its first element on. */
@@ -55,6 +56,7 @@ struct clvi_optimizer {
     double                     *sums, *squares;   /* two of each span: on the device, on the host; NULL: not measured */
     size_t                      sums_size;
     double                      held_lr;
+    const char                 *held, *only; /* beginnings of names: of what is held; of what is trained. NULL: none, all */
     int64_t                     steps;      /* taken so far */
     void                       *state[2];
     size_t                      state_size; /* bytes of each */
@@ -67,6 +69,8 @@ clv_status clvi_optimizer_create(clv_params *params, clv_context *ctx, const clv
 void clvi_optimizer_destroy(clvi_optimizer *o);
 /* The learning rate of parameters whose name begins with `prefix` stays at `lr`. */
 clv_status clvi_optimizer_hold(clvi_optimizer *o, const char *prefix, double lr) CLV_NODISCARD;
+/* Parameters whose name does not begin with `prefix` stay as they are. */
+void clvi_optimizer_only(clvi_optimizer *o, const char *prefix);
 
 /* Shortens the gradients to the setting clip-grad when they are longer: `norm` is their length. As PyTorch has it,
  * times clip-grad / (norm + 1e-6). */

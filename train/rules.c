@@ -43,7 +43,7 @@ static clv_status check_method(const clv_config *config)
     static const char *const some[] = {
         "mlp",  "moco-k",     "moco-m",     "moco-m-cos",       "symmetric",   "shuffle-bn", "bn-buffers",
         "bank", "queue-init", "queue-mask", "moco-queue-dtype", "fix-pred-lr", "queue-update", "queue-momentum",
-        "queue-dim", NULL,
+        "queue-dim", "freeze", "val-freq", NULL,
     };
     static const char *const of_bank[] = {
         "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim",
@@ -103,7 +103,7 @@ static clv_status check_optimizer(const clv_config *config)
 clv_status clvi_config_check(const clv_config *config)
 {
     const clvi_settings *s = &config->settings;
-    const bool knn = s->knn_freq > 0;
+    const bool knn = s->knn_freq > 0, val = knn || clvi_classifies(s);
     static const char no_knn[] = "with knn-freq 0";
     char with_arch[128];
     snprintf(with_arch, sizeof with_arch, "with arch '%s', which has no batch norm", s->arch);
@@ -117,8 +117,11 @@ clv_status clvi_config_check(const clv_config *config)
         { s->warmup_epochs > 0, "warmup-start-lr", "warmup-epochs", "with warmup-epochs 0" },
         { s->weight_decay > 0, "exclude-bias-n-norm-wd", "weight-decay", "with weight-decay 0" },
         { !s->cos, "schedule", "cos", "with cos" },
+        { !s->cos && s->schedule[0], "lr-drop", "cos", s->cos ? "with cos" : "with an empty schedule" },
+        { s->cos, "lr-end", "cos", "without cos" },
+        { s->lr > 0, "lr-biases", "lr", "with lr 0" },
         { s->stop_epoch <= s->epochs, "stop-epoch", "epochs", "beyond epochs" },
-        { knn, "val-data", "knn-freq", no_knn },  { knn, "val-split", "knn-freq", no_knn },
+        { val, "val-data", "knn-freq", no_knn },  { val, "val-split", "knn-freq", no_knn },
         { knn, "knn-k", "knn-freq", no_knn },     { knn, "knn-t", "knn-freq", no_knn },
         { knn, "knn-layer", "knn-freq", no_knn }, { knn, "knn-bank", "knn-freq", no_knn },
         { knn, "knn-queries", "knn-freq", no_knn },

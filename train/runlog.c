@@ -12,7 +12,7 @@
 
 #define PATH_SIZE 1200
 #define LOG_LIMIT ((size_t)1 << 30)
-#define CSV_HEADER "epoch,train_loss,test_acc@1,lr,pretext_top1,images_per_second,health_std,health_eff_rank\n"
+#define CSV_HEADER "epoch,train_loss,test_acc@1,lr,pretext_top1,images_per_second,health_std,health_eff_rank,val_acc@1\n"
 
 struct clvi_runlog {
     clv_context *ctx;
@@ -179,11 +179,12 @@ static clv_status put_line(FILE *file, const char *text, const char *what)
 
 static clv_status write_csv(clvi_runlog *log, const clv_progress *p)
 {
-    char text[512], knn[32] = "", pretext[32] = "";
+    char text[512], knn[32] = "", pretext[32] = "", val[32] = "";
     if (p->knn_top1 >= 0) snprintf(knn, sizeof knn, "%.4f", p->knn_top1);
+    if (p->val_top1 >= 0) snprintf(val, sizeof val, "%.4f", p->val_top1);
     if (p->has_scores) snprintf(pretext, sizeof pretext, "%.3f", p->pretext_top1_mean);
-    snprintf(text, sizeof text, "%" PRId64 ",%.6f,%s,%.8g,%s,%.2f,%.5f,%.3f\n", p->epoch, p->loss_mean, knn, p->lr,
-             pretext, p->images_per_second, p->health.std, p->health.effective_rank);
+    snprintf(text, sizeof text, "%" PRId64 ",%.6f,%s,%.8g,%s,%.2f,%.5f,%.3f,%s\n", p->epoch, p->loss_mean, knn, p->lr,
+             pretext, p->images_per_second, p->health.std, p->health.effective_rank, val);
     return put_line(log->csv, text, "log.csv");
 }
 
@@ -207,6 +208,10 @@ clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double gra
         put_number(&line, "val/knn_top1", p->knn_top1);
         put_number(&line, "val/knn_best", p->knn_best);
         put(&line, ", \"val/knn_protocol\": \"%s\"", p->knn_protocol);
+    }
+    if (epoch && p->val_top1 >= 0) {
+        put_number(&line, "val/acc1", p->val_top1);
+        put_number(&line, "val/acc5", p->val_top5);
     }
     if (epoch && p->has_scores) {
         put_counts(&line, "scores/positive_histogram", p->scores.positive_histogram);

@@ -41,11 +41,11 @@ double clvi_schedule_at(const clvi_schedule *s, int64_t epoch, int64_t step, int
     if (s->cosine) {
         const double span = s->horizon - s->warmup;
         const double t = span > 0 ? fmin((e - s->warmup) / span, 1.0) : 1.0;
-        return s->base * 0.5 * (1.0 + cos(M_PI * t));
+        return s->base * (s->end + (1.0 - s->end) * 0.5 * (1.0 + cos(M_PI * t)));
     }
     double lr = s->base;
     for (int i = 0; i < s->milestone_count; i++)
-        if (e >= s->milestone[i]) lr *= 0.1;
+        if (e >= s->milestone[i]) lr *= s->drop;
     return lr;
 }
 

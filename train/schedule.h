@@ -11,12 +11,14 @@
 
 typedef struct clvi_schedule {
     double  base;
-    bool    cosine;                           /* base (1 + cos(pi e / horizon)) / 2; else tenfold drops at milestones */
+    bool    cosine;                           /* base (1 + cos(pi e / horizon)) / 2; else drops at milestones */
     bool    by_step;                          /* e advances with every step, else with every epoch */
     double  warmup, warmup_start;             /* epochs of linear rise, from this rate; the cosine spans the rest */
     bool    warmup_by_epoch;                  /* the rise is in one step an epoch */
+    double  end;                              /* where the cosine ends, as a share of base */
     double  horizon;                          /* epochs */
     int64_t start;                            /* number of the first epoch in the formula: 0, or 1 as in MoCo's demo */
+    double  drop;                             /* factor at a milestone */
     int     milestone_count;
     double  milestone[CLVI_MAX_MILESTONES];   /* epochs */
 } clvi_schedule;

@@ -3,6 +3,7 @@
  * cosface, unpg) see directions of classes on an embedding, a linear layer on the features (`moco-dim`), because pooled
  * features have no negative entries. Repulsor has a bank of earlier embeddings, projected if `queue-dim` says so. */
 #include "train/method.h"
+#include "train/network.h"
 #include "core/checked.h"
 #include "tensor/op.h"
 
@@ -43,13 +44,6 @@ static bool has_margin(const clvi_objective *o)
     return clvi_objective_reads(o, "weight");
 }
 
-static clv_node class_weights(clvi_method *m)
-{
-    const int64_t shape[2] = { m->setup.classes, m->dim };
-    const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, m->dim };
-    return clv_parameter(m->graph, "classifier.weight", CLV_PARAM_TRAINABLE, 2, shape, init);
-}
-
 /* What the repulsor loss reads: the embedding, or the embedding and a projection; and the bank. */
 static clv_status build_repulsor(clvi_method *m, clv_node x)
 {
@@ -73,25 +67,27 @@ static clv_status build(clvi_method *base)
 {
     supervised *m = (supervised *)base;
     clv_graph *g = base->graph;
-    const clv_node x = clvi_method_rows(base, clvi_method_embed(base, 0, NULL));
+    const bool margin = has_margin(&base->objective), freeze = base->settings->freeze;
+    clv_node x = clvi_method_rows(base, clvi_method_embed(base, 0, NULL)), w = CLV_NONE;
+    if (freeze) x = clv_stop_gradient(g, x);
     m->scores = CLV_NONE;
-    CLV_CHECK(!has_margin(&base->objective) || !clvi_objective_reads(&base->objective, "logits"), CLV_ERR_INVALID,
+    CLV_CHECK(!freeze || clvi_objective_reads(&base->objective, "logits"), CLV_ERR_INVALID,
+              "freeze trains a linear classifier alone: the loss must be one of logits");
+    CLV_CHECK(!margin || !clvi_objective_reads(&base->objective, "logits"), CLV_ERR_INVALID,
               "loss: a loss of logits and a margin loss have two different classifiers; choose one");
     clvi_method_give(base, "embedding", x);
     if (clvi_objective_reads(&base->objective, "labels")) (void)clvi_method_give_labels(base, "labels", 1);
-    if (has_margin(&base->objective)) {
-        const clv_node w = class_weights(base);
-        clvi_method_give(base, "weight", w);
-        m->scores = clv_matmul(g, clv_l2norm_rows(g, x, 1e-12), false, clv_l2norm_rows(g, w, 1e-12), true);
-    } else if (clvi_objective_reads(&base->objective, "logits")) {
-        const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, base->dim };
-        const clv_node w = class_weights(base);
-        const clv_node b = clv_parameter(g, "classifier.bias", CLV_PARAM_TRAINABLE, 1, &base->setup.classes, init);
-        m->scores = clv_linear(g, x, w, b);
-        clvi_method_give(base, "logits", m->scores);
-    }
+    if (margin || clvi_objective_reads(&base->objective, "logits"))
+        m->scores = clvi_classifier_node(g, x, base->setup.classes, margin, freeze, &w);
+    if (!clvi_node_none(m->scores)) clvi_method_give(base, margin ? "weight" : "logits", margin ? w : m->scores);
     if (!clvi_node_none(m->scores)) clv_graph_output(g, m->scores);
     return clvi_objective_uses(&base->objective, "repulsor") ? build_repulsor(base, x) : CLV_OK;
+}
+
+static clv_status ready(clvi_method *m)
+{
+    if (m->settings->freeze) clvi_optimizer_only(m->optimizer, "classifier.");
+    return CLV_OK;
 }
 
 static clv_status update(clvi_method *m, const clv_batch *batch)
@@ -131,12 +127,14 @@ static const char *choose_head(const clvi_settings *s)
 }
 
 static const char *const uses[] = {
-    "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim", NULL,
+    "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim", "freeze",
+    "val-freq", NULL,
 };
 
 extern const clvi_method_class clvi_method_supervised;
 const clvi_method_class clvi_method_supervised = {
     .info = { "supervised", "a classifier trained with labels", NULL, 0 },
-    .size = sizeof(supervised), .views = 1, .labels = true, .takes = takes, .keeps = "projected",
-    .uses = uses, .choose_head = choose_head, .build = build, .update = update, .look = look,
+    .size = sizeof(supervised), .views = 1, .labels = true, .classifies = true, .takes = takes, .keeps = "projected",
+    .uses = uses, .choose_head = choose_head, .build = build, .ready = ready, .update = update,
+    .look = look,
 };

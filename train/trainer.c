@@ -55,7 +55,7 @@ static clv_status open_val(clv_trainer *t)
     clv_dataset_describe(t->val, &info);
     if (info.has_labels) return CLV_OK;
     CLV_CHECK(!s->val_data[0] && !s->val_split[0], CLV_ERR_INVALID,
-              "'%s' has no labels for the kNN monitor to compare with", path);
+              "'%s' has no labels to compare with", path);
     clv_dataset_destroy(t->val);
     t->val = NULL;
     return CLV_OK;
@@ -86,7 +86,7 @@ static clv_status open_data(clv_trainer *t)
     clv_dataset_describe(t->train, &t->info);
     CLV_CHECK(t->info.count >= s->batch_size, CLV_ERR_INVALID,
               "'%s' has %" PRId64 " images, fewer than one batch of %" PRId64, s->data, t->info.count, s->batch_size);
-    if (s->knn_freq > 0 && t->info.has_labels) CLV_TRY(open_val(t));
+    if ((s->knn_freq > 0 || clvi_classifies(s)) && t->info.has_labels) CLV_TRY(open_val(t));
     return CLV_OK;
 }
 
@@ -123,7 +123,7 @@ static clv_status make_schedule(clv_trainer *t)
     t->schedule = (clvi_schedule){
         .base = clvi_schedule_base(s), .cosine = s->cos, .by_step = s->schedule_by == CLVI_SCHEDULE_BY_STEP,
         .warmup = s->warmup_epochs, .warmup_start = s->warmup_start_lr,
-        .warmup_by_epoch = s->warmup_by == CLVI_WARMUP_BY_EPOCH, .horizon = (double)s->epochs,
+        .warmup_by_epoch = s->warmup_by == CLVI_WARMUP_BY_EPOCH, .horizon = (double)s->epochs, .end = s->lr_end, .drop = s->lr_drop,
         .start = s->schedule_start,
     };
     return s->cos ? CLV_OK : clvi_schedule_milestones(&t->schedule, s->schedule);

@@ -29,6 +29,7 @@ struct clv_trainer {
     clvi_method      *method;
     clvi_metrics      metrics;       /* of the last step that was logged */
     clv_encoder      *encoder;       /* of the monitor, over the method's query parameters */
+    clv_encoder      *classifier;    /* the same up to the classifier's scores */
     clvi_runlog      *log;
     int               directory;     /* the run directory, locked; -1: not yet */
 
@@ -64,6 +65,8 @@ void clvi_trainer_note(clv_trainer *t, const char *fmt, ...) __attribute__((form
 
 /* monitor.c: kNN on the query encoder's features; -1 when there is nothing to measure. Also writes examples.h5. */
 clv_status clvi_monitor_knn(clv_trainer *t, double *top1) CLV_NODISCARD;
+/* Accuracy of the method's classifier on the held-out images; -1 and -1 when there is nothing to measure. */
+clv_status clvi_monitor_classifier(clv_trainer *t, double *top1, double *top5) CLV_NODISCARD;
 /* Health of features and scores of a step; warns of a collapse, or ends the run with CLV_ERR_NUMERIC if asked to. */
 clv_status clvi_monitor_step(clv_trainer *t, const clvi_step_result *step, clv_progress *p) CLV_NODISCARD;
 void clvi_monitor_release(clv_trainer *t);

@@ -65,6 +65,8 @@ typedef struct clv_progress {
     clv_scores scores;                  /* EPOCH: histograms summed over the epoch */
     double  knn_top1;                   /* EPOCH: percent, or -1 when not measured */
     double  knn_best;
+    double  val_top1, val_top5;         /* EPOCH: percent of the held-out images that the classifier under training gets
+                                         * right, or -1 when not measured */
     const char *knn_protocol;           /* EPOCH: "kNN k=200 T=0.1 embedding cosine, bank 2912, queries 858" */
     const clv_metric *metrics;          /* what the method and its losses have to say of the last step that was logged */
     int     metric_count;

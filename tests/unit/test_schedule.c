@@ -15,6 +15,15 @@ static void the_demo_counts_epochs_from_one_and_ends_at_zero(void **state)
     assert_near(clvi_schedule_at(&s, 199, 0, 97), 0, 1e-12);
 }
 
+static void a_cosine_may_end_above_zero(void **state)
+{
+    (void)state;
+    const clvi_schedule s = { .base = 2, .cosine = true, .by_step = true, .horizon = 4, .end = 0.001 };
+    assert_near(clvi_schedule_at(&s, 0, 0, 10), 2, 0);
+    assert_near(clvi_schedule_at(&s, 2, 0, 10), 2 * (0.001 + 0.999 * 0.5), 1e-15);
+    assert_near(clvi_schedule_at(&s, 4, 0, 10), 0.002, 1e-15);
+}
+
 static void by_step_it_moves_within_an_epoch(void **state)
 {
     (void)state;
@@ -22,14 +31,16 @@ static void by_step_it_moves_within_an_epoch(void **state)
     assert_near(clvi_schedule_at(&s, 1, 5, 10), 0.5 * (1 + cos(M_PI * 1.5 / 4)), 1e-15);
 }
 
-static void steps_drop_tenfold_at_their_epochs(void **state)
+static void steps_drop_at_their_epochs(void **state)
 {
     (void)state;
-    clvi_schedule s = { .base = 0.03, .horizon = 200 };
+    clvi_schedule s = { .base = 0.03, .drop = 0.1, .horizon = 200 };
     assert_ok(clvi_schedule_milestones(&s, "120,160"));
     assert_near(clvi_schedule_at(&s, 119, 9, 10), 0.03, 0);
     assert_near(clvi_schedule_at(&s, 120, 0, 10), 0.003, 1e-15);
     assert_near(clvi_schedule_at(&s, 160, 0, 10), 0.0003, 1e-15);
+    s.drop = 0.2;
+    assert_near(clvi_schedule_at(&s, 160, 0, 10), 0.0012, 1e-15);
 }
 
 static void warm_up_rises_linearly_and_then_the_cosine_spans_the_rest(void **state)
@@ -85,8 +96,9 @@ static void key_momentum_goes_from_base_to_one(void **state)
     assert_near(clvi_momentum_cosine(0.99, 100, 100), 1, 1e-15);
 }
 
-TEST_MAIN(TEST(the_demo_counts_epochs_from_one_and_ends_at_zero), TEST(by_step_it_moves_within_an_epoch),
-          TEST(steps_drop_tenfold_at_their_epochs), TEST(warm_up_rises_linearly_and_then_the_cosine_spans_the_rest),
+TEST_MAIN(TEST(the_demo_counts_epochs_from_one_and_ends_at_zero), TEST(a_cosine_may_end_above_zero),
+          TEST(by_step_it_moves_within_an_epoch),
+          TEST(steps_drop_at_their_epochs), TEST(warm_up_rises_linearly_and_then_the_cosine_spans_the_rest),
           TEST(warm_up_can_begin_above_zero_and_rise_once_an_epoch),
           TEST(the_learning_rate_scales_with_the_batch_as_published),
           TEST(milestones_must_be_rising_numbers), TEST(key_momentum_goes_from_base_to_one))
