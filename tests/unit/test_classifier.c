@@ -157,6 +157,12 @@ static void a_probe_needs_a_loss_of_logits_and_the_method_supervised(void **stat
     assert_ok(clv_config_set(config, "loss", "cosface"));
     assert_fails(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer), CLV_ERR_INVALID, "must be one of logits");
     clv_config_destroy(config);
+    config = supervised(t, "run");
+    assert_ok(clv_config_set(config, "freeze", "true"));
+    assert_ok(clv_config_set(config, "micro-batch-size", "8"));
+    assert_fails(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer), CLV_ERR_INVALID,
+                 "micro-batch-size '8' cannot act with freeze");
+    clv_config_destroy(config);
     config = test_run_config(t, "run", "freeze", "true", NULL);
     assert_fails(clv_trainer_create(t->ctx, config, NULL, NULL, &trainer), CLV_ERR_INVALID,
                  "freeze 'true' cannot act with method 'moco'");
