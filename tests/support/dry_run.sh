@@ -2,7 +2,7 @@
 # Starts recipes as they are on generated pictures, and wants of each a plan and the memory it takes.
 #   tests/support/dry_run.sh RECIPE.yaml...
 set -eu
-cleave=${CLEAVE:-build/cleave}
+cleave=${CLEAVE:-build/release/cleave}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
