@@ -40,7 +40,7 @@ static rig *make(test_env *t, ...)
     for (const char *name; (name = va_arg(args, const char *));)
         assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
     va_end(args);
-    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE, 3 };
+    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE, 3, NULL };
     assert_ok(clvi_method_create(&setup, &r->method));
     for (int v = 0; v < 2; v++) {
         clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
@@ -466,7 +466,7 @@ static void assert_refused(test_env *t, const char *loss, const char *bank, cons
     assert_ok(clv_config_set(config, "moco-k", "64"));
     assert_ok(clv_config_set(config, "loss", loss));
     assert_ok(clv_config_set(config, "bank", bank));
-    const clvi_method_setup setup = { ctx, &config->settings, 3, SIDE, SIDE, 3 };
+    const clvi_method_setup setup = { ctx, &config->settings, 3, SIDE, SIDE, 3, NULL };
     assert_fails(clvi_method_create(&setup, &method), CLV_ERR_INVALID, what);
     assert_null(method);
     clv_config_destroy(config);
