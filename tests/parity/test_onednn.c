@@ -1,4 +1,4 @@
-/* test_onednn.c: every oneDNN kernel computes what the reference kernel does, over a table of awkward shapes: channels
+/* test_onednn.c: every oneDNN kernel, and those that work in its layouts, compute what the reference kernel does, over a table of awkward shapes: channels
  * that do not fill a block, odd sizes, strides, pads. Outputs, padding and scratch memory start as NaN, kernels
  * run twice on the same memory, and a guard behind each buffer must survive. Tolerances are relative to the largest
  * entry. */
@@ -163,7 +163,7 @@ static void apply(const char *name, const clvi_op_call *proto, value *in, value 
         give_memory(&out[o]);
         call.out_data[o] = out[o].data;
     }
-    const bool again = updated < 0 && strcmp(name, "onednn") == 0;
+    const bool again = updated < 0 && strcmp(name, "reference") != 0;
     for (int round = 0; round <= again; round++) {
         for (int o = 0; o < call.n_out; o++) poison(&out[o]);
         memset(scratch, 0xff, call.scratch_size);
@@ -354,6 +354,96 @@ static void padding_channels_are_written_as_zero(void **state)
         check_near(&z[0], &z_want[0], 2 * TOL_WINOGRAD, "second convolution", modes[m]);
         drop(v, 3), drop(w, 3), drop(y, 1), drop(z, 1), drop(y_want, 1), drop(z_want, 1);
     }
+}
+
+/* ---- convolution of few channels: device/onednn/winograd.c ---- */
+
+static const conv_case winograd_cases[] = {
+    { 2, 16, 32, 32, 16, 3, 1, 1 }, { 3, 32, 16, 16, 32, 3, 1, 1 }, { 5, 64, 8, 8, 64, 3, 1, 1 },
+    { 4, 16, 9, 11, 32, 3, 1, 1 },  { 2, 48, 7, 5, 16, 3, 1, 1 },   { 3, 16, 1, 6, 64, 3, 1, 1 },
+    { 1, 64, 3, 2, 48, 3, 1, 1 },   { 1, 16, 1, 1, 16, 3, 1, 1 },   { 7, 32, 13, 21, 48, 3, 1, 1 },
+    { 1, 64, 56, 56, 64, 3, 1, 1 }, { 130, 32, 4, 4, 16, 3, 1, 1 },
+};
+
+static bool has_winograd(const conv_case *c, int direction, clv_dtype dtype)
+{
+    clvi_conv2d_attr attr;
+    clvi_op_call proto[3];
+    value v[3];
+    conv_protos(c, &attr, proto, v);
+    drop(v, 3);
+    clvi_op_call call = proto[direction];
+    call.ctx = ctx;
+    for (int i = 0; i < 2; i++) {
+        call.in[i] = v[conv_reads[direction][i]].desc;
+        call.in[i].dtype = dtype;
+    }
+    return clvi_kernel_next(&call, "winograd", NULL);
+}
+
+/* Results of the three directions, of a context with so many threads. */
+static void winograd_results(int threads, clvi_op_call proto[3], const value v[3], value out[3])
+{
+    clv_context *before = ctx;
+    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+    desc.threads = threads;
+    ok(clv_context_create(&desc, &ctx), "context");
+    for (int d = 0; d < 3; d++) {
+        value in[2] = { v[conv_reads[d][0]], v[conv_reads[d][1]] };
+        apply("winograd", &proto[d], in, &out[d], -1);
+    }
+    clv_context_destroy(ctx);
+    ctx = before;
+}
+
+static void few_channels_agree_with_the_reference_and_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    setenv("CLEAVE_CONV", "winograd", 1);
+    for (size_t i = 0; i < CLVI_COUNT(winograd_cases) && has_winograd(&winograd_cases[0], 0, CLV_F32); i++) {
+        const conv_case *c = &winograd_cases[i];
+        clvi_conv2d_attr attr;
+        clvi_op_call proto[3];
+        value v[3], one[3], three[3], want[1];
+        char what[96];
+        conv_protos(c, &attr, proto, v);
+        winograd_results(1, proto, v, one);
+        winograd_results(3, proto, v, three);
+        for (int d = 0; d < 3; d++) {
+            value in[2] = { v[conv_reads[d][0]], v[conv_reads[d][1]] };
+            apply("reference", &proto[d], in, want, -1);
+            (void)snprintf(what, sizeof what, "%s [%d,%d,%d,%d] -> %d", proto[d].op, (int)c->n, (int)c->c, (int)c->h,
+                           (int)c->w, (int)c->o);
+            check_near(&one[d], &want[0], TOL_WINOGRAD, "result", what);
+            if (!same_bytes(&one[d], &three[d])) fail_msg("%s: one thread and three give different bits", what);
+            drop(want, 1);
+        }
+        drop(v, 3), drop(one, 3), drop(three, 3);
+    }
+    const bool found = has_winograd(&winograd_cases[0], 0, CLV_F32);
+    unsetenv("CLEAVE_CONV");
+    if (!found) skip();         /* no AVX-512 */
+}
+
+static void other_convolutions_are_left_to_onednn(void **state)
+{
+    (void)state;
+    const conv_case right = { 8, 32, 16, 16, 32, 3, 1, 1 };
+    static const conv_case wrong[] = {
+        { 8, 24, 16, 16, 32, 3, 1, 1 }, { 8, 32, 16, 16, 40, 3, 1, 1 },  { 8, 128, 16, 16, 32, 3, 1, 1 },
+        { 8, 32, 16, 16, 32, 3, 2, 1 }, { 8, 32, 16, 16, 32, 3, 1, 0 },  { 8, 32, 16, 16, 32, 5, 1, 1 },
+        { 8, 32, 16, 16, 32, 1, 1, 1 }, { 7, 32, 16, 16, 32, 3, 1, 1 },
+    };
+    if (!has_winograd(&right, 0, CLV_F32)) skip();
+    for (int d = 0; d < 3; d++) {
+        assert_true(has_winograd(&right, d, CLV_F32));
+        assert_false(has_winograd(&right, d, CLV_F64));
+        assert_false(has_winograd(&right, d, CLV_BF16));
+        for (size_t i = 0; i < CLVI_COUNT(wrong); i++) assert_false(has_winograd(&wrong[i], d, CLV_F32));
+    }
+    setenv("CLEAVE_CONV", "direct", 1);
+    assert_false(has_winograd(&right, 0, CLV_F32));
+    unsetenv("CLEAVE_CONV");
 }
 
 /* ---- batch norm ---- */
@@ -752,6 +842,8 @@ int main(void)
         cmocka_unit_test(winograd_convolution_agrees_with_the_reference),
         cmocka_unit_test(convolution_agrees_with_the_reference_as_it_chooses),
         cmocka_unit_test(the_switch_changes_the_algorithm),
+        cmocka_unit_test(few_channels_agree_with_the_reference_and_do_not_depend_on_threads),
+        cmocka_unit_test(other_convolutions_are_left_to_onednn),
         cmocka_unit_test(padding_channels_are_written_as_zero),
         cmocka_unit_test(batch_norm_agrees_with_the_reference),
         cmocka_unit_test(pooling_agrees_with_the_reference),

@@ -96,10 +96,19 @@ clv_status clvi_onednn_import_any(const clvi_op_call *call, const clvi_desc *des
     return import_tag(call, desc, dnnl_format_tag_any, md);
 }
 
+bool clvi_onednn_is_wide(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+}
+
 clv_status clvi_onednn_blocked(const clvi_op_call *call, const clvi_desc *desc, dnnl_memory_desc_t *md)
 {
-    const bool wide = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
-    return import_tag(call, desc, wide ? dnnl_nChw16c : dnnl_nChw8c, md);
+    return import_tag(call, desc, clvi_onednn_is_wide() ? dnnl_nChw16c : dnnl_nChw8c, md);
+}
+
+clv_status clvi_onednn_blocked_filters(const clvi_op_call *call, const clvi_desc *desc, dnnl_memory_desc_t *md)
+{
+    return import_tag(call, desc, clvi_onednn_is_wide() ? dnnl_OIhw16i16o : dnnl_OIhw8i8o, md);
 }
 
 static bool is_strided(const dnnl_memory_desc_t *md)

@@ -23,8 +23,11 @@ clv_status clvi_onednn_import(const clvi_op_call *call, const clvi_desc *desc, d
 clv_status clvi_onednn_import_any(const clvi_op_call *call, const clvi_desc *desc, dnnl_memory_desc_t *md);
 /* Gives desc the layout of md (and its size); strided where it can be said so. Shape and type stay. */
 void clvi_onednn_export(const dnnl_memory_desc_t *md, clvi_desc *desc);
-/* [N,C,H,W] in the blocked layout convolutions use on this machine. */
+/* [N,C,H,W] in the blocked layout convolutions use on this machine, and filters [O,I,h,w]. */
 clv_status clvi_onednn_blocked(const clvi_op_call *call, const clvi_desc *desc, dnnl_memory_desc_t *md);
+clv_status clvi_onednn_blocked_filters(const clvi_op_call *call, const clvi_desc *desc, dnnl_memory_desc_t *md);
+/* Are its blocks 16 channels long (AVX-512), not 8? */
+bool clvi_onednn_is_wide(void);
 
 /* ---- primitives ---- */
 
