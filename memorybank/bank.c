@@ -3,6 +3,7 @@
 #include "core/checked.h"
 #include "core/parallel.h"
 #include "core/rng.h"
+#include "device/shadow.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,22 @@ static clv_status fail_unknown_kind(const char *kind)
 
 /* ---- storage ---- */
 
+/* What graphs read lies on a device, too. */
+static clv_status alloc_shadows(clv_bank *bank)
+{
+    const int64_t K = bank->capacity;
+    CLV_TRY(clvi_shadow_create(bank->ctx, bank->rows, K, (size_t)bank->dim * clv_dtype_size(bank->dtype),
+                               &bank->shadow[0]));
+    CLV_TRY(clvi_shadow_create(bank->ctx, bank->valid, K, 1, &bank->shadow[1]));
+    CLV_TRY(clvi_shadow_create(bank->ctx, bank->ids, K, sizeof *bank->ids, &bank->shadow[2]));
+    return clvi_shadow_create(bank->ctx, bank->labels, K, sizeof *bank->labels, &bank->shadow[3]);
+}
+
+void clvi_bank_touch(clv_bank *bank, int64_t first, int64_t count)
+{
+    for (int i = 0; i < 4; i++) clvi_shadow_touch(bank->shadow[i], first, count);
+}
+
 static clv_status alloc_rows(clv_bank *bank)
 {
     const clvi_bank_params *p = bank->params;
@@ -81,7 +98,7 @@ static clv_status alloc_rows(clv_bank *bank)
     bank->born = clvi_calloc(bank->ctx, K, sizeof *bank->born);
     bank->row = clvi_calloc(bank->ctx, (size_t)p->dim, sizeof *bank->row);
     const bool all = bank->rows && bank->valid && bank->ids && bank->labels && bank->born && bank->row;
-    return all ? CLV_OK : CLV_ERR_NOMEM;
+    return all ? alloc_shadows(bank) : CLV_ERR_NOMEM;
 }
 
 clv_status clvi_bank_alloc(clv_context *ctx, const clvi_bank_class *cls, const clv_option *options, int n_options,
@@ -109,6 +126,7 @@ clv_status clvi_bank_alloc(clv_context *ctx, const clvi_bank_class *cls, const c
 void clv_bank_destroy(clv_bank *bank)
 {
     if (!bank) return;
+    for (int i = 0; i < 4; i++) clvi_shadow_destroy(bank->shadow[i]);
     clvi_arena_free(bank->ctx, bank->rows, bank->rows_size);
     clvi_free(bank->ctx, bank->valid);
     clvi_free(bank->ctx, bank->ids);

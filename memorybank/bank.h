@@ -66,6 +66,7 @@ struct clv_bank {
     int64_t               *ids, *labels, *born;   /* [K] */
     int64_t                cursor;     /* where a ring writes next, 0..K-1; stays 0 in kinds without */
     int64_t                pushes;
+    struct clvi_shadow    *shadow[4];  /* of rows, valid, ids, labels on the context's device; NULL: there is none */
     double                *row;        /* [D] the row on its way in */
     int64_t                replaced;   /* by the last push: rows that an earlier push had written, */
     double                 cosines;    /* and the sum of their cosines with what replaced them */
@@ -81,6 +82,9 @@ clv_status clvi_bank_alloc(clv_context *ctx, const clvi_bank_class *cls, const c
 
 /* `rows` is [*,D] floats in host memory; `call` opens messages. */
 clv_status clvi_bank_check_rows(const clv_bank *bank, const char *call, const clv_view *rows) CLV_NODISCARD;
+
+/* Slots [first, first + count) have changed. */
+void clvi_bank_touch(clv_bank *bank, int64_t first, int64_t count);
 
 /* ---- bank_rows.c: rows in and out of slots ---- */
 

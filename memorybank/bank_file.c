@@ -180,6 +180,7 @@ clv_status clvi_bank_read(clv_bank *bank, clvi_h5 *h5, const char *group)
             memcpy(to[i].view.data, from[i].view.data,
                    (size_t)clv_view_count(&to[i].view) * clv_dtype_size(to[i].view.dtype));
         bank->pushes = fresh->pushes;
+        clvi_bank_touch(bank, 0, bank->capacity);
     }
     clv_bank_destroy(fresh);
     return st;

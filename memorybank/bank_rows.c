@@ -55,6 +55,7 @@ static void store(clv_bank *bank, int64_t slot, const clvi_bank_batch *batch, in
     bank->ids[slot] = clvi_bank_id(batch, i);
     bank->labels[slot] = clvi_bank_label(batch, i);
     bank->born[slot] = bank->pushes;
+    clvi_bank_touch(bank, slot, 1);
 }
 
 void clvi_bank_put(clv_bank *bank, int64_t slot, const clvi_bank_batch *batch, int64_t i)

@@ -51,7 +51,8 @@ CLV_API clv_status clv_bank_push(clv_bank *bank, const clv_view *rows, const int
     CLV_NODISCARD;
 
 /* What is in it, as dense views that stay at the same address for the bank's life: a graph binds them once. Borrowed;
- * contents change with clv_bank_push. Reading only. */
+ * contents change with clv_bank_push. Reading only. On a device graphs have a copy of them, which a push brings up to date;
+ * the bank must outlive their runs. */
 CLV_API clv_view clv_bank_rows(const clv_bank *bank);     /* [K,D] of the option dtype */
 CLV_API clv_view clv_bank_valid(const clv_bank *bank);    /* [K] uint8: 1 where the row takes part */
 CLV_API clv_view clv_bank_ids(const clv_bank *bank);      /* [K] int64, -1 where none was given */

@@ -10,9 +10,10 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 5
+#define CLVI_BACKEND_ABI 6
 
 typedef struct clvi_device clvi_device;
+typedef struct clvi_recording clvi_recording;     /* the backend's own */
 
 /* What the library does for a backend. */
 typedef struct clvi_backend_host {
@@ -66,6 +67,12 @@ typedef struct clvi_backend {
     /* Until all queued work is done. Errors: what a kernel found wrong with its data (a label beyond the classes);
      * CLV_ERR_DEVICE. */
     clv_status (*wait)(clvi_device *device);
+    /* What is queued between the two is recorded, not run; only kernels, copies on the device and fills may be. With `out`
+     * NULL the recording is thrown away. Then it runs as often as wanted, for less than its pieces one by one. */
+    clv_status (*record)(clvi_device *device);
+    clv_status (*recorded)(clvi_device *device, clvi_recording **out);
+    clv_status (*play)(clvi_device *device, clvi_recording *recording);
+    void (*forget)(clvi_device *device, clvi_recording *recording);    /* NULL is accepted */
     const clvi_flat_passes *flat;
 } clvi_backend;
 
@@ -75,6 +82,7 @@ struct clvi_device {
     clv_context        *ctx;
     int                 ordinal;
     void               *sums;           /* 2 + 2 CLVI_FLAT_CHUNKS doubles on the device: a result, and a sum's chunks */
+    struct clvi_shadow *shadows;        /* device/shadow.h */
     clv_status          failed;         /* of something that could not tell; the next wait or copy does */
     char                message[256];
 };

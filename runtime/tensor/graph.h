@@ -6,6 +6,7 @@
 #ifndef CLVI_TENSOR_GRAPH_H
 #define CLVI_TENSOR_GRAPH_H
 
+#include "device/backend.h"
 #include "tensor/op.h"
 #include "tensor/params.h"
 
@@ -61,7 +62,8 @@ typedef struct clvi_storage {
     int32_t merged;          /* lives in this storage (in-place operations); -1: stands alone */
     void   *data;            /* set at the first run, or when an input is bound: on the context's device */
     void   *host;            /* where that is not the host: what an input was bound to; a copy of what was read */
-    bool    staged;          /* an input's `data` is the graph's own, filled from `host` at every run */
+    void   *staged;          /* an input's `data` where it is the graph's own, filled from `host` at every run */
+    struct clvi_shadow *shadow;   /* or where somebody else keeps a copy of `host`: that one */
 } clvi_storage;
 
 typedef struct clvi_gradient {
@@ -99,6 +101,8 @@ struct clv_graph {
     size_t       arena_size, scratch_size, unplanned;   /* scratch_size: the most a step asks for, within the arena */
     unsigned char *arena;                        /* NULL until the first run */
     bool         ready;                          /* memory is there and pointers are set, but for inputs */
+    bool         eager;                          /* its runs are never recorded */
+    clvi_recording *recording;                   /* of a whole run on a device; NULL: none yet */
 };
 
 /* ---- building ---- */

@@ -1,17 +1,27 @@
 /* run.c: binding inputs, running the steps, reading outputs. */
 #include "tensor/graph.h"
 #include "device/backend.h"
+#include "device/shadow.h"
 #include "core/profile.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- memory and pointers ---- */
 
+/* The recording of a run is of no use any more. */
+static void forget(clv_graph *g)
+{
+    if (g->recording) g->ctx->device->backend->forget(g->ctx->device, g->recording);
+    g->recording = NULL;
+}
+
 /* Memory on the device for an input that was bound to host memory. */
 static clv_status stage(clv_graph *g, clvi_storage *s)
 {
-    if (s->kind != CLVI_STORAGE_INPUT || !s->host || s->staged) return CLV_OK;
-    s->data = clvi_device_alloc(g->ctx, s->bytes);
-    s->staged = s->data != NULL;
+    if (s->kind != CLVI_STORAGE_INPUT || !s->host) return CLV_OK;
+    s->shadow = clvi_shadow_find(g->ctx, s->host);
+    if (!s->shadow && !s->staged) s->staged = clvi_device_alloc(g->ctx, s->bytes);
+    s->data = s->shadow ? clvi_shadow_memory(s->shadow) : s->staged;
     return s->data ? CLV_OK : CLV_ERR_NOMEM;
 }
 
@@ -19,10 +29,11 @@ void clvi_graph_release_memory(clv_graph *g)
 {
     for (int32_t i = 0; i < g->n_storages; i++) {
         clvi_storage *s = &g->storages[i];
-        if (s->staged) clvi_device_free(g->ctx, s->data, s->bytes);
+        clvi_device_free(g->ctx, s->staged, s->bytes);
         if (s->kind != CLVI_STORAGE_INPUT) clvi_free(g->ctx, s->host);
     }
     clvi_device_free(g->ctx, g->arena, g->arena_size);
+    forget(g);
 }
 
 static clv_status allocate(clv_graph *g)
@@ -46,6 +57,7 @@ static void locate(clv_graph *g, clvi_storage *s)
 /* Writes the addresses of one storage, or (NULL) of all, into the steps. */
 static void set_pointers(clv_graph *g, const clvi_storage *only)
 {
+    forget(g);
     for (int32_t s = 0; s < g->n_steps; s++) {
         clvi_step *step = &g->steps[s];
         for (int i = 0; i < step->call.n_in; i++) {
@@ -111,11 +123,12 @@ clv_status clv_graph_bind(clv_graph *g, clv_node input, const clv_view *view)
     CLV_TRY(check_view(&g->values[value], view));
     clvi_storage *s = clvi_graph_storage(g, value);
     if (!s) return CLV_OK;   /* nothing live reads it */
+    const void *was = s->data;
     if (g->ctx->device) s->host = view->data;
     else s->data = view->data;
     if (!g->ready) return CLV_OK;
     if (g->ctx->device) CLV_TRY(stage(g, s));
-    set_pointers(g, s);
+    if (s->data != was) set_pointers(g, s);
     return CLV_OK;
 }
 
@@ -139,7 +152,8 @@ static clv_status upload(clv_graph *g)
     const int64_t begin = clv_profile_begin(g->ctx);
     for (int32_t i = 0; i < g->n_storages; i++) {
         const clvi_storage *s = &g->storages[i];
-        if (s->staged) CLV_TRY(clvi_device_copy(g->ctx, s->data, s->host, s->input_bytes, CLVI_COPY_TO_DEVICE));
+        if (s->shadow) CLV_TRY(clvi_shadow_update(s->shadow));
+        else if (s->staged) CLV_TRY(clvi_device_copy(g->ctx, s->data, s->host, s->input_bytes, CLVI_COPY_TO_DEVICE));
     }
     if (g->ctx->profile) CLV_TRY(clvi_device_wait(g->ctx));
     clv_profile_end(g->ctx, begin, "upload");
@@ -198,6 +212,34 @@ static clv_status run_steps(clv_graph *g, int32_t first, int32_t end)
     return CLV_OK;
 }
 
+/* ---- recorded runs of a device ---- */
+
+/* A profile times each operation; an attribute that changes between runs would stay as it was recorded. */
+static bool may_record(const clv_graph *g)
+{
+    const char *wish = getenv("CLEAVE_GRAPH");
+    return g->ctx->device && !g->eager && !g->ctx->profile && !(wish && strcmp(wish, "0") == 0);
+}
+
+/* What one run queues. */
+static clv_status run_once(clv_graph *g)
+{
+    CLV_TRY(zero_gradients(g));
+    return run_steps(g, 0, g->n_steps);
+}
+
+/* The first run makes what libraries make at their first call; the second is recorded, and all after it are that one. */
+static clv_status run_recorded(clv_graph *g)
+{
+    clvi_device *d = g->ctx->device;
+    if (g->recording) return d->backend->play(d, g->recording);
+    CLV_TRY(d->backend->record(d));
+    const clv_status st = run_once(g), ended = d->backend->recorded(d, st == CLV_OK ? &g->recording : NULL);
+    if (st != CLV_OK) return st;
+    CLV_TRY(ended);
+    return d->backend->play(d, g->recording);
+}
+
 /* Everything that running any step wants. */
 static clv_status prepare(clv_graph *g)
 {
@@ -212,8 +254,7 @@ static clv_status prepare(clv_graph *g)
 clv_status clv_graph_run(clv_graph *g)
 {
     CLV_TRY(prepare(g));
-    CLV_TRY(zero_gradients(g));
-    CLV_TRY(run_steps(g, 0, g->n_steps));
+    CLV_TRY(g->ran && may_record(g) ? run_recorded(g) : run_once(g));
     g->ran = true;
     return CLV_OK;
 }
@@ -239,6 +280,7 @@ void clvi_graph_set_piece(clv_graph *g, int64_t index)
     for (int32_t i = 0; i < g->n_nodes; i++) {
         const clvi_node *node = &g->nodes[i];
         if (strcmp(node->cls->name, "drop_path") != 0) continue;
+        g->eager = true;                             /* the attribute changes between runs */
         ((clvi_drop_path_attr *)node->attr)->first = (uint64_t)(index * g->values[node->in[0]].desc.shape[0]);
     }
 }

@@ -160,6 +160,7 @@ theirs() {
 race() {
     local name=$1 program=$2 peer=$3 speed=0
     shift 3
+    [ -n "$rehearse" ] || CLEAVE_GRAPH=0 ours "Cleave, $name, launch by launch" "$program" "$@" || return 0
     ours "Cleave, $name" "$program" "$@" || return 0
     theirs "PyTorch, $name" "$peer" "$@"
     [ -z "$rehearse" ] || return 0

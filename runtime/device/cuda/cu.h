@@ -6,18 +6,18 @@
 #ifndef CLVI_DEVICE_CUDA_CU_H
 #define CLVI_DEVICE_CUDA_CU_H
 
-#ifdef CLV_EMU
-#include "device/cuda/emu.h"
-#else
-#include <cuda_runtime.h>
-#endif
-
 #define _Alignas alignas
 extern "C" {
 #include "device/attr.h"
 #include "device/backend.h"
 #include "device/cuda/fault.h"
 }
+
+#ifdef CLV_EMU
+#include "device/cuda/emu.h"
+#else
+#include <cuda_runtime.h>
+#endif
 
 /* ---- the table entry ---- */
 
@@ -47,18 +47,15 @@ extern "C" {
 
 #ifdef CLV_EMU
 
-static inline clv_status clvi_cu_launched(const clvi_op_call *call, bool fine)
-{
-    return fine ? CLV_OK : clvi_fail(CLV_ERR_INTERNAL, "%s: threads of a block disagree about a barrier", call->op);
-}
-
 template <class... P, class... A>
 clv_status clvi_cu_launch(const clvi_op_call *call, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared,
                           A... args)
 {
     if (!grid.x || !grid.y || !grid.z) return CLV_OK;
-    auto body = [&] { kernel(static_cast<P>(args)...); };
-    return clvi_cu_launched(call, clvi_emu_run(grid, block, shared, [](void *f) { (*(decltype(body) *)f)(); }, &body));
+    auto body = [=] { kernel(static_cast<P>(args)...); };
+    const clvi_emu_launch launch = { call->op, grid, block, shared, [](void *f) { (*(decltype(body) *)f)(); },
+                                     sizeof body };
+    return clvi_emu_queue(call->ctx->device, &launch, &body);
 }
 
 template <class T> __device__ T *clvi_cu_shared() { return (T *)clvi_emu_shared(); }

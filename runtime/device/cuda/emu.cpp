@@ -1,11 +1,11 @@
 /* emu.cpp: the emulator's core: fibers, barriers, shared memory, and the backend "emu" over host memory. */
-#include "device/cuda/emu.h"
 extern "C" {
 #define _Alignas alignas
 #include "device/backend.h"
 #include "device/cuda/fault.h"
 #include "device/cuda/flat.h"
 }
+#include "device/cuda/emu.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -239,7 +239,8 @@ void *clvi_emu_shared(void) { return dynamic_shared.data(); }
 
 static void open_memory(bool open);
 
-bool clvi_emu_run(dim3 grid, dim3 block, size_t shared, void (*body)(void *), void *arg)
+/* False when threads of a block disagreed about a barrier. */
+static bool run_blocks(dim3 grid, dim3 block, size_t shared, void (*body)(void *), void *arg)
 {
     std::lock_guard<std::mutex> lock(one_launch);
     body_fn = body, body_arg = arg;
@@ -265,10 +266,81 @@ bool clvi_emu_run(dim3 grid, dim3 block, size_t shared, void (*body)(void *), vo
 
 /* ---- the backend ---- */
 
+/* Something recorded: a kernel with its arguments, or a copy or fill. */
+struct piece {
+    clvi_emu_launch            launch;
+    std::vector<unsigned char> body;
+};
+
+struct clvi_recording {
+    std::vector<piece> pieces;
+};
+
 struct emu_device {
     clvi_device base;
     clvi_cuda_fault fault;
+    clvi_recording *recording;       /* what is queued goes here and does not run; NULL: it runs */
 };
+
+static clv_status run_piece(const clvi_emu_launch *l, void *body)
+{
+    if (l->grid.x == 0) {            /* no kernel */
+        open_memory(true);
+        l->call(body);
+        open_memory(false);
+        return CLV_OK;
+    }
+    if (run_blocks(l->grid, l->block, l->shared, l->call, body)) return CLV_OK;
+    return clvi_fail(CLV_ERR_INTERNAL, "%s: threads of a block disagree about a barrier", l->name);
+}
+
+clv_status clvi_emu_queue(clvi_device *device, const clvi_emu_launch *launch, void *body)
+{
+    clvi_recording *r = ((emu_device *)device)->recording;
+    if (!r) return run_piece(launch, body);
+    const unsigned char *bytes = (const unsigned char *)body;
+    r->pieces.push_back({ *launch, std::vector<unsigned char>(bytes, bytes + launch->size) });
+    return CLV_OK;
+}
+
+/* A copy on the device or a fill. */
+template <class F> static clv_status queue_other(clvi_device *device, const char *name, F body)
+{
+    const clvi_emu_launch launch = { name, dim3(0), dim3(0), 0, [](void *f) { (*(F *)f)(); }, sizeof body };
+    return clvi_emu_queue(device, &launch, &body);
+}
+
+/* What a stream that records refuses. */
+static clv_status not_recording(clvi_device *device, const char *what)
+{
+    if (!((emu_device *)device)->recording) return CLV_OK;
+    return clvi_fail(CLV_ERR_DEVICE, "%s while a run is recorded", what);
+}
+
+static clv_status emu_record(clvi_device *device)
+{
+    CLV_TRY(not_recording(device, "recording"));
+    ((emu_device *)device)->recording = new clvi_recording;
+    return CLV_OK;
+}
+
+static clv_status emu_recorded(clvi_device *device, clvi_recording **out)
+{
+    emu_device *d = (emu_device *)device;
+    if (out) *out = d->recording;
+    else delete d->recording;
+    d->recording = nullptr;
+    return CLV_OK;
+}
+
+static clv_status emu_play(clvi_device *device, clvi_recording *r)
+{
+    CLV_TRY(not_recording(device, "playing"));
+    for (piece &p : r->pieces) CLV_TRY(run_piece(&p.launch, p.body.data()));
+    return CLV_OK;
+}
+
+static void emu_forget(clvi_device *, clvi_recording *r) { delete r; }
 
 extern "C" clvi_cuda_fault *clvi_cuda_fault_of(clvi_device *device) { return &((emu_device *)device)->fault; }
 
@@ -325,8 +397,10 @@ static void open_memory(bool open)
 }
 #endif
 
-static clv_status emu_alloc(clvi_device *, size_t size, void **out)
+static clv_status emu_alloc(clvi_device *device, size_t size, void **out)
 {
+    *out = nullptr;
+    CLV_TRY(not_recording(device, "memory is taken"));
     *out = take(size ? size : 1);
     return *out ? CLV_OK : CLV_ERR_NOMEM;
 }
@@ -341,24 +415,22 @@ static void emu_free(clvi_device *, void *memory)
     give(memory, i);
 }
 
-static clv_status emu_copy(clvi_device *, void *to, const void *from, size_t size, clvi_copy)
+static clv_status emu_copy(clvi_device *device, void *to, const void *from, size_t size, clvi_copy kind)
 {
-    open_memory(true);
-    if (size) memcpy(to, from, size);
-    open_memory(false);
-    return CLV_OK;
+    if (size == 0) return CLV_OK;
+    if (kind != CLVI_COPY_ON_DEVICE) CLV_TRY(not_recording(device, "a copy from or to the host"));
+    return queue_other(device, "copy", [=] { memcpy(to, from, size); });
 }
 
-static clv_status emu_fill(clvi_device *, void *memory, int byte, size_t size)
+static clv_status emu_fill(clvi_device *device, void *memory, int byte, size_t size)
 {
-    open_memory(true);
-    if (size) memset(memory, byte, size);
-    open_memory(false);
-    return CLV_OK;
+    if (size == 0) return CLV_OK;
+    return queue_other(device, "fill", [=] { memset(memory, byte, size); });
 }
 
 static clv_status emu_wait(clvi_device *device)
 {
+    CLV_TRY(not_recording(device, "waiting"));
     clvi_cuda_fault *fault = clvi_cuda_fault_of(device), was = *fault;
     memset(fault, 0, sizeof *fault);
     return clvi_cuda_fault_status(&was);
@@ -377,5 +449,6 @@ static const clvi_kernel *const emu_kernels[] = {
 
 extern "C" const clvi_backend clvi_backend_emu = {
     CLVI_BACKEND_ABI, "emu", emu_kernels, emu_count, emu_describe, emu_open, emu_close,
-    emu_alloc, emu_free, emu_copy, emu_fill, emu_wait, &clvi_cuda_flat_passes,
+    emu_alloc, emu_free, emu_copy, emu_fill, emu_wait, emu_record, emu_recorded, emu_play, emu_forget,
+    &clvi_cuda_flat_passes,
 };

@@ -1,6 +1,8 @@
 /* emu.h: CUDA C for the host. The kernels' own sources, compiled as C++, run on the processor: each thread of a block
  * is a fiber, __syncthreads and the warp functions switch between them, blocks run one after another.
  *
+ * Include device/backend.h first.
+ *
  * It finds steps out of bounds (with the address sanitizer), barriers that only a part of a block reaches, races within
  * a block (fibers run in a random order: results must not change), wrong tails and strides. It knows nothing of memory
  * models, alignment or speed. */
@@ -43,8 +45,17 @@ uint64_t clvi_emu_exchange(uint64_t value, unsigned lane);
 /* Bit l: the predicate of lane l. */
 unsigned clvi_emu_ballot(bool predicate);
 void *clvi_emu_shared(void);
-/* False when threads of a block disagreed about a barrier: the launch is reported as failed. */
-bool clvi_emu_run(dim3 grid, dim3 block, size_t shared, void (*body)(void *), void *arg);
+/* A kernel about to run: its name, its shape, and how to call it with arguments of `size` bytes. */
+struct clvi_emu_launch {
+    const char *name;
+    dim3        grid, block;
+    size_t      shared;
+    void      (*call)(void *body);
+    size_t      size;
+};
+/* Runs the kernel now, or, where the device records, copies its arguments for later. Errors: CLV_ERR_INTERNAL when threads
+ * of a block disagree about a barrier. */
+clv_status clvi_emu_queue(clvi_device *device, const clvi_emu_launch *launch, void *body);
 
 /* Seed of the order in which fibers run; 0: by index. */
 extern "C" void clvi_emu_set_order(uint64_t seed);

@@ -165,6 +165,45 @@ static clv_status wait(clvi_device *base)
     return clvi_cuda_fault_status(&fault);
 }
 
+/* ---- recording: a CUDA graph of what the stream would have been given ---- */
+
+struct clvi_recording {
+    cudaGraphExec_t runnable;
+};
+
+static clv_status record(clvi_device *base)
+{
+    CLVI_CU(cudaStreamBeginCapture(((clvi_cuda_device *)base)->stream, cudaStreamCaptureModeThreadLocal));
+    return CLV_OK;
+}
+
+static clv_status recorded(clvi_device *base, clvi_recording **out)
+{
+    cudaGraph_t graph = NULL;
+    const cudaError_t ended = cudaStreamEndCapture(((clvi_cuda_device *)base)->stream, &graph);
+    clvi_recording *r = out && ended == cudaSuccess ? clvi_calloc(base->ctx, 1, sizeof *r) : NULL;
+    clv_status st = clvi_cuda_status(ended, "cudaStreamEndCapture");
+    if (st == CLV_OK && out) st = r ? clvi_cuda_status(cudaGraphInstantiate(&r->runnable, graph, 0), "cudaGraphInstantiate")
+                                    : CLV_ERR_NOMEM;
+    if (graph) cudaGraphDestroy(graph);
+    if (out) *out = st == CLV_OK ? r : NULL;
+    if (st != CLV_OK) clvi_free(base->ctx, r);
+    return st;
+}
+
+static clv_status play(clvi_device *base, clvi_recording *r)
+{
+    CLVI_CU(cudaGraphLaunch(r->runnable, ((clvi_cuda_device *)base)->stream));
+    return CLV_OK;
+}
+
+static void forget(clvi_device *base, clvi_recording *r)
+{
+    if (!r) return;
+    cudaGraphExecDestroy(r->runnable);
+    clvi_free(base->ctx, r);
+}
+
 /* ---- the table ---- */
 
 #define CLVI_KERNEL(ident) extern const clvi_kernel clvi_kernel_##ident;
@@ -183,5 +222,5 @@ static const clvi_kernel *const kernels[] = {
 const clvi_backend clvi_backend_cuda = {
     .abi = CLVI_BACKEND_ABI, .name = "cuda", .kernels = kernels, .count = count_devices, .describe = describe,
     .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill,
-    .wait = wait, .flat = &clvi_cuda_flat_passes,
+    .wait = wait, .record = record, .recorded = recorded, .play = play, .forget = forget, .flat = &clvi_cuda_flat_passes,
 };
