@@ -10,6 +10,7 @@
     X(LOSS, "train/loss") X(LR, "train/lr") X(PRETEXT, "train/pretext_top1") X(GRAD_NORM, "train/grad_norm")          \
     X(QUEUE_FILL, "train/queue_fill") X(QUEUE_AGE, "train/queue_age") X(TIME_STEP, "train/time_step")                 \
     X(TIME_DATA, "train/time_data") X(IMAGES, "train/images_per_second") X(KNN, "val/knn_top1")                       \
+    X(KNN_BEST, "val/knn_best") X(ACC1, "val/acc1") X(ACC5, "val/acc5")                                                \
     X(STD, "health/std") X(RANK, "health/eff_rank") X(UNIFORMITY, "health/uniformity")                                \
     X(ALIGNMENT, "health/alignment") X(POSITIVE_MEAN, "scores/positive_mean") X(POSITIVE_VAR, "scores/positive_var")  \
     X(NEGATIVE_MEAN, "scores/negative_mean") X(NEGATIVE_VAR, "scores/negative_var")

@@ -19,6 +19,10 @@ header() { sed -n "s/^# $1: //p" "$recipe"; }
 say "training $name on $data"
 "$cleave" train "$recipe" "$data" --results-dir "$run" --resume auto "$@"
 
+if grep -q '^published:' "$recipe"; then
+    say "beside what was published"
+    "$cleave" verify "$run" || true
+fi
 probe=$(header Probe)
 if [ -n "$probe" ]; then
     say "linear probe: $probe"

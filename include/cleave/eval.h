@@ -231,6 +231,41 @@ typedef struct clv_scores {
 CLV_API clv_status clv_scores_measure(clv_context *ctx, const clv_view *query, const clv_view *key, const clv_view *bank,
                                       const uint8_t *valid, clv_scores *out) CLV_NODISCARD;
 
+/* ---- a run beside what was published of it ---- */
+
+#define CLV_COURSE_ROWS 256
+
+typedef struct clv_course_desc {
+    size_t      struct_size;  /* CLV_COURSE_DESC_INIT */
+    const char *published;    /* "epoch loss knn; 1 6.957 31.98; 5 6.862 -": columns epoch, loss, knn, knn_best and acc1 in
+                               * any order, rows by rising epochs, - where there is no figure. NULL: the run's own setting */
+    double      accuracy;     /* percentage points that an accuracy may be lower */
+    double      loss;         /* share of the published loss that a loss may differ by, either way */
+} clv_course_desc;
+
+#define CLV_COURSE_DESC_INIT { .struct_size = sizeof(clv_course_desc), .accuracy = 3.0, .loss = 0.05 }
+
+typedef struct clv_course_row {
+    int64_t     epoch;        /* measured after so many */
+    const char *metric;       /* "train/loss": static storage */
+    double      published, found;
+    bool        between;      /* published is interpolated: this epoch is not among those published */
+    bool        within;       /* the allowance */
+} clv_course_row;
+
+typedef struct clv_course {
+    bool           on_course;                /* the latest row of every metric is within the allowance */
+    int64_t        epochs, horizon;          /* finished; last published */
+    int            count;
+    clv_course_row row[CLV_COURSE_ROWS];     /* by metric, then by epoch */
+} clv_course;
+
+/* Compares the epochs of a run directory with a published trajectory: at every published epoch where the run measured, and
+ * at its last measured epoch. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (the run is damaged), CLV_ERR_INVALID (the text is not as
+ * above, nothing is published, the run has nothing to compare yet), CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_course_measure(clv_context *ctx, const char *run, const clv_course_desc *desc,
+                                      clv_course *out) CLV_NODISCARD;
+
 /* ---- report ---- */
 
 /* One self-contained HTML file from a run directory: curves, score distributions, neighbours, a PCA scatter, the
