@@ -201,13 +201,24 @@ static clv_status check_host(const clvi_h5 *h5, const char *name, const clv_view
     return CLV_OK;
 }
 
-/* Moves the selected part of a data set from or to dense memory of the same count. */
+/* Memory for `count` values, as rows of the data set: HDF5 walks value by value through spaces of different shapes. */
+static hid_t memory_space(const dataset *d, int64_t count)
+{
+    hsize_t shape[CLV_MAX_DIMS] = { (hsize_t)count };
+    int64_t row = 1;
+    for (int i = 1; i < d->info.ndim; i++) row *= d->info.shape[i];
+    if (d->info.ndim < 2 || row == 0) return H5Screate_simple(1, shape, NULL);
+    shape[0] = (hsize_t)(count / row);
+    for (int i = 1; i < d->info.ndim; i++) shape[i] = (hsize_t)d->info.shape[i];
+    return H5Screate_simple(d->info.ndim, shape, NULL);
+}
+
+/* Moves the selected rows of a data set from or to dense memory of the same count. */
 static clv_status transfer(const clvi_h5 *h5, const char *name, const dataset *d, hid_t selection, const clv_view *v,
                            bool write)
 {
-    const hsize_t count = (hsize_t)clv_view_count(v);
     const hid_t type = memory_type(v->dtype), plan = H5Pcreate(H5P_DATASET_XFER);
-    const hid_t space = H5Screate_simple(1, &count, NULL);
+    const hid_t space = memory_space(d, clv_view_count(v));
     if (v->dtype == CLV_U8 || v->dtype == CLV_I32 || v->dtype == CLV_I64)
         (void)H5Pset_type_conv_cb(plan, refuse_inexact, NULL);
     clv_status st = CLV_OK;
