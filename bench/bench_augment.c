@@ -1,11 +1,15 @@
-/* bench_augment.c: views per second of one thread, for the presets people train with. Each result is checked first: a
- * second object must give the same floats, and they must lie where normalised bytes can lie. */
-#include "clock.h"
+/* bench_augment.c: views per second of one thread, for the presets people train with.
+ *
+ *   bench_augment                     all of them, one after another
+ *   bench_augment --serve PRESET      for each line read, the seconds of a view (bench/compare_augment.sh)
+ *   bench_augment --export FILE       the picture and its view by `eval`, for the comparison
+ *
+ * Each result is checked first: a second object must give the same floats, and they must lie where normalised bytes can
+ * lie. */
+#include "record.h"
+#include "serve.h"
 #include <cleave/augment.h>
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define REPEATS 11
@@ -21,8 +25,21 @@ static const bench_case cases[] = {
     { "simclr-cifar", 32, 32, 4000 },
     { "moco-v1", 375, 500, 60 },
     { "moco-v2", 375, 500, 60 },
+    { "simclr", 375, 500, 60 },
     { "eval", 375, 500, 60 },
 };
+
+typedef struct bench {
+    const bench_case *c;
+    clv_augment      *augment, *again;
+    clv_transform     t, other;
+    uint8_t          *pixels;
+    clv_image         image;
+    void             *scratch;
+    size_t            scratch_size;
+    float            *out, *check;
+    int64_t           floats;
+} bench;
 
 /* A smooth picture with some noise, the same every time. */
 static uint8_t *make_picture(int64_t height, int64_t width)
@@ -36,14 +53,44 @@ static uint8_t *make_picture(int64_t height, int64_t width)
     return pixels;
 }
 
-static clv_status run_views(const clv_transform *t, const clv_image *image, void *scratch, size_t size, int views,
-                            float *out)
+static bool bench_open(clv_context *ctx, const bench_case *c, bench *b)
 {
-    for (int i = 0; i < views; i++) {
-        const clv_status st = t->apply(t->user, image, 7, 0, (uint64_t)i, 0, scratch, size, out);
-        if (st != CLV_OK) return st;
-    }
-    return CLV_OK;
+    *b = (bench){ .c = c };
+    if (clv_augment_create(ctx, c->preset, NULL, 0, &b->augment) != CLV_OK ||
+        clv_augment_create(ctx, clv_augment_describe(b->augment), NULL, 0, &b->again) != CLV_OK ||
+        clv_augment_transform(b->augment, &b->t) != CLV_OK || clv_augment_transform(b->again, &b->other) != CLV_OK)
+        return false;
+    b->scratch_size = ((size_t)b->t.scratch_size(b->t.user, c->height, c->width, 3) + 63) / 64 * 64;
+    b->floats = b->t.height * b->t.width * 3;
+    b->pixels = make_picture(c->height, c->width);
+    b->image = clv_image_dense(b->pixels, c->height, c->width, 3);
+    b->scratch = aligned_alloc(64, b->scratch_size);
+    b->out = malloc((size_t)b->floats * sizeof *b->out);
+    b->check = malloc((size_t)b->floats * sizeof *b->check);
+    return b->pixels && b->scratch && b->out && b->check;
+}
+
+static void bench_close(bench *b)
+{
+    free(b->pixels);
+    free(b->scratch);
+    free(b->out);
+    free(b->check);
+    clv_augment_destroy(b->augment);
+    clv_augment_destroy(b->again);
+}
+
+static bool run_views(const clv_transform *t, const bench *b, float *out)
+{
+    for (int i = 0; i < b->c->views; i++)
+        if (t->apply(t->user, &b->image, 7, 0, (uint64_t)i, 0, b->scratch, b->scratch_size, out) != CLV_OK) return false;
+    return true;
+}
+
+static bool work(void *arg)
+{
+    bench *b = arg;
+    return run_views(&b->t, b, b->out);
 }
 
 static bool answer_is_right(const float *a, const float *b, int64_t n)
@@ -57,55 +104,76 @@ static bool answer_is_right(const float *a, const float *b, int64_t n)
     return low >= -3.0 && high <= 3.0 && high > low;
 }
 
-static clv_status bench_one(clv_context *ctx, const bench_case *c)
+/* Opens the case and compares its two objects, which also warms up. */
+static bool prepare(clv_context *ctx, const bench_case *c, bench *b)
 {
-    double rate[REPEATS];
-    clv_augment *first = NULL, *second = NULL;
-    clv_transform t, other;
-    clv_status st = clv_augment_create(ctx, c->preset, NULL, 0, &first);
-    if (st == CLV_OK) st = clv_augment_create(ctx, first ? clv_augment_describe(first) : "", NULL, 0, &second);
-    if (st == CLV_OK) st = clv_augment_transform(first, &t);
-    if (st == CLV_OK) st = clv_augment_transform(second, &other);
-    if (st != CLV_OK) return st;
-
-    const size_t size = ((size_t)t.scratch_size(t.user, c->height, c->width, 3) + 63) / 64 * 64;
-    const int64_t n = t.height * t.width * 3;
-    uint8_t *pixels = make_picture(c->height, c->width);
-    void *scratch = aligned_alloc(64, size);
-    float *out = malloc((size_t)n * sizeof *out), *again = malloc((size_t)n * sizeof *again);
-    const clv_image image = clv_image_dense(pixels, c->height, c->width, 3);
-    if (!pixels || !scratch || !out || !again) st = CLV_ERR_NOMEM;
-    if (st == CLV_OK) st = run_views(&t, &image, scratch, size, c->views, out);   /* warm-up */
-    if (st == CLV_OK) st = run_views(&other, &image, scratch, size, c->views, again);
-    const bool right = st == CLV_OK && answer_is_right(out, again, n);
-    for (int i = 0; i < REPEATS && right && st == CLV_OK; i++) {
-        const double start = bench_now();
-        st = run_views(&t, &image, scratch, size, c->views, out);
-        rate[i] = c->views / (bench_now() - start);
-    }
-    if (right && st == CLV_OK) {
-        qsort(rate, REPEATS, sizeof *rate, bench_by_value);
-        printf("%s,%" PRId64 "x%" PRId64 ",%" PRId64 ",%.0f,%.0f,%.0f,%zu\n", c->preset, c->height, c->width, t.height,
-               rate[REPEATS / 2], rate[0], rate[REPEATS - 1], size);
-    } else {
-        fprintf(stderr, "%s: %s\n", c->preset, st == CLV_OK ? "the answer is wrong" : clv_error_message());
-        if (st == CLV_OK) st = CLV_ERR_INTERNAL;
-    }
-    free(pixels);
-    free(scratch);
-    free(out);
-    free(again);
-    clv_augment_destroy(first);
-    clv_augment_destroy(second);
-    return st;
+    const bool ran = bench_open(ctx, c, b) && run_views(&b->t, b, b->out) && run_views(&b->other, b, b->check);
+    const bool right = ran && answer_is_right(b->out, b->check, b->floats);
+    if (!right) fprintf(stderr, "%s: %s\n", c->preset, ran ? "the answer is wrong" : clv_error_message());
+    return right;
 }
 
-int main(void)
+static bool measure(bench *b)
 {
+    double rate[REPEATS], seconds;
+    const bench_case *c = b->c;
+    for (int i = 0; i < REPEATS; i++) {
+        if (!bench_once(work, b, &seconds)) return false;
+        rate[i] = c->views / seconds;
+    }
+    qsort(rate, REPEATS, sizeof *rate, bench_by_value);
+    printf("%s,%" PRId64 "x%" PRId64 ",%" PRId64 ",%.0f,%.0f,%.0f,%zu\n", c->preset, c->height, c->width, b->t.height,
+           rate[REPEATS / 2], rate[0], rate[REPEATS - 1], b->scratch_size);
+    return true;
+}
+
+/* Answers with the seconds of one view. */
+static bool serve(bench *b)
+{
+    char line[64];
+    double seconds;
+    while (fgets(line, sizeof line, stdin)) {
+        if (!bench_once(work, b, &seconds)) return false;
+        printf("%.9f\n", seconds / b->c->views);
+        fflush(stdout);
+    }
+    return true;
+}
+
+static bool export_to(bench *b, const char *path)
+{
+    FILE *file = fopen(path, "wb");
+    const int64_t in = b->c->height * b->c->width * 3;
+    float *picture = malloc((size_t)in * sizeof *picture);
+    for (int64_t i = 0; picture && i < in; i++) picture[i] = b->pixels[i];
+    bool ok = file && picture &&
+              write_record(file, "", "picture", 3, (int64_t[]){ b->c->height, b->c->width, 3 }, picture) &&
+              write_record(file, "", "view", 3, (int64_t[]){ b->t.height, b->t.width, 3 }, b->out);
+    if (file && fclose(file) != 0) ok = false;
+    free(picture);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    const char *mode = argc > 1 ? argv[1] : "", *preset = !strcmp(mode, "--export") ? "eval" : argc > 2 ? argv[2] : "";
+    const bool all = argc == 1;
     clv_context *ctx = NULL;
-    int failed = clv_context_create(NULL, &ctx) != CLV_OK;
-    if (!failed) printf("preset,picture,size,views_per_s_median,slowest,fastest,scratch_bytes\n");
-    for (size_t i = 0; !failed && i < sizeof cases / sizeof *cases; i++) failed = bench_one(ctx, &cases[i]) != CLV_OK;
+    if (!all && (argc != 3 || (strcmp(mode, "--serve") && strcmp(mode, "--export")))) {
+        fprintf(stderr, "usage: bench_augment [--serve PRESET | --export FILE]\n");
+        return 2;
+    }
+    bool ok = clv_context_create(NULL, &ctx) == CLV_OK, found = all;
+    if (all) printf("preset,picture,size,views_per_s_median,slowest,fastest,scratch_bytes\n");
+    for (size_t i = 0; ok && i < sizeof cases / sizeof *cases; i++) {
+        bench b;
+        if (!all && strcmp(cases[i].preset, preset)) continue;
+        found = true;
+        ok = prepare(ctx, &cases[i], &b) &&
+             (all ? measure(&b) : !strcmp(mode, "--serve") ? serve(&b) : export_to(&b, argv[2]));
+        bench_close(&b);
+    }
+    if (!found) fprintf(stderr, "bench_augment knows no preset '%s'\n", preset);
     clv_context_destroy(ctx);
-    return failed;
+    return ok && found ? 0 : 1;
 }

@@ -55,7 +55,7 @@ results() {
         read -r median min max <<<"$(summary $column)"
         [ $column -gt 1 ] || ours=$median
         ratio=$(awk -v a="$median" -v b="$ours" -v c=$column 'BEGIN {if (c > 1) printf "%.2f", a / b}')
-        printf '%-12s %-12s %10.5f %10.5f %10.5f %8s\n' "$1" "$name" "$median" "$min" "$max" "$ratio"
+        printf '%-12s %-12s %10.4g %10.4g %10.4g %8s\n' "$1" "$name" "$median" "$min" "$max" "$ratio"
         column=$((column + 1))
     done
 }
