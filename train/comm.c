@@ -45,6 +45,11 @@ static clv_status find(const char *device, int ranks, const clvi_comm_backend **
     return CLV_OK;
 }
 
+static clv_status sum_ranks(void *comm, double *x, int64_t n)
+{
+    return clvi_comm_all_reduce_f64(comm, x, n);
+}
+
 clv_status clvi_comm_open(clv_context *ctx, const char *device, clvi_comm **out)
 {
     const int ranks = launched();
@@ -52,7 +57,7 @@ clv_status clvi_comm_open(clv_context *ctx, const char *device, clvi_comm **out)
     *out = NULL;
     clvi_comm *c = clvi_calloc(ctx, 1, sizeof *c);
     if (!c) return CLV_ERR_NOMEM;
-    *c = (clvi_comm) { .ctx = ctx, .ranks = 1 };
+    *c = (clvi_comm) { .ctx = ctx, .ranks = 1, .sum = { sum_ranks, c } };
     clv_status st = CLV_OK;
     if (ranks > 1) {
         CLV_TRY_OR_DONE(find(device, ranks, &c->backend));
@@ -161,6 +166,23 @@ clv_status clvi_comm_all_reduce(clvi_comm *c, float *x, int64_t n)
 {
     for (int64_t first = 0; !alone(c) && first < n; first += BUCKET)
         CLV_TRY(sum_bucket(c, x + first, CLVI_MIN(n - first, (int64_t)BUCKET)));
+    return CLV_OK;
+}
+
+clv_status clvi_comm_all_reduce_f64(clvi_comm *c, double *x, int64_t n)
+{
+    if (alone(c)) return CLV_OK;
+    const int64_t most = BUCKET / 2 / c->ranks;                     /* a double is two of the bucket's floats */
+    double *all = (double *)c->send;
+    for (int64_t first = 0; first < n; first += most) {
+        const int64_t count = CLVI_MIN(n - first, most);
+        memcpy(all + c->rank * count, x + first, (size_t)count * sizeof *x);
+        CLV_TRY(clvi_comm_all_gather(c, all, (size_t)count * sizeof *x));
+        for (int64_t i = 0; i < count; i++) {
+            x[first + i] = all[i];
+            for (int r = 1; r < c->ranks; r++) x[first + i] += all[r * count + i];
+        }
+    }
     return CLV_OK;
 }
 

@@ -8,12 +8,14 @@
 #define CLVI_TRAIN_COMM_H
 
 #include "core/context.h"
+#include "tensor/sync.h"
 #include "train/comm/backend.h"
 
 typedef struct clvi_comm {
     clv_context *ctx;
     int          rank, ranks;
     const clvi_comm_backend *backend;    /* NULL: alone */
+    clvi_rank_sum sum;                   /* clvi_comm_all_reduce_f64 over it, for graphs */
     float       *send, *receive;         /* one bucket each */
     int64_t      bytes;                  /* sent by this rank so far */
     double       seconds;                /* spent in calls so far */
@@ -30,6 +32,8 @@ void clvi_comm_close(clvi_comm *c, bool failed);
 clv_status clvi_comm_all_reduce(clvi_comm *c, float *x, int64_t n) CLV_NODISCARD;
 /* The same of an arena on the context's device. */
 clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n) CLV_NODISCARD;
+/* The same of a few values in double. */
+clv_status clvi_comm_all_reduce_f64(clvi_comm *c, double *x, int64_t n) CLV_NODISCARD;
 /* x [ranks, bytes]: this rank's part is there, the others' arrive. */
 clv_status clvi_comm_all_gather(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
 /* x of rank 0 on every rank. */

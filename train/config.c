@@ -59,6 +59,8 @@ const clvi_option clvi_settings_table[] = {
     FLAG(symmetric, "symmetric", "false", "both views as query; the loss is the sum of the two directions"),
     I64(bn_splits, "bn-splits", "1", 1, 4096, "groups of split batch norm; more than 1 stands for as many devices",
         NULL),
+    CHOICE(sync_bn, "sync-bn", "off", "off|on|force",
+           "several ranks: batch norm over the images of all; with a memory bank only when forced"),
     FLAG(shuffle_bn, "shuffle-bn", "true", "shuffle the key batch over the groups (acts with bn-splits > 1)"),
     CHOICE(bn_buffers, "bn-buffers", "own", "own|copy|average",
            "running statistics of the key encoder: its own (as published), the query's, or averaged like weights"),

@@ -32,6 +32,7 @@ typedef struct clvi_settings {
     double  moco_m, moco_t;
     bool    moco_m_cos, symmetric, shuffle_bn;
     int64_t bn_splits;
+    int     sync_bn;
     int     bn_buffers, bank, queue_init, queue_mask, moco_queue_dtype, queue_update;
     double  queue_momentum;
     int64_t queue_dim;
@@ -61,6 +62,7 @@ typedef struct clvi_settings {
 } clvi_settings;
 
 enum { CLVI_STEM_DEFAULT };                                   /* then the backbone's own choices, in its order */
+enum { CLVI_SYNC_BN_OFF, CLVI_SYNC_BN_ON, CLVI_SYNC_BN_FORCE };
 enum { CLVI_BN_BUFFERS_OWN, CLVI_BN_BUFFERS_COPY, CLVI_BN_BUFFERS_AVERAGE };
 enum { CLVI_BANK_KIND_FIFO, CLVI_BANK_KIND_LABELLED };
 enum { CLVI_QUEUE_MASK_NONE, CLVI_QUEUE_MASK_SAMPLE, CLVI_QUEUE_MASK_CLASS };

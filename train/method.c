@@ -181,6 +181,7 @@ static clv_status make_graphs(clvi_method *m)
     m->network = m->graph;
     if (!clvi_is_divided(&m->division)) return CLV_OK;
     CLV_TRY(clv_graph_create(m->ctx, &desc, &m->network));
+    if (m->division.sync) clvi_graph_sync(m->network, &m->setup.comm->sum);
     return clvi_parts_create(m, &m->parts);
 }
 
@@ -211,6 +212,9 @@ static clv_status init(clvi_method *m)
     if (m->cls->open) CLV_TRY(m->cls->open(m));
     CLV_TRY(build_graph(m));
     CLV_TRY(clv_params_init(m->params, (uint64_t)s->seed));
+    CLV_CHECK(!m->bank || s->sync_bn != CLVI_SYNC_BN_ON, CLV_ERR_INVALID,
+              "sync-bn with a memory bank: a query and its key share their statistics, and the network learns to tell "
+              "them by these (sync-bn 'force' does it all the same)");
     if (m->cls->teacher) CLV_TRY(clvi_teacher_create(&m->setup, m->params, &m->teacher));
     CLV_TRY(clvi_optimizer_create(m->params, m->ctx, s, &m->optimizer));
     return m->cls->ready ? m->cls->ready(m) : CLV_OK;
@@ -356,8 +360,8 @@ static void describe_parts(const clvi_method *m, void (*line)(const char *text, 
     char text[256];
     snprintf(text, sizeof text,
              "batch: %" PRId64 " images on %d rank%s, %" PRId64 " at a time; loss and gradient are those of all; batch "
-             "norm sees %" PRId64 " at once",
-             d->batch, d->ranks, d->ranks > 1 ? "s" : "", d->part, d->part / d->groups);
+             "norm sees %" PRId64 " at once", d->batch, d->ranks, d->ranks > 1 ? "s" : "", d->part,
+             d->sync ? d->batch : d->part / d->groups);
     line(text, user);
 }
 

@@ -25,10 +25,15 @@ clv_status clvi_divide(const clvi_settings *s, const clvi_comm *comm, clvi_divis
     CLV_CHECK(d.batch % s->bn_splits == 0, CLV_ERR_INVALID,
               "batch-size %" PRId64 " is no multiple of bn-splits %" PRId64, d.batch, s->bn_splits);
     const int64_t parts = d.batch / d.part;
+    CLV_CHECK(s->sync_bn == CLVI_SYNC_BN_OFF || s->bn_splits == 1, CLV_ERR_INVALID,
+              "sync-bn and bn-splits %" PRId64 " contradict each other", s->bn_splits);
     CLV_CHECK(s->bn_splits == 1 || s->bn_splits % parts == 0, CLV_ERR_INVALID,
               "bn-splits %" PRId64 " is no multiple of the %" PRId64 " parts that a batch is computed in", s->bn_splits,
               parts);
     d.groups = CLVI_MAX(s->bn_splits / parts, INT64_C(1));
+    d.sync = s->sync_bn != CLVI_SYNC_BN_OFF && ranks > 1;
+    CLV_CHECK(!d.sync || d.part == d.local, CLV_ERR_INVALID,
+              "sync-bn cannot act with micro-batch-size: the parts of a rank are computed one after the other");
     *out = d;
     return CLV_OK;
 }
@@ -36,7 +41,7 @@ clv_status clvi_divide(const clvi_settings *s, const clvi_comm *comm, clvi_divis
 void clvi_division_settle(clvi_settings *s, const clvi_comm *comm)
 {
     clvi_division d;
-    if (s->bn_splits == 1 && clvi_divide(s, comm, &d) == CLV_OK) s->bn_splits = d.batch / d.part;
+    if (s->sync_bn == CLVI_SYNC_BN_OFF && s->bn_splits == 1 && clvi_divide(s, comm, &d) == CLV_OK) s->bn_splits = d.batch / d.part;
 }
 
 bool clvi_is_divided(const clvi_division *d)

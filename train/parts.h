@@ -21,6 +21,7 @@ typedef struct clvi_division {
     int64_t batch;                  /* images of a step, on all ranks together */
     int64_t local, part;            /* images of a rank, which are computed `part` at a time */
     int64_t groups;                 /* of batch norm in a part */
+    bool    sync;                   /* batch norm is over the parts of all ranks */
 } clvi_division;
 
 /* As the settings batch-size, micro-batch-size and bn-splits have it. Errors: CLV_ERR_INVALID if something is no

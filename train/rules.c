@@ -111,6 +111,7 @@ clv_status clvi_config_check(const clv_config *config)
         { !s->aug[0], "aug-plus", "aug", "with an augmentation given by aug" },
         { s->workers > 0, "prefetch", "workers", "with workers 0" },
         { s->bn_splits > 1, "shuffle-bn", "bn-splits", "with bn-splits 1" },
+        { clvi_network_has_batch_norm(s), "sync-bn", "arch", with_arch },
         { clvi_network_has_batch_norm(s), "bn-splits", "arch", with_arch },
         { s->momentum > 0, "nesterov", "momentum", "with momentum 0" },
         { s->warmup_epochs > 0, "warmup-by", "warmup-epochs", "with warmup-epochs 0" },

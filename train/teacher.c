@@ -19,6 +19,7 @@ static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
     desc.training = true;                                            /* batch statistics, as published */
     desc.precision = (clv_precision)t->settings->precision;
     CLV_TRY(clv_graph_create(t->ctx, &desc, &t->graph));
+    if (t->division.sync) clvi_graph_sync(t->graph, &t->comm->sum);
     t->images = clv_input_image(t->graph, "images", t->division.part, setup->channels, setup->height, setup->width);
     clv_node features, embedding;
     CLV_TRY(clvi_network_nodes(t->graph, t->settings, t->division.groups, t->images, &features, &embedding));

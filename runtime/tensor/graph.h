@@ -78,6 +78,7 @@ struct clv_graph {
     bool         own_params, training, reference, recompute;
     clv_dtype    dtype;
     clv_precision precision;                     /* resolved: never AUTO */
+    const struct clvi_rank_sum *ranks;           /* batch norm is over all of them; NULL: over what the graph sees */
     int32_t      tag;                            /* in the upper bits of each handle, so that foreign ones are seen */
     clv_status   status;                         /* the first error, and its message */
     char         message[512];

@@ -1,6 +1,7 @@
 /* op_batch_norm.c: batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167), whole or split into groups of
  * samples, with the running statistics of PyTorch. */
-#include "tensor/op.h"
+#include "tensor/graph.h"
+#include "device/sync_norm.h"
 
 /* [N,C] or [N,C,H,W]. */
 static clv_status want_batch(const clvi_op_call *call, int input)
@@ -90,5 +91,7 @@ clv_node clv_batch_norm(clv_graph *g, clv_node x, const clv_batch_norm_desc *des
     const clvi_batch_norm_attr attr = { .groups = training ? desc->groups : 1, .eps = desc->eps,
                                         .momentum = desc->momentum, .training = training };
     const clv_node in[] = { x, desc->gamma, desc->beta, desc->running_mean, desc->running_var };
+    const clvi_sync_norm_attr sync = { desc->eps, desc->momentum, g->ranks };
+    if (g->ranks && training) return clvi_op(g, "sync_batch_norm", &sync, in, 5, NULL, 0);
     return clvi_op(g, "batch_norm", &attr, in, 5, NULL, 0);
 }

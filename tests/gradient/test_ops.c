@@ -6,6 +6,7 @@
 #include "core/rng.h"
 #include "tensor/bank.h"
 #include "tensor/graph.h"
+#include "tensor/sync.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -133,6 +134,22 @@ static clv_node norm_plain(op_test *t) { return norm(t, 1, false, SHAPE(4, 3, 2,
 static clv_node norm_groups(op_test *t) { return norm(t, 2, true, SHAPE(4, 3, 3, 2)); }
 static clv_node norm_relu(op_test *t) { return clv_relu(t->g, norm(t, 1, true, SHAPE(4, 3, 3, 2))); }
 static clv_node norm_groups_relu(op_test *t) { return clv_relu(t->g, norm(t, 2, true, SHAPE(6, 5))); }
+
+/* Over ranks, of which there is one. */
+static clv_status sum_of_one(void *user, double *x, int64_t n)
+{
+    (void)user, (void)x, (void)n;
+    return CLV_OK;
+}
+
+static clv_node norm_over_ranks(op_test *t, bool affine, int ndim, const int64_t *shape)
+{
+    static const clvi_rank_sum one = { sum_of_one, NULL };
+    clvi_graph_sync(t->g, &one);
+    return norm(t, 1, affine, ndim, shape);
+}
+static clv_node norm_sync_4d(op_test *t) { return norm_over_ranks(t, true, SHAPE(4, 3, 3, 2)); }
+static clv_node norm_sync_2d(op_test *t) { return norm_over_ranks(t, false, SHAPE(6, 4)); }
 
 static clv_node layer_norm(op_test *t)
 {
@@ -509,6 +526,7 @@ static const op_case cases[] = {
     { "batch_norm", norm_4d, false }, { "batch_norm", norm_2d, false }, { "batch_norm", norm_plain, false },
     { "batch_norm", norm_groups, false }, { "batch_norm", norm_relu, false }, { "batch_norm", norm_groups_relu, false },
     { "batch_norm", norm_4d, true }, { "batch_norm", norm_2d, true }, { "batch_norm", norm_relu, true },
+    { "sync_batch_norm", norm_sync_4d, false }, { "sync_batch_norm", norm_sync_2d, false },
     { "relu", relu, false },
     { "max_pool2d", max_pool, false }, { "avg_pool2d", avg_pool, false }, { "avg_pool2d", global_pool, false },
     { "add", add, false }, { "add", add_relu, false }, { "sub", sub, false }, { "mul", mul, false },

@@ -49,8 +49,8 @@ static rig *make(test_env *t, const char *method, const char *loss, const char *
                  const char *value)
 {
     rig *r = NULL;
-    assert_ok(rig_try_make(t, method, loss, RIG_CLASSES, NULL, &r, "bn-splits", "4", "micro-batch-size", micro, name, value,
-                           NULL));
+    assert_ok(rig_try_make(t, method, loss, RIG_CLASSES, NULL, &r, "bn-splits", "4", "micro-batch-size", micro, name,
+                           value, NULL));
     return r;
 }
 
@@ -118,8 +118,8 @@ static void dropped_paths_are_those_of_the_whole_batch(void **state)
     test_env *t = *state;
     rig *whole = NULL, *parts = NULL;
     for (int k = 0; k < 2; k++)
-        assert_ok(rig_try_make(t, "barlow", "", RIG_CLASSES, NULL, k ? &parts : &whole, "arch", "vit_small", "width", "48",
-                               "patch", "8", "drop-path", "0.5", "bn-splits", "4", "micro-batch-size", k ? "4" : "0",
+        assert_ok(rig_try_make(t, "barlow", "", RIG_CLASSES, NULL, k ? &parts : &whole, "arch", "vit_small", "width",
+                               "48", "patch", "8", "drop-path", "0.5", "bn-splits", "4", "micro-batch-size", k ? "4" : "0",
                                NULL));
     for (int step = 0; step < 2; step++) {
         const clvi_step_result a = rig_forward(whole, step, 0.9), b = rig_forward(parts, step, 0.9);
@@ -159,10 +159,24 @@ static void what_cannot_be_divided_is_refused(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rig *r = NULL;
-        assert_fails(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "micro-batch-size", cases[i].micro, "bn-splits",
-                                  cases[i].splits, NULL), CLV_ERR_INVALID, cases[i].message);
+        assert_fails(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "micro-batch-size", cases[i].micro,
+                                  "bn-splits", cases[i].splits, NULL), CLV_ERR_INVALID, cases[i].message);
         rig_destroy(r);
     }
+}
+
+static void batch_norm_over_ranks_is_refused_where_it_gives_keys_away(void **state)
+{
+    test_env *t = *state;
+    rig *r = NULL;
+    assert_fails(rig_try_make(t, "moco", "", RIG_CLASSES, NULL, &r, "sync-bn", "on", NULL), CLV_ERR_INVALID,
+                 "sync-bn with a memory bank");
+    rig_destroy(r);
+    assert_ok(rig_try_make(t, "moco", "", RIG_CLASSES, NULL, &r, "sync-bn", "force", NULL));
+    rig_destroy(r);
+    assert_fails(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "sync-bn", "on", "bn-splits", "4", NULL),
+                 CLV_ERR_INVALID, "sync-bn and bn-splits 4 contradict each other");
+    rig_destroy(r);
 }
 
 /* ---- runs ---- */
@@ -198,5 +212,6 @@ static void a_run_in_parts_goes_on_to_the_same_bits(void **state)
 
 TEST_MAIN(TEST(every_method_and_loss_has_the_gradient_of_the_whole_batch), TEST(so_has_what_only_some_methods_do),
           TEST(dropped_paths_are_those_of_the_whole_batch), TEST(less_is_in_memory_at_once),
-          TEST(what_cannot_be_divided_is_refused), TEST(a_run_in_parts_goes_on_as_a_whole),
+          TEST(what_cannot_be_divided_is_refused), TEST(batch_norm_over_ranks_is_refused_where_it_gives_keys_away),
+          TEST(a_run_in_parts_goes_on_as_a_whole),
           TEST(a_run_in_parts_goes_on_to_the_same_bits))

@@ -41,6 +41,8 @@ static bool case_at(int i, test_case *out)
         { "moco", "", "queue-mask", "sample" },       { "moco", "mochi", "bank", "labelled" },
         { "supervised", "cross_entropy; repulsor weight=0.5", "queue-dim", "8" },
         { "supervised", "arcface; opl weight=0.5", NULL, NULL },
+        { "moco", "", "sync-bn", "force" },           { "simclr", "", "sync-bn", "on" },
+        { "byol", "", "sync-bn", "on" },
     };
     const clvi_method_class *cls;
     for (int m = 0; (cls = clvi_method_at(m)); m++) {
@@ -77,7 +79,9 @@ static void compute(test_env *t, const test_case *c, outcome *o)
 {
     rig *r = NULL;
     memset(o, 0, sizeof *o);
-    assert_ok(rig_try_make(t, c->method, c->loss, RIG_CLASSES, comm, &r, "bn-splits", "4", c->name, c->value, NULL));
+    const bool sync = c->name && !strcmp(c->name, "sync-bn");
+    assert_ok(rig_try_make(t, c->method, c->loss, RIG_CLASSES, comm, &r, "bn-splits", sync ? "1" : "4", c->name,
+                           c->value, NULL));
     for (int step = 0; step < STEPS; step++) {
         const clvi_step at = { 5, step, 0, 0.02, 0.9 };
         o->loss[step] = rig_forward(r, step, 0.9).loss;
