@@ -41,7 +41,8 @@ clv_status clvi_divide(const clvi_settings *s, const clvi_comm *comm, clvi_divis
 void clvi_division_settle(clvi_settings *s, const clvi_comm *comm)
 {
     clvi_division d;
-    if (s->sync_bn == CLVI_SYNC_BN_OFF && s->bn_splits == 1 && clvi_divide(s, comm, &d) == CLV_OK) s->bn_splits = d.batch / d.part;
+    if (s->sync_bn != CLVI_SYNC_BN_OFF || s->bn_splits > 1) return;
+    if (clvi_divide(s, comm, &d) == CLV_OK) s->bn_splits = d.batch / d.part;
 }
 
 bool clvi_is_divided(const clvi_division *d)
