@@ -1,25 +1,29 @@
 /* cross_entropy.c: softmax cross entropy of logits against classes, with smoothed labels, weights of classes and items
- * to leave out. Label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+ * to leave out, or against a distribution over the classes. Label smoothing: Szegedy et al. 2016, arXiv:1512.00567,
+ * section 7.
  *
- *   L_i = -(1 - e) w_y log p_iy - e/C sum_c w_c log p_ic,   p_i = softmax of row i, y its class, w = 1 unless given
- *   mean: sum_i L_i / sum_i w_{y_i} over the items that count; sum: sum_i L_i */
+ *   hard: L_i = -(1 - e) w_y log p_iy - e/C sum_c w_c log p_ic,   p_i = softmax of row i, y its class, w = 1 unless given
+ *         mean: sum_i L_i / sum_i w_{y_i} over the items that count; sum: sum_i L_i
+ *   soft: L_i = -sum_c w_c ((1 - e) t_ic + e/C) log p_ic;   mean: sum_i L_i / N */
 #include "losses/loss.h"
 
 typedef struct cross_entropy_params {
     double  label_smoothing;
     int64_t ignore_index;
-    int     reduction;
+    int     variant, reduction;
 } cross_entropy_params;
 
 enum { REDUCE_MEAN, REDUCE_SUM };
 
 static const clvi_option cross_entropy_options[] = {
+    CLVI_OPTION_CHOICE(cross_entropy_params, variant, "variant", "hard", "hard|soft",
+                       "targets: a class of each item, or a weight of each class for each item"),
     CLVI_OPTION_F64(cross_entropy_params, label_smoothing, "label-smoothing", "0", 0, 1,
                     "share of the target spread over all classes", "epsilon"),
     CLVI_OPTION_I64(cross_entropy_params, ignore_index, "ignore-index", "-100", -2147483648.0, 2147483647.0,
-                    "items of this class are left out, as are those of negative ones", NULL),
+                    "hard: items of this class are left out, as are those of negative ones", NULL),
     CLVI_OPTION_CHOICE(cross_entropy_params, reduction, "reduction", "mean", "mean|sum",
-                       "over the items: mean by the weights of their classes, or sum"),
+                       "over the items: mean (hard: by the weights of their classes), or sum"),
     CLVI_OPTION_END
 };
 
@@ -31,7 +35,7 @@ static clv_node spread(clv_graph *g, clv_node logits, clv_node lse, clv_node wei
     return clv_mul(g, known, clv_reshape(g, clv_matmul(g, surprise, false, weights, false), 1, &N));
 }
 
-static clv_node cross_entropy(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
+static clv_node hard(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
 {
     const cross_entropy_params *p = params;
     const int64_t N = clvi_node_length(g, in[0], 0), C = clvi_node_length(g, in[0], 1), column[] = { C, 1 };
@@ -49,26 +53,48 @@ static clv_node cross_entropy(clv_graph *g, const clv_node *in, const void *para
     return p->reduction == REDUCE_MEAN ? clv_div(g, sum, clv_reduce(g, weight, -1, false)) : sum;
 }
 
+static clv_node soft(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
+{
+    const cross_entropy_params *p = params;
+    const int64_t C = clvi_node_length(g, in[0], 1);
+    const double e = C > 0 ? p->label_smoothing : 0;
+    const clv_node lse = clv_log_sum_exp_rows(g, in[0], CLV_NONE);
+    const clv_node surprise = clv_scale(g, clv_add_column(g, in[0], clv_scale(g, lse, -1, 0)), -1, 0);
+    clv_node mass = clv_stop_gradient(g, in[1]);
+    if (e > 0) mass = clv_scale(g, mass, 1 - e, e / (double)C);
+    if (!clvi_node_none(in[2])) mass = clv_scale_columns(g, mass, clv_stop_gradient(g, in[2]));
+    out[0] = clv_row_dot(g, mass, surprise);
+    return clv_reduce(g, out[0], -1, p->reduction == REDUCE_MEAN);
+}
+
 static const clvi_loss_variant cross_entropy_variants[] = {
-    { .in  = { { "logits", "N,C", CLVI_PORT_GRAD, "logits of each item" },
+    { "hard",
+      .in  = { { "logits", "N,C", CLVI_PORT_GRAD, "logits of each item" },
                { "targets", "N", CLVI_PORT_INDEX, "class of each item" },
                { "weight", "C", CLVI_PORT_FLOAT | CLVI_PORT_OPTIONAL, "weight of each class" } },
       .out = { { "per_row", "N", CLVI_PORT_FLOAT, "loss of each item; 0 where left out" } },
-      .build = cross_entropy },
+      .build = hard },
+    { "soft",
+      .in  = { { "logits", "N,C", CLVI_PORT_GRAD, "logits of each item" },
+               { "targets", "N,C", CLVI_PORT_FLOAT, "weight of each class for each item; a row's add up to 1" },
+               { "weight", "C", CLVI_PORT_FLOAT | CLVI_PORT_OPTIONAL, "weight of each class" } },
+      .out = { { "per_row", "N", CLVI_PORT_FLOAT, "loss of each item" } },
+      .build = soft },
     { .build = NULL }
 };
 
 const clvi_loss_class clvi_loss_cross_entropy = {
     .name = "cross_entropy",
-    .summary = "softmax cross entropy, with smoothed labels and weights of classes",
+    .summary = "softmax cross entropy, with smoothed or mixed labels and weights of classes",
     .source = "label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7",
     .formula =
-        "With p_i = softmax(logits_i), y_i = targets_i, e = label-smoothing, and class weights w (1 unless "
-        "given):\n"
-        "L_i = -(1 - e) w_y log p_iy - (e/C) sum_c w_c log p_ic\n"
-        "* mean: sum_i L_i / sum_i w_{y_i} over the items that count\n"
+        "With p_i = softmax(logits_i), e = label-smoothing, and class weights w (1 unless given):\n"
+        "* hard, y_i = targets_i: L_i = -(1 - e) w_y log p_iy - (e/C) sum_c w_c log p_ic\n"
+        "* hard, mean: sum_i L_i / sum_i w_{y_i} over the items that count\n"
+        "* soft, t_i = targets_i: L_i = -sum_c w_c ((1 - e) t_ic + e/C) log p_ic\n"
+        "* soft, mean: sum_i L_i / N\n"
         "* sum: sum_i L_i\n"
-        "An item does not count when its target is ignore-index or negative.",
+        "In hard, an item does not count when its target is ignore-index or negative.",
     .published =
         "label-smoothing 0.1 (Szegedy et al., ImageNet, section 7)",
     .params_size = sizeof(cross_entropy_params), .options = cross_entropy_options, .variants = cross_entropy_variants,

@@ -77,6 +77,11 @@ const clvi_option clvi_settings_table[] = {
     F64(queue_momentum, "queue-momentum", "0.9", 0, 1, "queue-update ema: share of what was there that stays", "m"),
     I64(queue_dim, "queue-dim", "0", 0, 65536,
         "the loss repulsor: values of a feature after a linear projection, which is trained; 0: no projection", NULL),
+    F64(mixup_alpha, "mixup-alpha", "0", 0, 1e3,
+        "MixUp of a classifier's images: the share of each is drawn from Beta(alpha, alpha); 0: none", "alpha"),
+    F64(cutmix_alpha, "cutmix-alpha", "0", 0, 1e3, "CutMix, likewise; with both, each batch gets one of them", "alpha"),
+    F64(mixup_prob, "mixup-prob", "1", 0, 1, "share of batches that are mixed", NULL),
+    F64(mixup_switch_prob, "mixup-switch-prob", "0.5", 0, 1, "share of CutMix among them, with both", NULL),
 
     TEXT(optimizer, "optimizer", "sgd", "optimiser"),
     F64(lr, "lr", "0.03", 0, 1e6, "learning rate", NULL),

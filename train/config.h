@@ -36,6 +36,7 @@ typedef struct clvi_settings {
     int     bn_buffers, bank, queue_init, queue_mask, moco_queue_dtype, queue_update;
     double  queue_momentum;
     int64_t queue_dim;
+    double  mixup_alpha, cutmix_alpha, mixup_prob, mixup_switch_prob;
     /* optimisation */
     char    optimizer[64];
     double  lr, momentum, weight_decay, beta1, beta2, eps, trust_coefficient, clip_grad;

@@ -152,6 +152,11 @@ bool clvi_classifies(const clvi_settings *s)
     return s->val_freq > 0 && clvi_method_find(s->method, &cls) == CLV_OK && cls->classifies;
 }
 
+const clvi_takes *clvi_method_takes(const clvi_method_class *cls, const clvi_settings *settings)
+{
+    return cls->choose_takes ? cls->choose_takes(settings) : cls->takes;
+}
+
 const char *clvi_method_head(const clvi_method_class *cls, const clvi_settings *settings)
 {
     return cls->choose_head ? cls->choose_head(settings) : cls->head;
@@ -161,7 +166,7 @@ static clv_status parse_loss(clvi_method *m)
 {
     const clvi_settings *s = m->settings;
     char number[40];
-    CLV_TRY(clvi_objective_parse(s->loss, m->cls->info.name, m->cls->takes, &m->objective));
+    CLV_TRY(clvi_objective_parse(s->loss, m->cls->info.name, clvi_method_takes(m->cls, s), &m->objective));
     snprintf(number, sizeof number, "%.17g", s->moco_t);
     CLV_TRY(clvi_objective_set(&m->objective, "temperature", number, "is the setting moco-t"));
     snprintf(number, sizeof number, "%" PRId64, s->seed);

@@ -56,6 +56,7 @@ struct clvi_method_class {
     bool               labels;        /* it cannot do without labels */
     bool               classifies;    /* it trains a classifier (unless its losses need none) */
     const clvi_takes  *takes;         /* losses; the first is its own. Ends with loss NULL */
+    const clvi_takes *(*choose_takes)(const clvi_settings *settings);   /* instead, where settings decide */
     const char        *keeps;         /* auxiliary output of its losses that it wants to read after a step, or NULL */
     const char *const *uses;          /* settings that act for some methods only, and do for this one; ends with NULL */
     const char        *head;          /* between features and embedding; NULL: none, the embedding is the features */
@@ -115,6 +116,8 @@ bool clvi_method_uses(const clvi_method_class *cls, const char *setting);
 /* Whether a run with these settings measures the accuracy of a classifier. */
 bool clvi_classifies(const clvi_settings *settings);
 
+/* The losses it can take with these settings. */
+const clvi_takes *clvi_method_takes(const clvi_method_class *cls, const clvi_settings *settings);
 /* The head for these settings, or NULL. */
 const char *clvi_method_head(const clvi_method_class *cls, const clvi_settings *settings);
 

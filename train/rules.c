@@ -43,7 +43,7 @@ static clv_status check_method(const clv_config *config)
     static const char *const some[] = {
         "mlp",  "moco-k",     "moco-m",     "moco-m-cos",       "symmetric",   "shuffle-bn", "bn-buffers",
         "bank", "queue-init", "queue-mask", "moco-queue-dtype", "fix-pred-lr", "queue-update", "queue-momentum",
-        "queue-dim", "freeze", "val-freq", NULL,
+        "queue-dim", "freeze", "val-freq", "mixup-alpha", "cutmix-alpha", NULL,
     };
     static const char *const of_bank[] = {
         "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim",
@@ -53,7 +53,7 @@ static clv_status check_method(const clv_config *config)
     clvi_objective loss;
     char with_method[96], with_loss[160];
     CLV_TRY(clvi_method_find(s->method, &m));
-    CLV_TRY(clvi_objective_parse(s->loss, m->info.name, m->takes, &loss));
+    CLV_TRY(clvi_objective_parse(s->loss, m->info.name, clvi_method_takes(m, s), &loss));
     snprintf(with_method, sizeof with_method, "with method '%s'", m->info.name);
     snprintf(with_loss, sizeof with_loss, "with the loss '%s'", loss.term[0].name);
     for (int i = 0; some[i]; i++) {
@@ -116,6 +116,9 @@ clv_status clvi_config_check(const clv_config *config)
         { s->momentum > 0, "nesterov", "momentum", "with momentum 0" },
         { s->warmup_epochs > 0, "warmup-by", "warmup-epochs", "with warmup-epochs 0" },
         { s->warmup_epochs > 0, "warmup-start-lr", "warmup-epochs", "with warmup-epochs 0" },
+        { s->mixup_alpha > 0 || s->cutmix_alpha > 0, "mixup-prob", "mixup-alpha", "without mixup-alpha or cutmix-alpha" },
+        { s->mixup_alpha > 0 && s->cutmix_alpha > 0, "mixup-switch-prob", "mixup-alpha",
+          "without both mixup-alpha and cutmix-alpha" },
         { s->weight_decay > 0, "exclude-bias-n-norm-wd", "weight-decay", "with weight-decay 0" },
         { !s->cos, "schedule", "cos", "with cos" },
         { !s->cos && s->schedule[0], "lr-drop", "cos", s->cos ? "with cos" : "with an empty schedule" },

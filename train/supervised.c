@@ -6,6 +6,7 @@
 #include "train/network.h"
 #include "core/checked.h"
 #include "tensor/op.h"
+#include "train/mix.h"
 
 #include <stdio.h>
 
@@ -16,10 +17,11 @@
 typedef struct supervised {
     clvi_method base;
     clv_node    scores;       /* [B,C] what the classifier says; none without one */
+    float      *shares;       /* [B,C] of each class in an image, when images are mixed; else NULL */
 } supervised;
 
 static const clvi_takes takes[] = {
-    { "cross_entropy", NULL, LOGITS },
+    { "cross_entropy", "hard", LOGITS },
     { "focal", "softmax", LOGITS },
     { "dice", "multiclass_official", LOGITS },
     { "arcface", NULL, MARGIN },
@@ -36,6 +38,11 @@ static const clvi_takes takes[] = {
     { "dispersive", "covariance", { { "z", "embedding" } } },
     { "repulsor", NULL, { { "z", "row" }, { "x", "unprojected" }, { "w", "projection" }, { "bank", "queue" },
                           { "bank_valid", "valid" } } },
+    { .loss = NULL }
+};
+
+static const clvi_takes takes_mixed[] = {
+    { "cross_entropy", "soft", { { "logits", "logits" }, { "targets", "shares" } } },
     { .loss = NULL }
 };
 
@@ -63,6 +70,19 @@ static clv_status build_repulsor(clvi_method *m, clv_node x)
     return clvi_method_open_bank(m, "repulsor", s->queue_dim > 0 ? s->queue_dim : m->dim, more, CLVI_COUNT(more));
 }
 
+static clv_status open(clvi_method *base)
+{
+    supervised *m = (supervised *)base;
+    if (!clvi_mix_wanted(base->settings)) return CLV_OK;
+    m->shares = clvi_calloc(base->ctx, (size_t)(base->batch * base->setup.classes), sizeof *m->shares);
+    return m->shares ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+static void close(clvi_method *base)
+{
+    clvi_free(base->ctx, ((supervised *)base)->shares);
+}
+
 static clv_status build(clvi_method *base)
 {
     supervised *m = (supervised *)base;
@@ -80,6 +100,10 @@ static clv_status build(clvi_method *base)
     if (margin || clvi_objective_reads(&base->objective, "logits"))
         m->scores = clvi_classifier_node(g, x, base->setup.classes, margin, freeze, &w);
     if (!clvi_node_none(m->scores)) clvi_method_give(base, margin ? "weight" : "logits", margin ? w : m->scores);
+    if (m->shares) {
+        const clv_view view = clv_view_2d(m->shares, CLV_F32, base->batch, base->setup.classes);
+        (void)clvi_method_give_input(base, "shares", &view);
+    }
     if (!clvi_node_none(m->scores)) clv_graph_output(g, m->scores);
     return clvi_objective_uses(&base->objective, "repulsor") ? build_repulsor(base, x) : CLV_OK;
 }
@@ -88,6 +112,23 @@ static clv_status ready(clvi_method *m)
 {
     if (m->settings->freeze) clvi_optimizer_only(m->optimizer, "classifier.");
     return CLV_OK;
+}
+
+/* Images are mixed where they lie: the batch is this step's alone. Each rank mixes its own by the same draw. */
+static clv_status forward(clvi_method *base, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
+{
+    const supervised *m = (const supervised *)base;
+    clv_view images = batch->view[0];
+    if (m->shares) {
+        const clvi_mix mix = clvi_mix_draw(base->settings, (uint32_t)at->epoch, (uint64_t)at->total, images.shape[2],
+                                           images.shape[3]);
+        clvi_mix_images(&mix, &images);
+        const int64_t classes = base->setup.classes, local = base->division.local;
+        for (int64_t first = 0; first < base->batch; first += local)
+            clvi_mix_targets(&mix, base->labels + first, local, classes, m->shares + first * classes);
+    }
+    CLV_TRY(clvi_method_run(base, &images, &out->loss));
+    return clv_graph_read(base->graph, base->unit[0], &out->query);
 }
 
 static clv_status update(clvi_method *m, const clv_batch *batch)
@@ -120,21 +161,26 @@ static clv_status look(clvi_method *base, const clv_batch *batch, clvi_metrics *
     return CLV_OK;
 }
 
+static const clvi_takes *choose_takes(const clvi_settings *s)
+{
+    return clvi_mix_wanted(s) ? takes_mixed : takes;
+}
+
 static const char *choose_head(const clvi_settings *s)
 {
     clvi_objective o;
-    return clvi_objective_parse(s->loss, "supervised", takes, &o) == CLV_OK && has_margin(&o) ? "linear" : NULL;
+    return clvi_objective_parse(s->loss, "supervised", choose_takes(s), &o) == CLV_OK && has_margin(&o) ? "linear" : NULL;
 }
 
 static const char *const uses[] = {
     "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim", "freeze",
-    "val-freq", NULL,
+    "val-freq", "mixup-alpha", "cutmix-alpha", NULL,
 };
 
 extern const clvi_method_class clvi_method_supervised;
 const clvi_method_class clvi_method_supervised = {
     .info = { "supervised", "a classifier trained with labels", NULL, 0 },
     .size = sizeof(supervised), .views = 1, .labels = true, .classifies = true, .takes = takes, .keeps = "projected",
-    .uses = uses, .choose_head = choose_head, .build = build, .ready = ready, .update = update,
-    .look = look,
+    .choose_takes = choose_takes, .uses = uses, .choose_head = choose_head, .open = open, .build = build,
+    .ready = ready, .forward = forward, .update = update, .look = look, .close = close,
 };

@@ -18,7 +18,8 @@ typedef enum clvi_rng_purpose {
     CLVI_RNG_SUBSET,        /* choosing a subset for evaluation */
     CLVI_RNG_TEST,
     CLVI_RNG_AFFINE,        /* random affine maps of pictures */
-    CLVI_RNG_DROP_PATH      /* stochastic depth: epoch = run of the graph, sample = row, view = path */
+    CLVI_RNG_DROP_PATH,     /* stochastic depth: epoch = run of the graph, sample = row, view = path */
+    CLVI_RNG_MIX            /* mixing images of a batch: sample = step */
 } clvi_rng_purpose;
 
 typedef struct clvi_rng {

@@ -120,7 +120,7 @@ def write(out, case, number):
     grad32 = gradient(logits, *args, dtype=np.float32).astype(np.float64)
     group = out.create_group(name)
     group.attrs.update({
-        "loss": "cross_entropy", "variant": "cross_entropy", "kind": "loss", "label_smoothing": float(eps),
+        "loss": "cross_entropy", "variant": "hard", "kind": "loss", "label_smoothing": float(eps),
         "ignore_index": np.int64(ignore), "reduction": reduction,
         "reference": "float64 loops and closed-form gradient, make_cross_entropy.py",
         "fp32_loss_abs_err": abs(plain_f32(logits, *args) - loss),
@@ -137,12 +137,79 @@ def write(out, case, number):
     group.create_dataset("outputs/loss", data=float(loss))
 
 
+# The variant soft: a weight of each class for each item. The value in Python loops, the gradient in closed form.
+
+def soft_rows(logits, targets, weight, eps):
+    n = logits.shape[1]
+    return [math.fsum(-weight[c] * ((1 - eps) * t[c] + eps / n) * log_prob(row, c) for c in range(n))
+            for row, t in zip(logits.tolist(), targets.tolist())]
+
+
+def soft_value(logits, targets, weight, eps, reduction):
+    return math.fsum(soft_rows(logits, targets, weight, eps)) / (len(logits) if reduction == "mean" else 1)
+
+
+def soft_gradient(logits, targets, weight, eps, reduction, dtype=np.float64):
+    x = logits.astype(dtype)
+    mass = ((dtype(1) - dtype(eps)) * targets.astype(dtype) + dtype(eps) / dtype(x.shape[1])) * np.asarray(weight, dtype)
+    shifted = np.exp(x - x.max(axis=1, keepdims=True))
+    p = shifted / shifted.sum(axis=1, keepdims=True)
+    return (p * mass.sum(axis=1, keepdims=True) - mass) / dtype(len(x) if reduction == "mean" else 1)
+
+
+SOFT = [
+    # name, items, classes, scale of the logits, label smoothing, class weights, reduction, kind of targets
+    ("soft_mixed_n16_c10", 16, 10, 3.0, 0.0, False, "mean", "mixed"),
+    ("soft_mixed_smoothed_n16_c10", 16, 10, 3.0, 0.1, False, "mean", "mixed"),
+    ("soft_dense_weighted_sum_n7_c5", 7, 5, 2.0, 0.25, True, "sum", "dense"),
+    ("soft_saturated_n8_c6", 8, 6, 2000.0, 0.1, False, "mean", "mixed"),
+]
+
+
+def write_soft(out, case, number):
+    name, n, classes, scale, eps, weighted, reduction, kind = case
+    rng = np.random.default_rng(20340 + number)
+    logits = grid(rng.normal(size=(n, classes)) * scale)
+    eye = np.eye(classes)[rng.integers(0, classes, size=n)]
+    targets = 0.75 * eye + 0.25 * eye[::-1] if kind == "mixed" else rng.multinomial(64, [1 / classes] * classes, n) / 64
+    weight = grid(rng.uniform(0.25, 2.0, size=classes)) if weighted else np.ones(classes)
+    args = (targets, weight.tolist(), eps, reduction)
+    loss, grad, step = soft_value(logits, *args), soft_gradient(logits, *args), 2.0 ** -14
+    for index in np.ndindex(logits.shape):
+        up, down = logits.copy(), logits.copy()
+        up[index] += step
+        down[index] -= step
+        slope = (soft_value(up, *args) - soft_value(down, *args)) / (2 * step)
+        assert abs(slope - grad[index]) <= 1e-7 * max(1.0, abs(grad).max()), (index, slope, grad[index])
+    x = logits.astype(np.float32) - logits.astype(np.float32).max(axis=1, keepdims=True)
+    logp = x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+    mass = (np.float32(1 - eps) * targets.astype(np.float32) + np.float32(eps / classes)) * weight.astype(np.float32)
+    loss32 = float(-(mass * logp).sum(dtype=np.float32)) / (n if reduction == "mean" else 1)
+    grad32 = soft_gradient(logits, *args, dtype=np.float32).astype(np.float64)
+    group = out.create_group(name)
+    group.attrs.update({
+        "loss": "cross_entropy", "variant": "soft", "kind": "loss", "label_smoothing": float(eps),
+        "reduction": reduction, "reference": "float64 loops and closed-form gradient, make_cross_entropy.py",
+        "fp32_loss_abs_err": abs(loss32 - loss),
+        "fp32_grad_rel_err": float(abs(grad32 - grad).max() / abs(grad).max()),
+    })
+    arrays = {"inputs/logits": logits, "inputs/targets": targets, "outputs/grad_logits": grad,
+              "outputs/per_row": np.array(soft_rows(logits, *args[:3]))}
+    if weighted:
+        arrays["inputs/weight"] = weight
+    for path, data in arrays.items():
+        group.create_dataset(path, data=data, chunks=True, compression="gzip")
+    group.create_dataset("outputs/loss", data=float(loss))
+
+
 def main():
     path = pathlib.Path(__file__).with_name("cross_entropy.h5")
     with h5py.File(path, "w") as out:
         out.attrs.update({"format": "cleave-golden-1", "loss": "cross_entropy"})
         for number, case in enumerate(CASES):
             write(out, case, number)
+        for number, case in enumerate(SOFT):
+            write_soft(out, case, number)
 
 
 if __name__ == "__main__":
