@@ -4,6 +4,7 @@
 #include "core/library.h"
 #include "device/backend.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ enum { BUCKET = 1 << 20 };             /* values that are summed at once */
 static int number(const char *variable)
 {
     const char *text = getenv(variable);
-    return text ? atoi(text) : 0;
+    const long count = text ? strtol(text, NULL, 10) : 0;
+    return count > 0 && count <= INT_MAX ? (int)count : 0;
 }
 
 /* What launchers set for each process they start. A batch script of Slurm is no rank: only its steps are. */
