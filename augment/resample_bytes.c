@@ -8,8 +8,8 @@
 #define TAPS   4      /* weights of one product */
 #define LANES  16     /* sums of one register */
 #define DIGITS 3
-#define WINDOW 64     /* bytes a permutation can choose from */
-#define QUADS  4      /* at most, along a row: more taps come from further away than a window anyway */
+#define WINDOW 64     /* bytes of a register; a permutation chooses from one or two */
+#define QUADS  4      /* at most, along a row: more taps come from further away than two windows anyway */
 #define STRIP  64     /* rows taken at once, so that both sides of the first pass stay in the nearest cache */
 
 /* Digit d of four weights, one a byte. */
@@ -17,12 +17,12 @@ typedef struct quad {
     uint32_t digit[DIGITS];
 } quad;
 
-/* Four taps of LANES neighbouring values of a row: which bytes of the window they are, and their weights. */
+/* Four taps of LANES neighbouring values of a row: which bytes of the windows they are, and their weights. */
 typedef struct gather {
     _Alignas(64) uint32_t index[LANES];
     uint32_t digit[DIGITS][LANES];
-    uint64_t mask;    /* bytes of the window that count; no others are touched */
-    int64_t  base;    /* of the window in the row */
+    uint64_t mask[2];   /* bytes of the windows that count; no others are touched */
+    int64_t  base;      /* of the first window in the row */
 } gather;
 
 static int quad_count(int taps)
@@ -75,11 +75,11 @@ static void quads_make(const clvi_taps *w, int n, int quads, quad *out)
             *out++ = quad_make(w->weight + i * w->taps + q * TAPS, w->count[i] - q * TAPS);
 }
 
-/* Quad q of the values from `value` on, of n; a value is a pixel's channel. False when the window is too short. */
-static bool gather_make(const clvi_taps *w, const quad *quads, int quads_each, int q, int value, int n, int channels,
-                        gather *out)
+/* Quad q of the values from `value` on, of n; a value is a pixel's channel. The last byte it takes, or -1. */
+static int64_t gather_make(const clvi_taps *w, const quad *quads, int quads_each, int q, int value, int n,
+                           int channels, gather *out)
 {
-    int reach = -1;
+    int64_t reach = -1;
     memset(out, 0, sizeof *out);
     int x = value / channels, c = value % channels;
     out->base = (int64_t)(w->first[x] + q * TAPS) * channels;
@@ -87,23 +87,28 @@ static bool gather_make(const clvi_taps *w, const quad *quads, int quads_each, i
         const int taps = CLVI_MIN(w->count[x] - q * TAPS, TAPS);
         if (taps <= 0) continue;
         const int64_t from = (int64_t)(w->first[x] + q * TAPS) * channels + c - out->base;
-        const int64_t last = from + (taps - 1) * channels;
-        if (last >= WINDOW) return false;
-        reach = CLVI_MAX(reach, (int)last);
-        /* Unused taps may lie beyond the window: any byte will do, their weight is 0. */
+        reach = CLVI_MAX(reach, from + (taps - 1) * channels);
+        /* Unused taps may lie beyond the windows: any byte will do, their weight is 0. */
         out->index[k] = (uint32_t)from * 0x01010101u + (uint32_t)channels * 0x03020100u;
         for (int d = 0; d < DIGITS; d++) out->digit[d][k] = quads[x * quads_each + q].digit[d];
     }
-    out->mask = reach < 0 ? 0 : ~UINT64_C(0) >> (WINDOW - 1 - reach);
-    return true;
+    for (int k = 0; k < 2; k++) {
+        const int64_t bytes = CLVI_MIN(CLVI_MAX(reach + 1 - k * WINDOW, 0), WINDOW);
+        out->mask[k] = bytes ? ~UINT64_C(0) >> (WINDOW - bytes) : 0;
+    }
+    return reach;
 }
 
-static bool gathers_make(const clvi_taps *w, const quad *quads, int quads_each, int n, int channels, gather *out)
+/* How many windows the farthest one needs. */
+static int64_t gathers_make(const clvi_taps *w, const quad *quads, int quads_each, int n, int channels, gather *out)
 {
+    int64_t reach = 0;
     for (int value = 0; value < n; value += LANES)
-        for (int q = 0; q < quads_each; q++)
-            if (!gather_make(w, quads, quads_each, q, value, n, channels, out++)) return false;
-    return true;
+        for (int q = 0; q < quads_each; q++, out++) {
+            const int64_t last = gather_make(w, quads, quads_each, q, value, n, channels, out);
+            reach = CLVI_MAX(reach, last);
+        }
+    return reach / WINDOW + 1;
 }
 
 #if CLVI_AUGMENT_BYTES
@@ -126,15 +131,20 @@ CLVI_BYTES_INLINE __m512i sums_end(const sums *s)
 
 /* ---- along the rows ---- */
 
-CLVI_BYTES_INLINE void narrow_rows(const uint8_t *in, int64_t in_stride, int rows, const gather *g, int quads, uint8_t *out,
-                        int64_t out_stride)
+CLVI_BYTES_INLINE void narrow_rows(const uint8_t *in, int64_t in_stride, int rows, const gather *g, int quads,
+                                   int64_t windows, uint8_t *out, int64_t out_stride)
 {
     for (int y = 0; y < rows; y++, in += in_stride, out += out_stride) {
         sums s;
         sums_begin(&s);
         for (int q = 0; q < quads; q++) {
-            const __m512i window = _mm512_maskz_loadu_epi8(g[q].mask, in + g[q].base);
-            const __m512i bytes = _mm512_permutexvar_epi8(_mm512_load_si512(g[q].index), window);
+            const __m512i index = _mm512_load_si512(g[q].index);
+            const __m512i near = _mm512_maskz_loadu_epi8(g[q].mask[0], in + g[q].base);
+            __m512i bytes = _mm512_permutexvar_epi8(index, near);
+            if (windows > 1) {
+                const __m512i far = _mm512_maskz_loadu_epi8(g[q].mask[1], in + g[q].base + WINDOW);
+                bytes = _mm512_permutex2var_epi8(near, index, far);
+            }
             for (int d = 0; d < DIGITS; d++)
                 s.digit[d] = _mm512_dpbusd_epi32(s.digit[d], bytes, _mm512_load_si512(g[q].digit[d]));
         }
@@ -145,21 +155,22 @@ CLVI_BYTES_INLINE void narrow_rows(const uint8_t *in, int64_t in_stride, int row
 
 /* Few quads stay in registers for all rows. */
 CLVI_AUGMENT_AVX512 static void narrow(const uint8_t *in, int64_t in_stride, int rows, const gather *g, int quads,
-                                       uint8_t *out, int64_t out_stride)
+                                       int64_t windows, uint8_t *out, int64_t out_stride)
 {
-    if (quads == 1) narrow_rows(in, in_stride, rows, g, 1, out, out_stride);
-    else if (quads == 2) narrow_rows(in, in_stride, rows, g, 2, out, out_stride);
-    else narrow_rows(in, in_stride, rows, g, quads, out, out_stride);
+    if (windows > 1) narrow_rows(in, in_stride, rows, g, quads, 2, out, out_stride);
+    else if (quads == 1) narrow_rows(in, in_stride, rows, g, 1, 1, out, out_stride);
+    else if (quads == 2) narrow_rows(in, in_stride, rows, g, 2, 1, out, out_stride);
+    else narrow_rows(in, in_stride, rows, g, quads, 1, out, out_stride);
 }
 
-static void narrow_all(const uint8_t *in, int64_t in_stride, int rows, const gather *g, int quads, int n, uint8_t *out,
-                       int64_t out_stride)
+static void narrow_all(const uint8_t *in, int64_t in_stride, int rows, const gather *g, int quads, int64_t windows,
+                       int n, uint8_t *out, int64_t out_stride)
 {
     for (int y = 0; y < rows; y += STRIP) {
         const gather *at = g;
         for (int value = 0; value < n; value += LANES, at += quads)
-            narrow(in + y * in_stride, in_stride, CLVI_MIN(rows - y, STRIP), at, quads, out + y * out_stride + value,
-                   out_stride);
+            narrow(in + y * in_stride, in_stride, CLVI_MIN(rows - y, STRIP), at, quads, windows,
+                   out + y * out_stride + value, out_stride);
     }
 }
 
@@ -244,14 +255,16 @@ bool clvi_resample_bytes(const clvi_frame *f, const uint8_t *pixels, int h, int 
     splitter thirds;
     if (quads_x > QUADS) return false;
     quads_make(wx, w, quads_x, quads);
-    if (!gathers_make(wx, quads, quads_x, n, channels, gathers)) return false;
+    const int64_t windows = gathers_make(wx, quads, quads_x, n, channels, gathers);
+    if (windows > 2) return false;
     quads_make(wy, h, quads_y, quads);
     splitter_make(&thirds);
 
     const int64_t plane = (int64_t)h * w;
     const uint8_t *in = pixels + first * f->row_stride;
     for (int g = 0; g < groups; g++) {
-        narrow_all(in + g * f->plane_stride, f->row_stride, rows, gathers, quads_x, n, middle, l.middle_stride);
+        narrow_all(in + g * f->plane_stride, f->row_stride, rows, gathers, quads_x, windows, n, middle,
+                   l.middle_stride);
         for (int y = 0; y < h; y++) {
             const uint8_t *from = middle + (wy->first[y] - first) * l.middle_stride;
             uint8_t *to = out + g * plane + (int64_t)y * w;
