@@ -105,7 +105,7 @@ $(BUILD)/recipes/tools/%: $(BUILD)/recipes/tools/%.o $(BUILD)/libcleave.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(DEP_LIBS) $(FREETYPE_LIBS) -o $@
 
 include mk/cuda.mk
-include mk/mpi.mk
+include mk/comm.mk
 -include mk/fuzz.mk
 include mk/test.mk
 include mk/install.mk

@@ -30,6 +30,14 @@ static int launched(void)
     return 1;
 }
 
+static int place(void)
+{
+    static const char *const places[] = { "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "LOCAL_RANK" };
+    for (size_t i = 0; i < CLVI_COUNT(places); i++)
+        if (getenv(places[i])) return number(places[i]);
+    return 0;
+}
+
 static clv_status find(const char *device, int ranks, const clvi_comm_backend **out)
 {
     const bool gpu = strcmp(device, "cpu") != 0;
@@ -59,7 +67,7 @@ clv_status clvi_comm_open(clv_context *ctx, const char *device, clvi_comm **out)
     *out = NULL;
     clvi_comm *c = clvi_calloc(ctx, 1, sizeof *c);
     if (!c) return CLV_ERR_NOMEM;
-    *c = (clvi_comm) { .ctx = ctx, .ranks = 1, .sum = { sum_ranks, c } };
+    *c = (clvi_comm) { .ctx = ctx, .ranks = 1, .local = place(), .sum = { sum_ranks, c } };
     clv_status st = CLV_OK;
     if (ranks > 1) {
         CLV_TRY_OR_DONE(find(device, ranks, &c->backend));

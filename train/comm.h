@@ -14,6 +14,7 @@
 typedef struct clvi_comm {
     clv_context *ctx;
     int          rank, ranks;
+    int          local;                  /* which of the ranks of its machine */
     const clvi_comm_backend *backend;    /* NULL: alone */
     clvi_rank_sum sum;                   /* clvi_comm_all_reduce_f64 over it, for graphs */
     float       *send, *receive;         /* one bucket each */

@@ -180,11 +180,14 @@ static clv_status load_weights(clv_trainer *t)
     return key ? clvi_foreign_load(t->ctx, t->settings, t->info.channels, key, NULL, NULL) : CLV_OK;
 }
 
-/* A context that has a device already keeps it: its owner chose. */
+/* A context that has a device already keeps it: its owner chose. Of several ranks on a machine each has its own. */
 static clv_status use_device(clv_trainer *t)
 {
-    if (!strcmp(t->settings->device, "cpu") || t->ctx->device) return CLV_OK;
-    return clv_context_use(t->ctx, t->settings->device);
+    const char *device = t->settings->device;
+    char own[24];
+    if (!strcmp(device, "cpu") || t->ctx->device) return CLV_OK;
+    snprintf(own, sizeof own, "%s:%d", device, t->comm->local);
+    return clv_context_use(t->ctx, t->comm->ranks > 1 && !strchr(device, ':') ? own : device);
 }
 
 /* What a run was computed in is part of what it says of itself, so "auto" becomes what it found. */

@@ -1,4 +1,5 @@
-# The MPI back end, libcleave_mpi.so beside the command, which `mpirun cleave train` opens.
+# What carries words between ranks (train/comm): libcleave_mpi.so and libcleave_nccl.so beside the command, which opens
+# them when a launcher has started it. NCCL is built where the CUDA backend is and nccl.h is found.
 #   MPI=auto  build it where Open MPI is (default)     MPI=1  fail without     MPI=0  never look
 ifeq ($(filter auto 0 1,$(MPI)),)
 $(error MPI=$(MPI) is none of auto, 0, 1)
@@ -24,4 +25,20 @@ all: $(MPI_BACKEND)
 # The tests start ranks.
 test-run: $(MPI_BACKEND)
 -include $(BUILD)/train/comm/mpi.d
+endif
+
+# ---- NCCL ----
+NCCL_HOME ?= $(CUDA_HOME)
+ifneq ($(and $(HAVE_CUDA),$(wildcard $(NCCL_HOME)/include/nccl.h)),)
+NCCL_BACKEND := $(BUILD)/libcleave_nccl.so
+NCCL_LIB     := $(firstword $(wildcard $(NCCL_HOME)/lib64 $(NCCL_HOME)/lib))
+
+$(BUILD)/train/comm/nccl.o: ALL_CPPFLAGS += -isystem $(NCCL_HOME)/include -isystem $(CUDA_HOME)/include
+
+$(NCCL_BACKEND): $(BUILD)/train/comm/nccl.o mk/comm.map
+	$(Q)$(CC) -shared -Wl,--version-script=mk/comm.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $< -L$(NCCL_LIB) -L$(CUDA_LIB) \
+	    -Wl,-rpath,'$$ORIGIN:$(NCCL_LIB):$(CUDA_LIB)' -lnccl -lcudart -o $@
+
+all: $(NCCL_BACKEND)
+-include $(BUILD)/train/comm/nccl.d
 endif
