@@ -148,6 +148,12 @@ static chain_room room_for(const clv_augment *a, clvi_geometry g)
     return room;
 }
 
+/* The caller's memory may begin anywhere; the pictures in it begin where vectors do. */
+static size_t scratch_bytes(const chain_room *room)
+{
+    return 2 * room->picture + room->temp + CLVI_ALIGN;
+}
+
 static bool size_is_allowed(int64_t height, int64_t width, int64_t channels)
 {
     return height >= 1 && width >= 1 && height <= CLV_AUGMENT_MAX_SIDE && width <= CLV_AUGMENT_MAX_SIDE &&
@@ -158,7 +164,7 @@ static int64_t chain_scratch_size(void *user, int64_t max_height, int64_t max_wi
 {
     if (!size_is_allowed(max_height, max_width, channels)) return -1;
     const chain_room room = room_for(user, (clvi_geometry) { (int)max_height, (int)max_width, (int)channels });
-    return (int64_t)(2 * room.picture + room.temp);
+    return (int64_t)scratch_bytes(&room);
 }
 
 static clv_status check_picture(const clv_part *part)
@@ -211,10 +217,10 @@ static clv_status chain_apply_part(void *user, const clv_part *part, uint64_t se
     CLV_TRY(check_picture(part));
     const clvi_geometry whole = { (int)in->height, (int)in->width, (int)in->channels };
     const chain_room room = room_for(a, whole);
-    CLV_CHECK(scratch && out && scratch_size >= 2 * room.picture + room.temp, CLV_ERR_INVALID,
+    CLV_CHECK(scratch && out && scratch_size >= scratch_bytes(&room), CLV_ERR_INVALID,
               "augmentation: a picture of %" PRId64 " x %" PRId64 " needs %zu bytes of scratch and an output, got %zu",
-              in->height, in->width, 2 * room.picture + room.temp, scratch_size);
-    uint8_t *memory = scratch;
+              in->height, in->width, scratch_bytes(&room), scratch_size);
+    uint8_t *memory = (uint8_t *)scratch + (CLVI_ALIGN - (uintptr_t)scratch % CLVI_ALIGN) % CLVI_ALIGN;
     clvi_frame f = { .height = whole.height, .width = whole.width, .channels = whole.channels, .pixels = in->pixels,
                      .row_stride = in->row_stride, .pixel_stride = in->channels, .plane_stride = 1,
                      .buffers = { memory, memory + room.picture }, .temp = memory + 2 * room.picture,

@@ -1,5 +1,5 @@
-/* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, what scratch held before,
- * and whether the processor's vector instructions are used. */
+/* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, where scratch begins, what
+ * it held before, and whether the processor's vector instructions are used. */
 #include "tests/support/augment.h"
 #include "tests/support/isa.h"
 #include "augment/augment.h"
@@ -27,7 +27,7 @@ typedef struct run {
 static void *run_views(void *arg)
 {
     run *r = arg;
-    void *scratch = aligned_alloc(64, (r->scratch_size + 63) / 64 * 64);
+    char *memory = aligned_alloc(64, (r->scratch_size + 127) / 64 * 64), *scratch = memory + 7 * r->first;
     memset(scratch, r->first * 37 + 1, r->scratch_size);
     r->status = CLV_OK;
     for (int k = r->first; k < SAMPLES * VIEWS && r->status == CLV_OK; k += r->step) {
@@ -35,7 +35,7 @@ static void *run_views(void *arg)
         r->status = r->transform->apply(r->transform->user, &r->images[i / VIEWS], 77, 3, (uint64_t)(i / VIEWS),
                                         (uint32_t)(i % VIEWS), scratch, r->scratch_size, r->out + (size_t)i * FLOATS);
     }
-    free(scratch);
+    free(memory);
     return NULL;
 }
 
