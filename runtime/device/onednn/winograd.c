@@ -20,8 +20,10 @@
 #define MAX_CHANNELS 64      /* beyond, U leaves the second-level cache */
 #define MIN_TILES    128
 #define TILES        12      /* of a block: a multiple of the rows of every product */
-#define BLOCKS       8       /* that a thread takes at a time */
-#define RUNS         32      /* of tiles, for the gradient of filters */
+#define BLOCKS       4       /* that a thread takes at a time */
+#define RUNS         32      /* of tiles, for the gradient of filters: at most, */
+#define RUN_BLOCKS   11      /* and of so many blocks at least, for each begins and ends with a pass over all of U */
+#define LARGE        ((size_t)4 << 20)    /* bytes */
 #define FETCH        12      /* tiles ahead */
 
 /* Floats of V, W, M for 16 channels: a point, and all. A point takes an odd number of cache lines, so that the 36 of a
@@ -62,6 +64,18 @@ static tile tile_at(const problem *p, int64_t i)
     return (tile){ .n = i / each, .y = rest / p->across * WINOGRAD_OUT, .x = rest % p->across * WINOGRAD_OUT };
 }
 
+/* The one after it. */
+CLVI_INLINE void step_tile(const problem *p, tile *t)
+{
+    t->x += WINOGRAD_OUT;
+    if (t->x < p->w) return;
+    t->x = 0;
+    t->y += WINOGRAD_OUT;
+    if (t->y < p->h) return;
+    t->y = 0;
+    t->n++;
+}
+
 /* Index of the first pixel of 16 channels of a picture with `channels` of such. */
 CLVI_INLINE int64_t plane_at(const problem *p, int64_t n, int64_t channels, int64_t c)
 {
@@ -91,11 +105,15 @@ WIDE void spread_tile(const problem *p, const float *x, const tile *t, float *v)
 #pragma GCC unroll 6
     for (int i = 0; i < WINOGRAD_IN; i++) {
         const int64_t at = t->y + i - 1;
-        const __mmask16 inside = at >= 0 && at < p->h ? 0xffff : 0;
-        const float *row = x + CLVI_MIN(CLVI_MAX(at, 0), p->h - 1) * p->w * CLVI_LANES;
+        if (at < 0 || at >= p->h) {
+#pragma GCC unroll 6
+            for (int j = 0; j < WINOGRAD_IN; j++) rows[i][j] = _mm512_setzero_ps();
+            continue;
+        }
+        const float *row = x + at * p->w * CLVI_LANES;
         __m512 d[WINOGRAD_IN];
 #pragma GCC unroll 6
-        for (int j = 0; j < WINOGRAD_IN; j++) d[j] = _mm512_maskz_loadu_ps(mask[j] & inside, row + column[j]);
+        for (int j = 0; j < WINOGRAD_IN; j++) d[j] = _mm512_maskz_loadu_ps(mask[j], row + column[j]);
         winograd_spread(rows[i], d);
     }
 #pragma GCC unroll 6
@@ -137,7 +155,7 @@ WIDE void spread_gradient_tile(const problem *p, const float *dy, const tile *t,
 }
 
 /* The result of one tile and 16 channels. */
-WIDE void gather_tile(const problem *p, const float *m, const tile *t, float *y)
+WIDE void gather_tile(const problem *p, const float *m, const tile *t, float *y, const bool past_caches)
 {
     __m512 rows[WINOGRAD_OUT][WINOGRAD_IN];
 #pragma GCC unroll 6
@@ -156,8 +174,11 @@ WIDE void gather_tile(const problem *p, const float *m, const tile *t, float *y)
         __m512 to[WINOGRAD_OUT];
         winograd_gather(to, rows[i]);
 #pragma GCC unroll 4
-        for (int j = 0; j < WINOGRAD_OUT; j++)
-            if (j < width) _mm512_storeu_ps(y + i * stride + j * CLVI_LANES, to[j]);
+        for (int j = 0; j < WINOGRAD_OUT; j++) {
+            if (j >= width) break;
+            if (past_caches) _mm512_stream_ps(y + i * stride + j * CLVI_LANES, to[j]);
+            else _mm512_storeu_ps(y + i * stride + j * CLVI_LANES, to[j]);
+        }
     }
 }
 
@@ -173,34 +194,36 @@ WIDE void fetch_tile(const problem *p, const float *x, const tile *t)
 /* V of `count` tiles from `first` on. */
 WIDE void spread(const problem *p, const float *x, int64_t first, int64_t count, float *v)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const tile t = tile_at(p, first + i), later = tile_at(p, CLVI_MIN(first + i + FETCH, p->tiles - 1));
+    tile t = tile_at(p, first), later = tile_at(p, CLVI_MIN(first + FETCH, p->tiles - count));
+    for (int64_t i = 0; i < count; i++, step_tile(p, &t), step_tile(p, &later))
         for (int64_t c = 0; c < p->c; c++) {
             fetch_tile(p, x + plane_at(p, later.n, p->c, c), &later);
             spread_tile(p, x + plane_at(p, t.n, p->c, c), &t, v + c * BLOCK + i * CLVI_LANES);
         }
-    }
 }
 
 /* W of them. */
 WIDE void spread_gradient(const problem *p, const float *dy, int64_t first, int64_t count, float *w)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const tile t = tile_at(p, first + i), later = tile_at(p, CLVI_MIN(first + i + FETCH, p->tiles - 1));
+    tile t = tile_at(p, first), later = tile_at(p, CLVI_MIN(first + FETCH, p->tiles - count));
+    for (int64_t i = 0; i < count; i++, step_tile(p, &t), step_tile(p, &later))
         for (int64_t o = 0; o < p->o; o++) {
             fetch_tile(p, dy + plane_at(p, later.n, p->o, o), &later);
             spread_gradient_tile(p, dy + plane_at(p, t.n, p->o, o), &t, w + o * BLOCK + i * CLVI_LANES);
         }
-    }
 }
 
+/* The pixels of a large result are not in a cache when it is complete; written past them, they need not be read. */
 WIDE void gather(const problem *p, const float *m, int64_t first, int64_t count, float *y)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const tile t = tile_at(p, first + i);
-        for (int64_t o = 0; o < p->o; o++)
-            gather_tile(p, m + o * BLOCK + i * CLVI_LANES, &t, y + plane_at(p, t.n, p->o, o));
-    }
+    const bool large = p->call->out[0].bytes >= LARGE;
+    tile t = tile_at(p, first);
+    for (int64_t i = 0; i < count; i++, step_tile(p, &t))
+        for (int64_t o = 0; o < p->o; o++) {
+            const float *from = m + o * BLOCK + i * CLVI_LANES;
+            if (large) gather_tile(p, from, &t, y + plane_at(p, t.n, p->o, o), true);
+            else gather_tile(p, from, &t, y + plane_at(p, t.n, p->o, o), false);
+        }
 }
 
 /* ---- forward, and the gradient of x, which is a convolution of dy with turned filters ---- */
@@ -237,6 +260,7 @@ CLVI_TARGET_AVX512 static void convolve_tiles(void *arg, int64_t begin, int64_t 
         else multiply_by(p, v, m, 12, 1);
         gather(p, m, first, count, p->call->out_data[0]);
     }
+    _mm_sfence();       /* other threads read what was written past the caches */
 }
 
 /* In the weights' layout, the 16 x 16 channels that c (of what is read) and o (of what is written) stand for. */
@@ -344,7 +368,7 @@ WIDE void gather_filters(const problem *p, const float *u, float *dw)
 
 static int64_t run_length(const problem *p)
 {
-    return ((p->tiles + RUNS - 1) / RUNS + TILES - 1) / TILES * TILES;
+    return CLVI_MAX(((p->tiles + RUNS - 1) / RUNS + TILES - 1) / TILES, RUN_BLOCKS) * TILES;
 }
 
 CLVI_TARGET_AVX512 static void correlate_run(void *arg, int64_t begin, int64_t end)
