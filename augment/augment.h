@@ -102,9 +102,13 @@ clvi_path clvi_augment_path(bool plain);
 #if defined(__x86_64__) && defined(__GNUC__)
 #define CLVI_AUGMENT_BYTES 1   /* functions for the third path can be written by hand */
 #define CLVI_AUGMENT_AVX2 __attribute__((target("avx2,fma")))
+#if defined(__clang__)   /* which, not knowing the last, would leave out all */
+#define CLVI_AUGMENT_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")))
+#else
 #define CLVI_AUGMENT_AVX512                                                                                            \
     __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,"                         \
                           "prefer-vector-width=512")))
+#endif
 #else
 #define CLVI_AUGMENT_BYTES 0
 #define CLVI_AUGMENT_AVX2
