@@ -175,14 +175,18 @@ static void cmyk_to_rgb(const uint8_t *cmyk, uint8_t *rgb, int64_t pixels)
 }
 
 /* All of it, unless somebody needs less and the file has its end: only reading it all would tell that it is cut. */
-static clv_window choose_window(const clv_decoder *decoder, const source *s, int orientation, int64_t height,
-                                int64_t width)
+static clv_status choose_window(const clv_decoder *decoder, const source *s, int orientation, int64_t height,
+                                int64_t width, clv_window *w)
 {
-    clv_window w = { 0, 0, height, width, 1 };
     const bool ends = s->bytes[s->size - 2] == 0xff && s->bytes[s->size - 1] == 0xd9;
     if (decoder->plan.choose && ends && (orientation == 1 || !decoder->exif_orientation))
-        decoder->plan.choose(decoder->plan.user, height, width, &w);
-    return w;
+        decoder->plan.choose(decoder->plan.user, height, width, w);
+    const bool inside = w->y >= 0 && w->x >= 0 && w->height >= 1 && w->width >= 1 && w->y < height && w->x < width &&
+                        w->height <= height - w->y && w->width <= width - w->x;
+    CLV_CHECK(inside && (w->reduce == 1 || w->reduce == 2 || w->reduce == 4 || w->reduce == 8), CLV_ERR_INVALID,
+              "JPEG: a transform's window is %" PRId64 "x%" PRId64 " pixels at %" PRId64 ",%" PRId64 " reduced by %" PRId64
+              ", in a picture of %" PRId64 "x%" PRId64, w->width, w->height, w->x, w->y, w->reduce, width, height);
+    return CLV_OK;
 }
 
 static clv_status decode(clv_decoder *decoder, reader *r, source *s, clv_image *out, int orientation)
@@ -193,8 +197,8 @@ static clv_status decode(clv_decoder *decoder, reader *r, source *s, clv_image *
     CLV_TRY(clvi_decoder_begin(decoder, "JPEG", height, width, out));
 
     const bool cmyk = info->jpeg_color_space == JCS_CMYK || info->jpeg_color_space == JCS_YCCK;
-    const clv_window w = cmyk ? (clv_window){ 0, 0, height, width, 1 }
-                              : choose_window(decoder, s, orientation, height, width);
+    clv_window w = { 0, 0, height, width, 1 };
+    if (!cmyk) CLV_TRY(choose_window(decoder, s, orientation, height, width, &w));
     target t = { decoder->pixels.data, (width + w.reduce - 1) / w.reduce * 3, 3, (JDIMENSION)(w.y / w.reduce),
                  (JDIMENSION)((w.y + w.height + w.reduce - 1) / w.reduce), (JDIMENSION)(w.x / w.reduce),
                  (JDIMENSION)((w.x + w.width + w.reduce - 1) / w.reduce) };

@@ -33,8 +33,8 @@ typedef struct clv_part {
  *                 what scratch_size() says for this picture.
  *   scratch_size  Bytes of scratch one thread needs for any picture of at most max_height x max_width, or -1 when
  *                 these sizes or channels cannot be taken.
- *   window        What apply_part reads of a picture of this size for this view; a picture is then decoded in part. NULL:
- *                 all of it.
+ *   window        What apply_part reads of a picture of this size for this view, inside of it and not empty: a picture is
+ *                 then decoded in part. Called from any thread, like apply. NULL: all of it.
  *   apply_part    As apply, of a picture of which at least this view's window is there, reduced by at most what the window
  *                 allows. Not reduced, it writes what apply writes. Set if window is.
  *   user          Handed to all; it must outlive the transform. */

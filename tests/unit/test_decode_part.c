@@ -124,6 +124,28 @@ static void a_cut_file_is_an_error_whatever_the_window(void **state)
     clv_decoder_destroy(decoder);
 }
 
+static void a_window_outside_of_the_picture_is_refused(void **state)
+{
+    test_env *t = *state;
+    static uint8_t jpeg[JPEG_ROOM];
+    static const clv_window bad[] = { { -1, 0, 5, 5, 1 },          { 0, 0, HEIGHT + 1, 5, 1 }, { 0, WIDTH, 5, 1, 1 },
+                                      { 0, 10, 5, INT64_MAX, 1 },  { 0, 0, 0, 5, 1 },          { 0, 0, 5, 5, 3 },
+                                      { 0, 0, 5, 5, 0 },           { INT64_MAX, 0, 5, 5, 1 } };
+    const size_t size = make_jpeg(HEIGHT, WIDTH, TJSAMP_420, 0, jpeg);
+    clv_decoder *decoder = NULL;
+    clv_image image;
+    assert_ok(clv_decoder_create(t->ctx, NULL, &decoder));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        clv_window window = bad[i];
+        decoder->plan = (clvi_decode_plan){ give_window, &window };
+        assert_fails(clv_decoder_decode(decoder, "p.jpg", jpeg, size, &image), CLV_ERR_INVALID,
+                     "p.jpg: JPEG: a transform's window is");
+    }
+    decoder->plan = (clvi_decode_plan){ 0 };
+    assert_ok(clv_decoder_decode(decoder, "p.jpg", jpeg, size, &image));
+    clv_decoder_destroy(decoder);
+}
+
 /* ---- through the loader ---- */
 
 static clv_dataset *open_scenes(test_env *t)
@@ -224,6 +246,7 @@ static void a_window_without_apply_part_is_refused(void **state)
 }
 
 TEST_MAIN(TEST(a_window_has_the_pixels_of_the_whole), TEST(the_whole_at_once_is_what_turbojpeg_decodes),
-          TEST(a_cut_file_is_an_error_whatever_the_window), TEST(views_of_parts_are_those_of_the_whole),
+          TEST(a_cut_file_is_an_error_whatever_the_window), TEST(a_window_outside_of_the_picture_is_refused),
+          TEST(views_of_parts_are_those_of_the_whole),
           TEST(a_chain_that_looks_everywhere_gets_everything), TEST(reduced_pictures_stay_near_exact_ones),
           TEST(a_window_without_apply_part_is_refused))
