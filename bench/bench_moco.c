@@ -1,8 +1,8 @@
 /* bench_moco.c: one step of MoCo v2: keys of one view, InfoNCE of the other against them and a bank, backward, SGD, the key
- * encoder follows, the keys are enqueued. float32, one group of batch norm.
+ * encoder follows, the keys are enqueued. One group of batch norm.
  *
  *   bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K] [--device NAME] [--threads N]
- *              [--steps N] [--export FILE] [--serve]
+ *              [--steps N] [--precision fp32|bf16] [--export FILE] [--serve]
  *
  * --export writes weights, views, bank, and loss and gradients of the first step; --serve answers each line with the
  * seconds of a step (bench/compare_moco.sh). */
@@ -29,6 +29,7 @@ typedef struct settings {
     int64_t size, batch, queue;
     int threads, steps;
     bool serve;
+    clv_precision precision;
 } settings;
 
 typedef struct encoder {
@@ -55,6 +56,7 @@ static clv_status open_encoder(bench *b, const settings *s, encoder *e)
     clv_node features;
     desc.params = e->params;
     desc.training = true;
+    desc.precision = s->precision;
     TRY(clv_graph_create(b->ctx, &desc, &e->graph));
     e->images = clv_input_image(e->graph, "images", s->batch, 3, s->size, s->size);
     TRY(clv_backbone_node(e->graph, s->backbone, stem, 1, "", e->images, &features));
@@ -207,6 +209,12 @@ static void close_bench(bench *b)
     free(b->ids);
 }
 
+static bool read_precision(const char *text, clv_precision *out)
+{
+    *out = strcmp(text, "bf16") == 0 ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL;
+    return *out == CLV_PRECISION_BF16 || strcmp(text, "fp32") == 0;
+}
+
 static bool read_settings(settings *s, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -225,7 +233,7 @@ static bool read_settings(settings *s, int argc, char **argv)
         else if (strcmp(name, "--queue") == 0) s->queue = strtoll(value, NULL, 10);
         else if (strcmp(name, "--threads") == 0) s->threads = (int)strtol(value, NULL, 10);
         else if (strcmp(name, "--steps") == 0) s->steps = (int)strtol(value, NULL, 10);
-        else return false;
+        else if (strcmp(name, "--precision") != 0 || !read_precision(value, &s->precision)) return false;
     }
     return s->size >= 1 && s->batch >= 1 && s->queue >= s->batch && s->steps >= 1;
 }
@@ -237,7 +245,8 @@ int main(int argc, char **argv)
     bench b = { .ctx = NULL };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K]"
-                              " [--device NAME] [--threads N] [--steps N] [--export FILE] [--serve]\n");
+                              " [--device NAME] [--threads N] [--steps N] [--precision fp32|bf16] [--export FILE]"
+                              " [--serve]\n");
         return 2;
     }
     const clv_status st = open_bench(&b, &s);
@@ -246,8 +255,8 @@ int main(int argc, char **argv)
     if (done && s.export_to) done = export_to(&b, &s);
     else if (done && s.serve) done = bench_serve(work, &b, 1);
     else if (done) {
-        (void)printf("moco,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",queue=%" PRId64 ",device=%s,threads=%d,cleave=%s,",
-                     s.backbone, s.stem, s.size, s.batch, s.queue, s.device, clv_context_threads(b.ctx), clv_version());
+        (void)printf("moco,%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",queue=%" PRId64 ",device=%s,threads=%d,cleave=%s,",
+                     s.backbone, s.stem, s.precision == CLV_PRECISION_BF16 ? "bf16" : "fp32", s.size, s.batch, s.queue, s.device, clv_context_threads(b.ctx), clv_version());
         done = bench_measure(work, &b, s.steps);
     }
     close_bench(&b);

@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "core/file.h"
 #include "device/backend.h"
+#include "tensor/op.h"
 
 #include <cleave/device.h>
 
@@ -194,7 +195,7 @@ static clv_status use_device(clv_trainer *t)
 static clv_status settle_precision(clv_trainer *t)
 {
     clv_precision resolved;
-    CLV_TRY(clv_precision_resolve((clv_precision)t->settings->precision, &resolved));
+    CLV_TRY(clvi_precision_settle(t->ctx, (clv_precision)t->settings->precision, &resolved));
     t->settings->precision = (int)resolved;
     return CLV_OK;
 }

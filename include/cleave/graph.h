@@ -106,7 +106,7 @@ typedef enum clv_precision {
     CLV_PRECISION_FULL,       /* in its type */
     CLV_PRECISION_BF16,       /* convolutions, and what lies between them, read and write bfloat16 and add up in float32;
                                * parameters, gradients, statistics of batch norm, heads and losses stay float32 */
-    CLV_PRECISION_AUTO        /* BF16 where the processor has instructions for it, else FULL */
+    CLV_PRECISION_AUTO        /* BF16 where the processor has instructions for it, and on a GPU, else FULL */
 } clv_precision;
 
 /* What `wanted` means on this machine: FULL or BF16. Errors: CLV_ERR_UNSUPPORTED (BF16 on a processor without

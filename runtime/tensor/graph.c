@@ -25,13 +25,10 @@ static clv_status import_desc(const clv_context *ctx, clv_graph_desc *dst, const
     *dst = *src;
     CLV_CHECK(dst->dtype == CLV_F32 || dst->dtype == CLV_F64, CLV_ERR_INVALID,
               "clv_graph_create: dtype must be float32 or float64, is %s", clv_dtype_name(dst->dtype));
-    if (dst->precision == CLV_PRECISION_AUTO && (dst->dtype != CLV_F32 || ctx->device))
-        dst->precision = CLV_PRECISION_FULL;
-    CLV_CHECK(dst->precision != CLV_PRECISION_BF16 || !ctx->device, CLV_ERR_UNSUPPORTED,
-              "clv_graph_create: precision bf16 is the processor's; the context computes on another device");
+    if (dst->precision == CLV_PRECISION_AUTO && dst->dtype != CLV_F32) dst->precision = CLV_PRECISION_FULL;
     /* Plain C computes bfloat16 anywhere. */
     if (!dst->reference || dst->precision != CLV_PRECISION_BF16)
-        CLV_TRY(clv_precision_resolve(dst->precision, &dst->precision));
+        CLV_TRY(clvi_precision_settle(ctx, dst->precision, &dst->precision));
     CLV_CHECK(dst->precision != CLV_PRECISION_BF16 || dst->dtype == CLV_F32, CLV_ERR_INVALID,
               "clv_graph_create: precision bf16 narrows a float32 graph, this one is %s", clv_dtype_name(dst->dtype));
     CLV_CHECK(!dst->params || clvi_params_dtype(dst->params) == dst->dtype, CLV_ERR_INVALID,

@@ -48,6 +48,8 @@ clv_node clvi_fill(clv_graph *g, int ndim, const int64_t *shape, double value);
 clv_dtype clvi_graph_dtype(const clv_graph *g);
 static inline bool clvi_node_none(clv_node x) { return x.id == CLV_NONE.id; }
 
+/* clv_precision_resolve for what the context computes on: another device than the processor has bfloat16. */
+clv_status clvi_precision_settle(const clv_context *ctx, clv_precision wanted, clv_precision *out) CLV_NODISCARD;
 /* Sets the graph's first error. */
 void clvi_graph_fail(clv_graph *g, clv_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The first error as a status, its message made the thread's. */

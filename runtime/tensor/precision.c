@@ -23,6 +23,13 @@ clv_status clv_precision_resolve(clv_precision wanted, clv_precision *out)
                      forced ? ", as CLEAVE_CPU_ISA says: " : "", forced ? forced : "");
 }
 
+clv_status clvi_precision_settle(const clv_context *ctx, clv_precision wanted, clv_precision *out)
+{
+    if (!ctx->device || (unsigned)wanted > CLV_PRECISION_AUTO) return clv_precision_resolve(wanted, out);
+    *out = wanted == CLV_PRECISION_AUTO ? CLV_PRECISION_BF16 : wanted;
+    return CLV_OK;
+}
+
 bool clvi_graph_halved(const clv_graph *g, int32_t value)
 {
     return value >= 0 && g->values[value].desc.dtype == CLV_BF16 &&

@@ -164,6 +164,7 @@ race() {
     ours "Cleave, $name" "$program" "$@" || return 0
     theirs "PyTorch, $name" "$peer" "$@"
     [ -z "$rehearse" ] || return 0
+    ours "Cleave, $name, bf16" "$program" "$@" --precision bf16 || return 0
     theirs "PyTorch, $name, bf16 channels-last" "$peer" "$@" --precision bf16 --channels-last
     theirs "PyTorch, $name, bf16 channels-last compiled" "$peer" "$@" --precision bf16 --channels-last --compile
 }
@@ -184,6 +185,7 @@ timings() {
         return
     fi
     profile "ResNet-50 step" --backbone resnet50 --stem imagenet --size 224 --batch 128
+    profile "ResNet-50 step in bf16" --backbone resnet50 --stem imagenet --size 224 --batch 128 --precision bf16
     race "ResNet-50 step" bench_step torch_step.py --backbone resnet50 --stem imagenet --size 224 --batch 256 --steps 50
     race "MoCo v2 ResNet-50 step" bench_moco torch_moco.py --backbone resnet50 --stem imagenet --size 224 --batch 256 \
         --queue 65536 --steps 50

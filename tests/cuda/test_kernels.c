@@ -1,6 +1,7 @@
 /* test_kernels.c: every kernel of a device gives what the CPU's reference kernel gives: for awkward shapes, in place
  * where it says so, whatever the order in which threads run. */
 #include "core/checked.h"
+#include "tensor/op.h"
 #include "tests/cuda/device.h"
 #include "tests/support/calls.h"
 #include <stdlib.h>
@@ -205,6 +206,41 @@ static void banks_of_bfloat16_agree_with_the_reference(void **state)
     clv_context_destroy(device);
 }
 
+/* The operands that an operation narrows, narrowed. */
+static void narrow(test_call *t, const clvi_half_rule *rule)
+{
+    for (int i = 0; i < t->call.n_in; i++)
+        if (rule->in >> i & 1) t->call.in[i].dtype = CLV_BF16, clvi_desc_make_dense(&t->call.in[i]);
+    for (int i = 0; i < t->call.n_out; i++)
+        if (rule->out >> i & 1) t->call.out[i].dtype = CLV_BF16, clvi_desc_make_dense(&t->call.out[i]);
+}
+
+static void operations_on_bfloat16_agree_with_the_reference(void **state)
+{
+    static const char *const ops[] = { "conv2d", "conv2d_bwd_data", "conv2d_bwd_weights", "batch_norm", "batch_norm_bwd",
+                                       "relu", "relu_bwd", "add" };
+    const int64_t most = test_device_is_emulated() || getenv("CLEAVE_TEST_SMALL") ? EMULATED_WORK : WORK;
+    clv_context *device = test_device_context(*state);
+    for (size_t o = 0; o < CLVI_COUNT(ops); o++) {
+        int ran = 0;
+        for (int n = 0; n < test_call_n_sizes * TEST_CALL_VARIANTS; n++) {
+            const test_sizes s = test_call_sizes[n / TEST_CALL_VARIANTS];
+            test_call t;
+            if (s.a * s.b * s.c > most) continue;
+            assert_true(test_call_make(&t, device, ops[o], CLV_F32, s, n % TEST_CALL_VARIANTS));
+            narrow(&t, &clvi_op_class_find(ops[o])->half);
+            const clvi_kernel *k = clvi_kernel_next(&t.call, NULL, NULL);
+            if (!k) fail_msg("%s has no kernel for bfloat16", ops[o]);
+            test_call_fill(&t);
+            compare_with_reference(*state, device, k, &t, n % TEST_CALL_VARIANTS);
+            test_call_free(&t);
+            ran++;
+        }
+        if (ran < 8) fail_msg("%s ran %d cases only", ops[o], ran);
+    }
+    clv_context_destroy(device);
+}
+
 static void assert_same_bits(const test_call *t, void *const *a, void *const *b, int variant, const char *what)
 {
     for (int o = 0; o < t->call.n_out; o++)
@@ -254,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(every_kernel_agrees_with_the_reference),
         TEST(banks_of_bfloat16_agree_with_the_reference),
+        TEST(operations_on_bfloat16_agree_with_the_reference),
         TEST(order_of_threads_changes_no_bit),
         TEST(working_in_place_changes_nothing),
     };

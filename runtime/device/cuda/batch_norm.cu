@@ -88,9 +88,11 @@ static double *coefficients(const clvi_op_call *call, sizes s)
 template <class T> static clv_status finalize(const clvi_op_call *call, sizes s)
 {
     const clvi_batch_norm_attr attr = *(const clvi_batch_norm_attr *)call->attr;
-    const T *x = (const T *)call->in_data[0], *gamma = (const T *)call->in_data[1], *beta = (const T *)call->in_data[2];
-    T *running_mean = (T *)call->in_data[3], *running_var = (T *)call->in_data[4];
-    T *mean_out = clvi_cu_output<T>(call, 1), *var_out = clvi_cu_output<T>(call, 2);
+    typedef typename clvi_cu_wide<T>::type P;
+    const T *x = (const T *)call->in_data[0];
+    const P *gamma = (const P *)call->in_data[1], *beta = (const P *)call->in_data[2];
+    P *running_mean = (P *)call->in_data[3], *running_var = (P *)call->in_data[4];
+    P *mean_out = clvi_cu_output<P>(call, 1), *var_out = clvi_cu_output<P>(call, 2);
     const double *part = (const double *)call->scratch;
     double *coefficient = coefficients(call, s);
     return clvi_cu_each(call, s.channels, [=] __device__ (int64_t c) {
@@ -108,15 +110,15 @@ template <class T> static clv_status finalize(const clvi_op_call *call, sizes s)
             const double scale = (gamma ? (double)gamma[c] : 1) / sqrt(var + attr.eps);
             double *k = coefficient + (g * s.channels + c) * 3;
             k[0] = mean, k[1] = scale, k[2] = beta ? (double)beta[c] : 0;
-            if (mean_out) mean_out[g * s.channels + c] = (T)mean;
-            if (var_out) var_out[g * s.channels + c] = (T)var;
+            if (mean_out) mean_out[g * s.channels + c] = (P)mean;
+            if (var_out) var_out[g * s.channels + c] = (P)var;
             mean_sum += mean;
             var_sum += n > 1 ? var * n / (n - 1) : var;
         }
         if (!attr.training || n == 0) return;
         const double m = attr.momentum, groups = (double)s.groups;
-        running_mean[c] = (T)((1 - m) * (double)running_mean[c] + m * mean_sum / groups);
-        running_var[c] = (T)((1 - m) * (double)running_var[c] + m * var_sum / groups);
+        running_mean[c] = (P)((1 - m) * (double)running_mean[c] + m * mean_sum / groups);
+        running_var[c] = (P)((1 - m) * (double)running_var[c] + m * var_sum / groups);
     });
 }
 
@@ -139,12 +141,12 @@ template <class T> static clv_status batch_norm_of(const clvi_op_call *call)
     return clvi_cu_each(call, clvi_desc_count(&call->in[0]), [=] __device__ (int64_t i) {
         const double *k = coefficient + (i / (s.rows * s.channels) * s.channels + i % s.channels) * 3;
         const double v = ((double)x[i] - k[0]) * k[1] + k[2];
-        y[i] = (T)(relu && v < 0 ? 0 : v);
+        y[i] = (T)(relu && v < 0 ? 0.0 : v);
         if (passed) passed[i] = v > 0;
     });
 }
 
-static clv_status batch_norm(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->in[0], batch_norm_of, call); }
+static clv_status batch_norm(const clvi_op_call *call) { return CLVI_CU_BY_ANY_TYPE(call->in[0], batch_norm_of, call); }
 
 static clv_status prepare_forward(clvi_op_call *call)
 {
@@ -153,7 +155,7 @@ static clv_status prepare_forward(clvi_op_call *call)
     if (((const clvi_batch_norm_attr *)call->attr)->relu) call->out[3].bytes = count ? count : 1;
     return CLV_OK;
 }
-CLVI_CU_KERNEL_WITH(batch_norm, nullptr, prepare_forward);
+CLVI_CU_KERNEL_WITH(batch_norm, clvi_cu_accepts_half, prepare_forward);
 
 /* ---- gradient ---- */
 
@@ -161,8 +163,9 @@ CLVI_CU_KERNEL_WITH(batch_norm, nullptr, prepare_forward);
 template <class T> static clv_status finalize_bwd(const clvi_op_call *call, sizes s)
 {
     const double eps = ((const clvi_batch_norm_attr *)call->attr)->eps;
-    const T *var = (const T *)call->in_data[4];
-    T *dgamma = clvi_cu_output<T>(call, 1), *dbeta = clvi_cu_output<T>(call, 2);
+    typedef typename clvi_cu_wide<T>::type P;
+    const P *var = (const P *)call->in_data[4];
+    P *dgamma = clvi_cu_output<P>(call, 1), *dbeta = clvi_cu_output<P>(call, 2);
     const double *part = (const double *)call->scratch;
     double *coefficient = coefficients(call, s);
     return clvi_cu_each(call, s.channels, [=] __device__ (int64_t c) {
@@ -175,8 +178,8 @@ template <class T> static clv_status finalize_bwd(const clvi_op_call *call, size
             k[0] = sum, k[1] = along * rstd, k[2] = rstd;
             sum_all += sum, along_all += along * rstd;
         }
-        if (dgamma) dgamma[c] = (T)along_all;
-        if (dbeta) dbeta[c] = (T)sum_all;
+        if (dgamma) dgamma[c] = (P)along_all;
+        if (dbeta) dbeta[c] = (P)sum_all;
     });
 }
 
@@ -184,8 +187,9 @@ template <class T> static clv_status batch_norm_bwd_of(const clvi_op_call *call)
 {
     const clvi_batch_norm_attr attr = *(const clvi_batch_norm_attr *)call->attr;
     const sizes s = sizes_of(&attr, &call->in[1]);
-    const T *dy = (const T *)call->in_data[0], *x = (const T *)call->in_data[1], *gamma = (const T *)call->in_data[2];
-    const T *mean = (const T *)call->in_data[3];
+    typedef typename clvi_cu_wide<T>::type P;
+    const T *dy = (const T *)call->in_data[0], *x = (const T *)call->in_data[1];
+    const P *gamma = (const P *)call->in_data[2], *mean = (const P *)call->in_data[3];
     const unsigned char *passed = attr.relu ? (const unsigned char *)call->in_data[5] : nullptr;
     T *dx = clvi_cu_output<T>(call, 0);
     CLV_TRY(sum_chunks(call, s, [=] __device__ (int64_t i, int64_t c, int64_t group, double *a, double *b) {
@@ -207,8 +211,8 @@ template <class T> static clv_status batch_norm_bwd_of(const clvi_op_call *call)
 
 static clv_status batch_norm_bwd(const clvi_op_call *call)
 {
-    return CLVI_CU_BY_TYPE(call->in[1], batch_norm_bwd_of, call);
+    return CLVI_CU_BY_ANY_TYPE(call->in[1], batch_norm_bwd_of, call);
 }
 
 static clv_status prepare_backward(clvi_op_call *call) { return prepare(call, 2, &call->in[1]); }
-CLVI_CU_KERNEL_WITH(batch_norm_bwd, nullptr, prepare_backward);
+CLVI_CU_KERNEL_WITH(batch_norm_bwd, clvi_cu_accepts_half, prepare_backward);

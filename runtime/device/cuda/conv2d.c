@@ -1,5 +1,6 @@
 /* conv2d.c: convolutions by cuDNN: forward, gradient of the data, gradient of the weights. Channels come last in every
- * operand; the variant pack, cuDNN's list of addresses, is made anew only when an address changes. */
+ * operand; the variant pack, cuDNN's list of addresses, is made anew only when an address changes. The gradient of bfloat16
+ * weights is made in bfloat16, which is all cuDNN offers, and widened to the float32 of the masters. */
 #include "device/cuda/cuda.h"
 #include "device/cuda/dnn.h"
 #include <string.h>
@@ -20,12 +21,26 @@ static void release(clvi_op_call *call)
     call->state = NULL;
 }
 
-static bool accepts(const clvi_op_call *call)
+static bool widens(const clvi_op_call *call)
+{
+    return call->in[0].dtype == CLV_BF16 && call->out[0].dtype == CLV_F32;
+}
+
+static bool accepts_any(const clvi_op_call *call)
 {
     const clv_dtype type = call->in[0].dtype;
-    return (type == CLV_F32 || type == CLV_BF16) && call->in[1].dtype == type && call->out[0].dtype == type &&
-           clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->out[0]) > 0 &&
+    return (type == CLV_F32 || type == CLV_BF16) && call->in[1].dtype == type && clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->out[0]) > 0 &&
            ((const clvi_conv2d_attr *)call->attr)->groups == 1;
+}
+
+static bool accepts(const clvi_op_call *call)
+{
+    return accepts_any(call) && call->out[0].dtype == call->in[0].dtype;
+}
+
+static bool accepts_weights(const clvi_op_call *call)
+{
+    return accepts_any(call) && (widens(call) || call->out[0].dtype == call->in[0].dtype);
 }
 
 /* x, w and y of a call: which of its operands they are. */
@@ -53,6 +68,7 @@ static clv_status prepare(clvi_op_call *call, clvi_dnn_direction direction)
     conv *c = clvi_calloc(call->ctx, 1, sizeof *c);
     if (!c) return CLV_ERR_NOMEM;
     call->state = c;
+    if (widens(call)) call->scratch_size = (size_t)clvi_desc_count(&call->out[0]) * clv_dtype_size(CLV_BF16);
     const clv_status st = clvi_dnn_conv_plan(&wish, clvi_cuda_of(call->ctx)->properties, CLVI_CUDA_WORKSPACE, &c->plan);
     if (st != CLV_OK) release(call);
     return st;
@@ -103,7 +119,9 @@ static clv_status data(const clvi_op_call *call)
 
 static clv_status weights(const clvi_op_call *call)
 {
-    return run(call, call->in_data[0], call->out_data[0], call->in_data[1]);
+    if (!widens(call)) return run(call, call->in_data[0], call->out_data[0], call->in_data[1]);
+    CLV_TRY(run(call, call->in_data[0], call->scratch, call->in_data[1]));
+    return clvi_cuda_widen(call, clvi_desc_count(&call->out[0]), call->scratch, call->out_data[0]);
 }
 
 const clvi_kernel clvi_kernel_cudnn_conv2d = {
@@ -114,6 +132,6 @@ const clvi_kernel clvi_kernel_cudnn_conv2d_bwd_data = {
     .release = release,
 };
 const clvi_kernel clvi_kernel_cudnn_conv2d_bwd_weights = {
-    .op = "conv2d_bwd_weights", .name = "cudnn", .accepts = accepts, .prepare = prepare_weights, .run = weights,
+    .op = "conv2d_bwd_weights", .name = "cudnn", .accepts = accepts_weights, .prepare = prepare_weights, .run = weights,
     .release = release,
 };

@@ -14,6 +14,13 @@ static conv conv_of(const clvi_op_call *call, const clvi_desc *x, const clvi_des
              w->shape[0] / a->groups, y->shape[2], y->shape[3], a->stride[0], a->stride[1], a->pad[0], a->pad[1] };
 }
 
+static clv_status all_dense(clvi_op_call *call)
+{
+    for (int i = 0; i < 2; i++) clvi_desc_make_dense(&call->in[i]);
+    clvi_desc_make_dense(&call->out[0]);
+    return CLV_OK;
+}
+
 template <class T> static clv_status conv2d_of(const clvi_op_call *call)
 {
     const conv s = conv_of(call, &call->in[0], &call->in[1], &call->out[0]);
@@ -34,8 +41,8 @@ template <class T> static clv_status conv2d_of(const clvi_op_call *call)
     });
 }
 
-static clv_status conv2d(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->out[0], conv2d_of, call); }
-CLVI_CU_KERNEL(conv2d);
+static clv_status conv2d(const clvi_op_call *call) { return CLVI_CU_BY_ANY_TYPE(call->out[0], conv2d_of, call); }
+CLVI_CU_KERNEL_WITH(conv2d, clvi_cu_accepts_half, all_dense);
 
 /* Each pixel gathers from the outputs it took part in. */
 template <class T> static clv_status conv2d_bwd_data_of(const clvi_op_call *call)
@@ -64,15 +71,16 @@ template <class T> static clv_status conv2d_bwd_data_of(const clvi_op_call *call
 
 static clv_status conv2d_bwd_data(const clvi_op_call *call)
 {
-    return CLVI_CU_BY_TYPE(call->out[0], conv2d_bwd_data_of, call);
+    return CLVI_CU_BY_ANY_TYPE(call->out[0], conv2d_bwd_data_of, call);
 }
-CLVI_CU_KERNEL(conv2d_bwd_data);
+CLVI_CU_KERNEL_WITH(conv2d_bwd_data, clvi_cu_accepts_half, all_dense);
 
 template <class T> static clv_status conv2d_bwd_weights_of(const clvi_op_call *call)
 {
     const conv s = conv_of(call, &call->in[0], &call->out[0], &call->in[1]);
     const T *x = (const T *)call->in_data[0], *dy = (const T *)call->in_data[1];
-    T *dw = (T *)call->out_data[0];
+    typedef typename clvi_cu_wide<T>::type R;
+    R *dw = (R *)call->out_data[0];
     return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t at) {
         const int64_t j = at % s.kw, i = at / s.kw % s.kh, item = at / (s.kw * s.kh);
         const int64_t o = item / s.gc, c = o / s.go * s.gc + item % s.gc, pixels = s.oh * s.ow;
@@ -84,12 +92,12 @@ template <class T> static clv_status conv2d_bwd_weights_of(const clvi_op_call *c
             sum += (double)x[((n * s.c + c) * s.h + row) * s.w + col] *
                    (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q];
         }
-        dw[at] = (T)sum;
+        dw[at] = (R)sum;
     });
 }
 
 static clv_status conv2d_bwd_weights(const clvi_op_call *call)
 {
-    return CLVI_CU_BY_TYPE(call->out[0], conv2d_bwd_weights_of, call);
+    return CLVI_CU_BY_ANY_TYPE(call->in[0], conv2d_bwd_weights_of, call);
 }
-CLVI_CU_KERNEL(conv2d_bwd_weights);
+CLVI_CU_KERNEL_WITH(conv2d_bwd_weights, clvi_cu_accepts_half, all_dense);

@@ -35,6 +35,11 @@ extern "C" {
     extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
     const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", nullptr, clvi_prepare_alike, run, nullptr,      \
                                                      { 1 } }
+/* The same, on bfloat16 as well. */
+#define CLVI_CU_ELEMENTWISE_HALF(op_name, run)                                                                         \
+    extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
+    const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", clvi_cu_accepts_half, clvi_prepare_alike, run,  \
+                                                     nullptr, { 1 } }
 /* With functions of its own for `accepts` and `prepare` (NULL: none). */
 #define CLVI_CU_KERNEL_WITH(op_name, accepts, prepare)                                                                 \
     extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
@@ -42,6 +47,9 @@ extern "C" {
 
 /* Calls fn<float> or fn<double>, by the type of a value. */
 #define CLVI_CU_BY_TYPE(desc, fn, ...) ((desc).dtype == CLV_F64 ? fn<double>(__VA_ARGS__) : fn<float>(__VA_ARGS__))
+/* The same with fn<clvi_cu_half> for bfloat16. */
+#define CLVI_CU_BY_ANY_TYPE(desc, fn, ...)                                                                             \
+    ((desc).dtype == CLV_BF16 ? fn<clvi_cu_half>(__VA_ARGS__) : CLVI_CU_BY_TYPE(desc, fn, __VA_ARGS__))
 
 /* ---- launching ---- */
 
@@ -193,6 +201,27 @@ static __device__ __forceinline__ uint16_t clvi_cu_to_bf16(float x)
     const unsigned bits = __float_as_uint(x);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* A bfloat16 value in memory: read as float, written rounded. */
+struct clvi_cu_half {
+    uint16_t bits;
+    clvi_cu_half() = default;
+    template <class A> explicit __device__ __forceinline__ clvi_cu_half(A x) : bits(clvi_cu_to_bf16((float)x)) {}
+    __device__ __forceinline__ operator float() const { return clvi_cu_from_bf16(bits); }
+};
+
+/* What stands beside values of a type (weights of a norm, statistics), and is computed in: float for bfloat16. */
+template <class T> struct clvi_cu_wide { typedef T type; };
+template <> struct clvi_cu_wide<clvi_cu_half> { typedef float type; };
+
+/* One of float32 and float64 throughout, or bfloat16 as the operation has it, beside float32. */
+static inline bool clvi_cu_accepts_half(const clvi_op_call *call)
+{
+    bool has[CLV_DTYPE_COUNT + 1] = { false };
+    for (int i = 0; i < call->n_in; i++) has[call->in[i].dtype] = true;
+    for (int i = 0; i < call->n_out; i++) has[call->out[i].dtype] = true;
+    return !(has[CLV_F64] && (has[CLV_F32] || has[CLV_BF16]));
 }
 
 /* ---- faults ---- */

@@ -41,6 +41,9 @@ clv_status clvi_blas_status(cublasStatus_t error, const char *what) CLV_NODISCAR
 cudaStream_t clvi_cuda_stream(clv_context *ctx);
 clv_status clvi_cuda_launched(const char *op, cudaError_t error) CLV_NODISCARD;
 
+/* widen.cu: `n` bfloat16 values as float32. */
+clv_status clvi_cuda_widen(const clvi_op_call *call, int64_t n, const void *from, void *to) CLV_NODISCARD;
+
 /* The device's workspace, CLVI_CUDA_WORKSPACE bytes. NULL with the message set. */
 void *clvi_cuda_workspace(clvi_cuda_device *device);
 

@@ -6,7 +6,7 @@
 struct none {};
 
 /* y = expression in a (and b, c: further inputs) and `attr`, in the type T itself or in double. */
-#define EACH_WITH(op_name, attr_type, type, expression)                                                                \
+#define EACH_OF(op_name, attr_type, type, expression, by_type, entry)                                                  \
     template <class T> static clv_status op_name##_of(const clvi_op_call *call)                                        \
     {                                                                                                                  \
         const T *in0 = (const T *)call->in_data[0], *in1 = (const T *)call->in_data[call->n_in > 1],                   \
@@ -21,16 +21,21 @@ struct none {};
     }                                                                                                                  \
     static clv_status op_name##_kernel(const clvi_op_call *call)                                                       \
     {                                                                                                                  \
-        return CLVI_CU_BY_TYPE(call->out[0], op_name##_of, call);                                                      \
+        return by_type(call->out[0], op_name##_of, call);                                                              \
     }                                                                                                                  \
-    CLVI_CU_ELEMENTWISE(op_name, op_name##_kernel)
+    entry(op_name, op_name##_kernel)
+#define EACH_WITH(op_name, attr_type, type, expression)                                                                \
+    EACH_OF(op_name, attr_type, type, expression, CLVI_CU_BY_TYPE, CLVI_CU_ELEMENTWISE)
+/* On bfloat16 as well, in float. */
+#define EACH_HALF(op_name, attr_type, expression)                                                                      \
+    EACH_OF(op_name, attr_type, typename clvi_cu_wide<T>::type, expression, CLVI_CU_BY_ANY_TYPE, CLVI_CU_ELEMENTWISE_HALF)
 #define EACH(op_name, type, expression) EACH_WITH(op_name, none, type, expression)
 
 /* ---- arithmetic ---- */
 
-EACH(relu, T, a < 0 ? T(0) : a);
-EACH(relu_bwd, T, b > 0 ? a : T(0));                    /* dy, y: the gradient at 0 is 0 */
-EACH_WITH(add, clvi_add_attr, T, attr.relu && a + b < 0 ? T(0) : a + b);
+EACH_HALF(relu, none, a < 0 ? 0 : a);
+EACH_HALF(relu_bwd, none, b > 0 ? a : 0);               /* dy, y: the gradient at 0 is 0 */
+EACH_HALF(add, clvi_add_attr, attr.relu && a + b < 0 ? 0 : a + b);
 EACH(sub, T, a - b);
 EACH(mul, T, a * b);
 EACH(div, T, b == 0 ? T(0) : a / b);

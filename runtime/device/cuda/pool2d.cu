@@ -46,11 +46,11 @@ template <class T, class F> static clv_status gather(const clvi_op_call *call, c
         int64_t r0, r1, k0, k1;
         holders(row, p.pad[0], p.kernel[0], p.stride[0], p.oh, &r0, &r1);
         holders(col, p.pad[1], p.kernel[1], p.stride[1], p.ow, &k0, &k1);
-        T sum = 0;
+        typename clvi_cu_wide<T>::type sum = 0;
         for (int64_t r = r0; r <= r1; r++)
             for (int64_t k = k0; k <= k1; k++)
                 sum += share((plane + r * p.ow + k) * p.channels + c, row * p.w + col, window_at(p, r, k));
-        dx[i] = sum;
+        dx[i] = (T)sum;
     });
 }
 
@@ -69,7 +69,7 @@ template <class T> static clv_status max_pool2d_of(const clvi_op_call *call)
     const T *x = (const T *)call->in_data[0];
     T *y = (T *)call->out_data[0];
     int32_t *winner = clvi_cu_output<int32_t>(call, 1);
-    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) {
+    return clvi_cu_each_long(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t i) {
         const int64_t c = i % p.channels, col = i / p.channels % p.ow, row = i / (p.channels * p.ow) % p.oh;
         const T *plane = x + i / (p.channels * p.ow * p.oh) * p.h * p.w * p.channels + c;
         const window win = window_at(p, row, col);
@@ -82,7 +82,7 @@ template <class T> static clv_status max_pool2d_of(const clvi_op_call *call)
     });
 }
 
-static clv_status max_pool2d(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->in[0], max_pool2d_of, call); }
+static clv_status max_pool2d(const clvi_op_call *call) { return CLVI_CU_BY_ANY_TYPE(call->in[0], max_pool2d_of, call); }
 
 static clv_status prepare_max(clvi_op_call *call)
 {
@@ -90,7 +90,7 @@ static clv_status prepare_max(clvi_op_call *call)
     call->out[1].bytes = (count ? count : 1) * sizeof(int32_t);
     return channels_last(call);
 }
-CLVI_CU_KERNEL_WITH(max_pool2d, nullptr, prepare_max);
+CLVI_CU_KERNEL_WITH(max_pool2d, clvi_cu_accepts_half, prepare_max);
 
 template <class T> static clv_status max_pool2d_bwd_of(const clvi_op_call *call)
 {
@@ -102,9 +102,9 @@ template <class T> static clv_status max_pool2d_bwd_of(const clvi_op_call *call)
 
 static clv_status max_pool2d_bwd(const clvi_op_call *call)
 {
-    return CLVI_CU_BY_TYPE(call->out[0], max_pool2d_bwd_of, call);
+    return CLVI_CU_BY_ANY_TYPE(call->out[0], max_pool2d_bwd_of, call);
 }
-CLVI_CU_KERNEL_WITH(max_pool2d_bwd, nullptr, channels_last);
+CLVI_CU_KERNEL_WITH(max_pool2d_bwd, clvi_cu_accepts_half, channels_last);
 
 /* ---- average ---- */
 

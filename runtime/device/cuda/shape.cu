@@ -76,14 +76,27 @@ CLVI_CU_KERNEL_WITH(slice_bwd, any_type, nullptr);
 
 struct strides { int ndim; int64_t shape[CLV_MAX_DIMS], from[CLV_MAX_DIMS], to[CLV_MAX_DIMS]; };
 
-template <class T> static clv_status reorder_of(const clvi_op_call *call)
+/* Of one layout, which has no gaps: memory as it comes. */
+template <class T, class R> static clv_status convert(const clvi_op_call *call)
+{
+    const T *x = (const T *)call->in_data[0];
+    R *y = (R *)call->out_data[0];
+    return clvi_cu_each(call, clvi_desc_count(&call->in[0]), [=] __device__ (int64_t i) { y[i] = (R)x[i]; });
+}
+
+template <class T, class R> static clv_status reorder_to(const clvi_op_call *call)
 {
     strides s;
+    clvi_desc like = call->in[0];
+    like.dtype = call->out[0].dtype;
+    if (clvi_desc_same_layout(&like, &call->out[0]) &&
+        call->out[0].bytes == (size_t)clvi_desc_count(&like) * clv_dtype_size(like.dtype))
+        return convert<T, R>(call);
     s.ndim = call->in[0].ndim;
     for (int d = 0; d < s.ndim; d++)
         s.shape[d] = call->in[0].shape[d], s.from[d] = call->in[0].stride[d], s.to[d] = call->out[0].stride[d];
     const T *x = (const T *)call->in_data[0];
-    T *y = (T *)call->out_data[0];
+    R *y = (R *)call->out_data[0];
     return clvi_cu_each(call, clvi_desc_count(&call->in[0]), [=] __device__ (int64_t i) {
         int64_t from = 0, to = 0, rest = i;
         for (int d = s.ndim - 1; d >= 0; d--) {
@@ -92,20 +105,28 @@ template <class T> static clv_status reorder_of(const clvi_op_call *call)
             from += at * s.from[d];
             to += at * s.to[d];
         }
-        y[to] = x[from];
+        y[to] = (R)x[from];
     });
 }
 
+template <class T> static clv_status reorder_of(const clvi_op_call *call) { return reorder_to<T, T>(call); }
+
+/* Between the types of mixed precision, too. */
 static bool reorder_accepts(const clvi_op_call *call)
 {
     const clvi_desc *x = &call->in[0], *y = &call->out[0];
-    return x->dtype == y->dtype && x->layout == CLVI_LAYOUT_STRIDED && y->layout == CLVI_LAYOUT_STRIDED;
+    const bool narrows = x->dtype == CLV_F32 && y->dtype == CLV_BF16, widens = x->dtype == CLV_BF16 && y->dtype == CLV_F32;
+    return (x->dtype == y->dtype || narrows || widens) && x->layout == CLVI_LAYOUT_STRIDED && y->layout == CLVI_LAYOUT_STRIDED;
 }
 
 /* The layouts are the point of the operation: they stay as they are. */
 static clv_status reorder_prepare(clvi_op_call *) { return CLV_OK; }
 
-static clv_status reorder(const clvi_op_call *call) { return BY_WIDTH(call->in[0], reorder_of, call); }
+static clv_status reorder(const clvi_op_call *call)
+{
+    if (call->in[0].dtype == call->out[0].dtype) return BY_WIDTH(call->in[0], reorder_of, call);
+    return call->in[0].dtype == CLV_BF16 ? reorder_to<clvi_cu_half, float>(call) : reorder_to<float, clvi_cu_half>(call);
+}
 CLVI_CU_KERNEL_WITH(reorder, reorder_accepts, reorder_prepare);
 
 /* y[j][i] = x[i][j], an entry being a block of `inner` elements. */
