@@ -4,13 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT, SPLIT, LAYER, KEY, BATCH, CLI_NETWORK_INDICES };
+enum { OUTPUT, SPLIT, LAYER, KEY, EMA, BATCH, CLI_NETWORK_INDICES };
 
 static const cli_flag flags[] = {
     { "output", 'o', "OUT", "features.h5 or .safetensors (features, labels, ids), or .npy (features)" },
     { "split", 0, "NAME", "split of the data set (default: train where there is one)" },
     { "layer", 0, "L", "backbone (pooled features; default) or embedding (the head's output)" },
     { "key", 0, NULL, "the momentum encoder instead of the query encoder" },
+    { "ema", 0, NULL, "the average of the weights (ema-decay) instead of the last ones" },
     { "batch-size", 'b', "N", "images at a time (default 256)" },
     CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
@@ -22,7 +23,8 @@ static bool show(int64_t done, int64_t total, void *user)
     return !cli_stop_requested();
 }
 
-static clv_status save(cli *c, const cli_args *args, bool key, const clv_dataset *ds, const clv_view *features)
+static clv_status save(cli *c, const cli_args *args, const char *network, const clv_dataset *ds,
+                       const clv_view *features)
 {
     const int64_t n = features->shape[0];
     clv_dataset_info info;
@@ -37,7 +39,7 @@ static clv_status save(cli *c, const cli_args *args, bool key, const clv_dataset
         { args->value[WEIGHTS] ? "weights" : "checkpoint",
           args->value[WEIGHTS] ? args->value[WEIGHTS] : args->positional[0] },
         { "data", info.path }, { "split", info.split },
-        { "layer", args->value[LAYER] ? args->value[LAYER] : "backbone" }, { "network", key ? "key" : "query" },
+        { "layer", args->value[LAYER] ? args->value[LAYER] : "backbone" }, { "network", network },
     };
     const clv_status st = clv_features_save(c->ctx, args->value[OUTPUT], features, info.has_labels ? columns : NULL,
                                             columns + n, attributes, 5);
@@ -62,7 +64,7 @@ static clv_status embed(cli *c, const cli_args *args, const clv_encoder_desc *de
         cli_progress progress = cli_progress_begin(c, "embed");
         st = rows ? clv_encoder_embed(encoder, ds, 0, info.count, &features, show, &progress) : CLV_ERR_NOMEM;
         cli_progress_end(&progress);
-        if (st == CLV_OK) st = save(c, args, desc->key, ds, &features);
+        if (st == CLV_OK) st = save(c, args, desc->ema ? "ema" : desc->key ? "key" : "query", ds, &features);
     }
     free(rows);
     clv_dataset_destroy(ds);
@@ -87,6 +89,7 @@ static int run(cli *c, const cli_args *args)
         desc.batch_size = batch;
     }
     desc.key = args->value[KEY] && strcmp(args->value[KEY], "false") != 0;
+    desc.ema = args->value[EMA] && strcmp(args->value[EMA], "false") != 0;
     desc.layer = strcmp(layer, "backbone") ? CLV_LAYER_EMBEDDING : CLV_LAYER_BACKBONE;
     clv_config *config = NULL;
     const int status = cli_network(c, &cli_command_embed, args, WEIGHTS, weights ? NULL : args->positional[0], &desc,

@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum {
-    BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, SEED, JSON, LAYER, KEY, UNTRAINED, PIXELS, BATCH, CLI_NETWORK_INDICES
+    BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, SEED, JSON, LAYER, KEY, EMA, UNTRAINED, PIXELS, BATCH,
+    CLI_NETWORK_INDICES
 };
 
 #define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification or all"
@@ -23,6 +24,7 @@ static const cli_flag flags[] = {
     { "json", 0, NULL, "a JSON object a line instead" },
     { "layer", 0, "L", "backbone (pooled features; default) or embedding (the head's output)" },
     { "key", 0, NULL, "the momentum encoder instead of the query encoder" },
+    { "ema", 0, NULL, "the average of the weights (ema-decay) instead of the last ones" },
     { "untrained", 0, NULL, "the same network before training" },
     { "pixels", 0, NULL, "raw pixels instead of an encoder (then DATA is the only argument)" },
     { "batch-size", 'b', "N", "images at a time (default 256)" },
@@ -154,11 +156,13 @@ static int read_flags(const cli_args *args, clv_knn_desc *knn, uint64_t *seed, c
     if (args->value[LAYER] && choose("layer", args->value[LAYER], layers, 2, &choice)) return CLI_USAGE;
     enc->layer = (clv_layer)choice;
     enc->key = is_on(args, KEY);
+    enc->ema = is_on(args, EMA);
     enc->untrained = is_on(args, UNTRAINED);
     if (is_on(args, PIXELS)
-        && (args->value[LAYER] || enc->key || enc->untrained || args->value[BATCH] || args->value[WEIGHTS]))
+        && (args->value[LAYER] || enc->key || enc->ema || enc->untrained || args->value[BATCH] || args->value[WEIGHTS]))
         return cli_usage(&cli_command_eval,
-                         "--pixels uses no encoder: --layer, --key, --untrained, --batch-size, --weights cannot act");
+                         "--pixels uses no encoder: --layer, --key, --ema, --untrained, --batch-size, --weights cannot "
+                         "act");
     return CLI_OK;
 }
 
@@ -171,6 +175,7 @@ static void describe_features(const clv_encoder_desc *enc, bool pixels, char out
     snprintf(out, 64, "%s, %s", enc->layer == CLV_LAYER_BACKBONE ? "backbone" : "embedding",
              enc->untrained ? "untrained network"
              : enc->weights ? "weights from a file"
+             : enc->ema     ? "averaged query encoder"
              : enc->key     ? "key encoder"
                             : "query encoder");
 }

@@ -3,12 +3,13 @@
 
 #include <string.h>
 
-enum { OUTPUT, LAYER, KEY, CLI_NETWORK_INDICES };
+enum { OUTPUT, LAYER, KEY, EMA, CLI_NETWORK_INDICES };
 
 static const cli_flag flags[] = {
     { "output", 'o', "OUT", "model.safetensors (torchvision's names) or model.onnx" },
     { "layer", 0, "L", "backbone (without the head; default) or embedding (with it)" },
     { "key", 0, NULL, "the momentum encoder instead of the query encoder" },
+    { "ema", 0, NULL, "the average of the weights (ema-decay) instead of the last ones" },
     CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
 };
@@ -43,6 +44,7 @@ static int run(cli *c, const cli_args *args)
         return cli_usage(&cli_command_export, "--layer: expected backbone or embedding, got '%s'", layer);
     desc.layer = strcmp(layer, "backbone") ? CLV_LAYER_EMBEDDING : CLV_LAYER_BACKBONE;
     desc.key = args->value[KEY] && strcmp(args->value[KEY], "false") != 0;
+    desc.ema = args->value[EMA] && strcmp(args->value[EMA], "false") != 0;
     const int status = cli_network(c, &cli_command_export, args, WEIGHTS, weights ? NULL : args->positional[0], &desc,
                                    &config);
     if (status != CLI_OK) return status;

@@ -116,6 +116,8 @@ const clvi_option clvi_settings_table[] = {
     LETTER(batch_size, CLV_OPTION_I64, "batch-size", "256", 1, 1e6, "images a step", 'b'),
     I64(micro_batch_size, "micro-batch-size", "0", 0, 1e6,
         "images computed at once: less memory, and still the gradient of the whole batch; 0: all", NULL),
+    F64(ema_decay, "ema-decay", "0", 0, 0.9999999,
+        "average of the weights for evaluation (--ema): share of it that stays at each step; 0: none", NULL),
 
     FLAG(recompute, "recompute", "false",
          "less memory: compute activations again in the backward pass; slower, the same bits"),

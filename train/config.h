@@ -48,6 +48,7 @@ typedef struct clvi_settings {
     int     schedule_by, warmup_by;
     double  warmup_epochs, warmup_start_lr;
     int64_t epochs, stop_epoch, schedule_start, batch_size, micro_batch_size;
+    double  ema_decay;
     /* run */
     char    device[16];
     int     precision;                                        /* a clv_precision: the choices are in its order */

@@ -160,6 +160,10 @@ static clv_status check_key(const clv_config *config, const clv_encoder_desc *de
     CLV_TRY(clvi_method_find(config->settings.method, &method));
     CLV_CHECK(!desc->key || method->teacher, CLV_ERR_INVALID, "'%s': method '%s' has no momentum encoder",
               desc->checkpoint, method->info.name);
+    CLV_CHECK(!desc->ema || config->settings.ema_decay > 0, CLV_ERR_INVALID,
+              "'%s': no average of the weights was kept (ema-decay)", desc->checkpoint);
+    CLV_CHECK(!desc->ema || !desc->key, CLV_ERR_INVALID,
+              "'%s': the momentum encoder or the average of the weights, not both", desc->checkpoint);
     return CLV_OK;
 }
 
@@ -174,7 +178,8 @@ static clv_status open_checkpoint(clv_context *ctx, const clv_encoder_desc *desc
     if (desc->untrained)
         CLV_TRY_OR_DONE(clv_params_init(e->params, (uint64_t)config->settings.seed));
     else
-        CLV_TRY_OR_DONE(clvi_weights_read(ctx, e->params, file->h5, desc->key ? "key_model" : "model"));
+        CLV_TRY_OR_DONE(clvi_weights_read(ctx, e->params, file->h5,
+                                          desc->ema ? "ema_model" : desc->key ? "key_model" : "model"));
     *out = e;
     e = NULL;
 done:
@@ -229,6 +234,8 @@ clv_status clv_encoder_open(clv_context *ctx, const clv_encoder_desc *desc, clv_
     *out = NULL;
     CLV_CHECK(!desc->checkpoint != !desc->weights, CLV_ERR_INVALID,
               "clv_encoder_open: expected a checkpoint, or a file of weights");
+    CLV_CHECK(!desc->weights || !desc->ema, CLV_ERR_INVALID,
+              "clv_encoder_open: only a checkpoint holds an average of the weights");
     clv_config *config = NULL;
     CLV_TRY(clv_config_create(ctx, &config));
     const clv_status st = (desc->weights ? open_weights : open_checkpoint)(ctx, desc, config, out);

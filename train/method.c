@@ -204,6 +204,14 @@ static clv_status build_graph(clvi_method *m)
     return clvi_objective_prepare(&m->objective, m->ctx, m->graph, m->given, m->n_given);
 }
 
+/* Starts as a copy, as timm has it. */
+static clv_status create_average(clvi_method *m)
+{
+    CLV_TRY(clv_params_clone(m->params, &m->average));
+    m->mix = clvi_calloc(m->ctx, (size_t)clvi_weights_mix_scratch(m->params), sizeof(float));
+    return m->mix ? CLV_OK : CLV_ERR_NOMEM;
+}
+
 static clv_status init(clvi_method *m)
 {
     const clvi_settings *s = m->settings;
@@ -220,6 +228,7 @@ static clv_status init(clvi_method *m)
     CLV_CHECK(!m->bank || s->sync_bn != CLVI_SYNC_BN_ON, CLV_ERR_INVALID,
               "sync-bn with a memory bank: a query and its key share their statistics, and the network learns to tell "
               "them by these (sync-bn 'force' does it all the same)");
+    if (s->ema_decay > 0) CLV_TRY(create_average(m));
     if (m->cls->teacher) CLV_TRY(clvi_teacher_create(&m->setup, m->params, &m->teacher));
     CLV_TRY(clvi_optimizer_create(m->params, m->ctx, s, &m->optimizer));
     return m->cls->ready ? m->cls->ready(m) : CLV_OK;
@@ -257,6 +266,8 @@ void clvi_method_destroy(clvi_method *m)
     clvi_teacher_destroy(m->teacher);
     clv_bank_destroy(m->bank);
     clvi_optimizer_destroy(m->optimizer);
+    clv_params_destroy(m->average);
+    clvi_free(m->ctx, m->mix);
     clv_params_destroy(m->params);
     for (int v = 0; v < CLVI_MAX_VIEWS; v++) clvi_free(m->ctx, m->keys[v]);
     clvi_free(m->ctx, m->labels);
@@ -308,10 +319,20 @@ clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clv
     return CLV_OK;
 }
 
+/* Weights and running statistics alike. */
+static clv_status follow_average(clvi_method *m)
+{
+    const double decay = m->settings->ema_decay;
+    if (!m->average) return CLV_OK;
+    CLV_TRY(clv_params_follow(m->average, m->params, decay));
+    return clvi_weights_mix_buffers(m->average, m->params, 1.0 - decay, m->mix);
+}
+
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at)
 {
     clvi_optimizer_clip(m->optimizer, m->grad_norm);
     CLV_TRY(clvi_optimizer_step(m->optimizer, at->lr));
+    CLV_TRY(follow_average(m));
     return m->cls->update ? m->cls->update(m, batch) : CLV_OK;
 }
 
@@ -324,6 +345,16 @@ clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics
 
 /* ---- keeping and telling ---- */
 
+bool clvi_method_network(const clvi_method *m, int i, const char **name, clv_params **out)
+{
+    static const char *const names[] = { "model", "key_model", "ema_model" };
+    clv_params *const networks[] = { m->params, m->teacher ? m->teacher->params : NULL, m->average };
+    if (i >= (int)CLVI_COUNT(names)) return false;
+    *name = names[i];
+    *out = networks[i];
+    return true;
+}
+
 clv_params *clvi_method_params(clvi_method *m, bool key)
 {
     return !key ? m->params : m->teacher ? m->teacher->params : NULL;
@@ -331,16 +362,20 @@ clv_params *clvi_method_params(clvi_method *m, bool key)
 
 clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5)
 {
-    CLV_TRY(clvi_weights_write(m->ctx, m->params, h5, "model"));
-    if (m->teacher) CLV_TRY(clvi_weights_write(m->ctx, m->teacher->params, h5, "key_model"));
+    const char *name;
+    clv_params *params;
+    for (int i = 0; clvi_method_network(m, i, &name, &params); i++)
+        if (params) CLV_TRY(clvi_weights_write(m->ctx, params, h5, name));
     CLV_TRY(clvi_optimizer_write(m->optimizer, h5, "optimizer"));
     return m->bank ? clvi_bank_write(m->bank, h5, "bank") : CLV_OK;
 }
 
 clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5)
 {
-    CLV_TRY(clvi_weights_read(m->ctx, m->params, h5, "model"));
-    if (m->teacher) CLV_TRY(clvi_weights_read(m->ctx, m->teacher->params, h5, "key_model"));
+    const char *name;
+    clv_params *params;
+    for (int i = 0; clvi_method_network(m, i, &name, &params); i++)
+        if (params) CLV_TRY(clvi_weights_read(m->ctx, params, h5, name));
     CLV_TRY(clvi_optimizer_read(m->optimizer, h5, "optimizer"));
     return m->bank ? clvi_bank_read(m->bank, h5, "bank") : CLV_OK;
 }
@@ -401,6 +436,7 @@ clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out)
     *out = (clvi_method_bytes) { .optimizer = (size_t)m->optimizer->cls->states * m->optimizer->state_size };
     CLV_TRY(add_graph(m->graph, out));
     if (m->parts) CLV_TRY(clvi_parts_memory(m->parts, out));
+    if (m->average) out->parameters += clvi_params_arena_size(m->average) + clvi_params_buffer_size(m->average);
     if (m->teacher) CLV_TRY(add_graph(m->teacher->graph, out));
     if (m->teacher) out->parameters += clvi_statistics_bytes(&m->teacher->statistics);
     if (m->bank) out->bank += clvi_method_bank_size(m);

@@ -102,6 +102,8 @@ struct clvi_method {
     int64_t                  number[1];               /* of the step at work, for draws inside a loss */
     double                   grad_norm;               /* of the step at work */
     clvi_optimizer          *optimizer;
+    clv_params              *average;                 /* of the weights over the steps (ema-decay); or NULL */
+    float                   *mix;                     /* scratch of its running statistics */
 };
 
 /* ---- for the trainer ---- */
@@ -132,6 +134,9 @@ clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clv
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at) CLV_NODISCARD;
 /* Between the two: what else the step came to. */
 clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics *out) CLV_NODISCARD;
+/* The networks it keeps, by the names they have in checkpoints, for i from 0: "model", "key_model" (the momentum
+ * encoder), "ema_model" (the average of the weights). False past the end; NULL where there is none. */
+bool clvi_method_network(const clvi_method *m, int i, const char **name, clv_params **out);
 clv_params *clvi_method_params(clvi_method *m, bool key);   /* key: the momentum encoder's; NULL without one */
 clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
 clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;

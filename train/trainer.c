@@ -175,10 +175,12 @@ static void note_line(const char *text, void *user)
 /* A fresh run starts from the weights of another. */
 static clv_status load_weights(clv_trainer *t)
 {
-    clv_params *key = clvi_method_params(t->method, true);
-    clv_params *query = clvi_method_params(t->method, false);
-    CLV_TRY(clvi_foreign_load(t->ctx, t->settings, t->info.channels, query, note_line, t));
-    return key ? clvi_foreign_load(t->ctx, t->settings, t->info.channels, key, NULL, NULL) : CLV_OK;
+    const char *name;
+    clv_params *params;
+    for (int i = 0; clvi_method_network(t->method, i, &name, &params); i++)
+        if (params)
+            CLV_TRY(clvi_foreign_load(t->ctx, t->settings, t->info.channels, params, i == 0 ? note_line : NULL, t));
+    return CLV_OK;
 }
 
 /* A context that has a device already keeps it: its owner chose. Of several ranks on a machine each has its own. */

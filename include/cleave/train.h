@@ -115,6 +115,7 @@ typedef struct clv_encoder_desc {
     bool        untrained;       /* the same network as it was before training (the baseline) */
     clv_layer   layer;           /* pooled features, or the head's output */
     int64_t     batch_size;
+    bool        ema;             /* the average of the trained weights that ema-decay kept, instead of the last ones */
 } clv_encoder_desc;
 
 #define CLV_ENCODER_DESC_INIT { .struct_size = sizeof(clv_encoder_desc), .batch_size = 256 }

@@ -72,7 +72,7 @@ static void step(test_env *t, const char *name, const char *value, told *out)
 static void what_is_told_is_what_is_taken(void **state)
 {
     test_env *t = *state;
-    told plain, symmetric, half, one, again, parts;
+    told plain, symmetric, half, one, again, parts, average;
     step(t, "symmetric", "false", &plain);
     assert_int_equal(plain.all, plain.parameters + plain.gradients + plain.optimizer + plain.activations + plain.bank +
                                     plain.loader);
@@ -86,6 +86,8 @@ static void what_is_told_is_what_is_taken(void **state)
     assert_int_equal(3 * one.loader, plain.loader);
     step(t, "recompute", "true", &again);
     assert_true(again.activations < 0.9 * (double)plain.activations);
+    step(t, "ema-decay", "0.9", &average);
+    assert_true(average.parameters > plain.parameters);
     step(t, "micro-batch-size", "4", &parts);
     assert_true(parts.activations < 0.5 * (double)plain.activations && parts.all < plain.all);
 }

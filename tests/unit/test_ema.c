@@ -1,0 +1,109 @@
+/* test_ema.c: the average of the weights that ema-decay keeps for evaluation. */
+#include "tests/support/rig.h"
+#include "tests/support/train.h"
+#include "tensor/params.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 1 << 16 };
+
+static int64_t weights(clv_params *params, float *out)
+{
+    clv_view flat;
+    assert_ok(clv_params_flat(params, CLV_PARAM_VALUE, &flat));
+    assert_true(clv_view_count(&flat) <= MOST);
+    memcpy(out, flat.data, (size_t)clv_view_count(&flat) * sizeof *out);
+    return clv_view_count(&flat);
+}
+
+/* a = d a + (1 - d) w after each step, from a = w. */
+static void the_average_follows_the_weights(void **state)
+{
+    test_env *t = *state;
+    static float now[MOST], average[MOST], wanted[MOST];
+    rig *r = NULL;
+    assert_ok(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "ema-decay", "0.75", NULL));
+    const int64_t n = weights(r->method->params, wanted);
+    for (int step = 0; step < 3; step++) {
+        const clvi_step at = { 5, step, 0, 0.1, 0.9 };
+        rig_forward(r, step, 0.9);
+        assert_ok(clvi_method_update(r->method, &r->batch, &at));
+        weights(r->method->params, now);
+        for (int64_t i = 0; i < n; i++) wanted[i] = 0.75f * wanted[i] + 0.25f * now[i];
+        weights(r->method->average, average);
+        for (int64_t i = 0; i < n; i++) assert_near(average[i], wanted[i], 1e-6);
+    }
+    assert_true(memcmp(average, now, (size_t)n * sizeof *now) != 0);
+    rig_destroy(r);
+}
+
+static void running_statistics_are_averaged_alike(void **state)
+{
+    test_env *t = *state;
+    rig *r = NULL;
+    assert_ok(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "ema-decay", "0.5", NULL));
+    const float *of_network = clvi_params_buffers(r->method->params), *of_average = clvi_params_buffers(r->method->average);
+    const float before = of_average[0];
+    const clvi_step at = { 5, 0, 0, 0.1, 0.9 };
+    rig_forward(r, 0, 0.9);
+    assert_ok(clvi_method_update(r->method, &r->batch, &at));
+    assert_true(of_network[0] != before);
+    assert_near(of_average[0], 0.5 * before + 0.5 * of_network[0], 1e-6);
+    rig_destroy(r);
+}
+
+static bool stops(const clv_progress *p, void *user)
+{
+    const int64_t *at = user;
+    return p->kind != CLV_PROGRESS_STEP || p->total_step != *at;
+}
+
+static void a_run_with_an_average_goes_on_to_the_same_bits(void **state)
+{
+    test_env *t = *state;
+    int64_t at = 7;
+    assert_ok(test_run(t, test_run_config(t, "a", "ema-decay", "0.9", NULL), NULL, NULL));
+    assert_int_equal(test_run(t, test_run_config(t, "b", "ema-decay", "0.9", NULL), stops, &at), CLV_STOPPED);
+    assert_ok(test_run(t, test_run_config(t, "b", "ema-decay", "0.9", "resume", "auto", NULL), NULL, NULL));
+    assert_true(test_same_file(t, "a/last.h5", "b/last.h5"));
+}
+
+static void embed(test_env *t, bool ema, float rows[16 * 64])
+{
+    clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
+    clv_encoder *e = NULL;
+    clv_dataset *ds = NULL;
+    desc.checkpoint = test_path(t, "run");
+    desc.ema = ema;
+    desc.batch_size = 16;
+    assert_ok(clv_encoder_open(t->ctx, &desc, &e));
+    assert_ok(clv_dataset_open(t->ctx, test_path(t, "data.h5"), NULL, &ds));
+    const clv_view view = clv_view_2d(rows, CLV_F32, 16, clv_encoder_dim(e));
+    assert_true(clv_encoder_dim(e) <= 64);
+    assert_ok(clv_encoder_embed(e, ds, 0, 16, &view, NULL, NULL));
+    clv_encoder_destroy(e);
+    clv_dataset_destroy(ds);
+}
+
+static void encoders_are_opened_from_the_average(void **state)
+{
+    test_env *t = *state;
+    static float last[16 * 64], average[16 * 64];
+    clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
+    clv_encoder *e = NULL;
+    assert_ok(test_run(t, test_run_config(t, "run", "epochs", "1", "ema-decay", "0.9", NULL), NULL, NULL));
+    embed(t, false, last);
+    embed(t, true, average);
+    assert_true(memcmp(last, average, sizeof last) != 0);
+    desc.checkpoint = test_path(t, "run");
+    desc.ema = desc.key = true;
+    assert_fails(clv_encoder_open(t->ctx, &desc, &e), CLV_ERR_INVALID, "not both");
+    assert_ok(test_run(t, test_run_config(t, "plain", "epochs", "1", NULL), NULL, NULL));
+    desc.key = false;
+    desc.checkpoint = test_path(t, "plain");
+    assert_fails(clv_encoder_open(t->ctx, &desc, &e), CLV_ERR_INVALID, "no average of the weights was kept (ema-decay)");
+}
+
+TEST_MAIN(TEST(the_average_follows_the_weights), TEST(running_statistics_are_averaged_alike),
+          TEST(a_run_with_an_average_goes_on_to_the_same_bits), TEST(encoders_are_opened_from_the_average))
