@@ -39,7 +39,8 @@ ALL_LDFLAGS += -Wl,--wrap=GOMP_parallel
 endif
 FLAGS := $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(DEP_LIBS)
 
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+PROTO_C  := $(PROTO_SRC:%.proto=$(BUILD)/proto/%.pb-c.c)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(PROTO_C:.c=.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
 TLIB_OBJ := $(TEST_LIB:%.c=$(BUILD)/%.o)
 TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -56,6 +57,17 @@ SUBMAKE   = $(MAKE) --no-print-directory
 .PHONY: all FORCE
 all: build/cleave ## build the library and the command (build/cleave)
 	@echo "cleave $(VERSION): build/cleave, $(if $(HAVE_CUDA),with the CUDA backend,for the CPU$(if $(filter auto,$(CUDA)), (no nvcc found)))"
+
+# Protocol buffers become C. What protoc-c writes is not ours to warn about; its assertions would end the caller.
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: %.proto
+	@mkdir -p $(BUILD)/proto
+	$(Q)protoc-c --c_out=$(BUILD)/proto $<
+
+$(BUILD)/proto/%.o: $(BUILD)/proto/%.c $(BUILD)/flags
+	$(Q)$(CC) $(ALL_CPPFLAGS) -I$(BUILD)/proto -DNDEBUG $(filter-out $(WARN),$(ALL_CFLAGS)) -MMD -MP -c $< -o $@
+
+$(BUILD)/train/events.o: $(PROTO_C:.c=.h)
+$(BUILD)/train/events.o: ALL_CPPFLAGS += -I$(BUILD)/proto
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -141,9 +153,9 @@ lint: ## static analysis (clang-tidy, cppcheck)
 	+@$(SUBMAKE) lint-run
 
 .PHONY: lint-run
-lint-run:
+lint-run: $(PROTO_C)
 	@printf '%s\n' $(LIB_SRC) $(CLI_SRC) | xargs -P $$(nproc) -I{} \
-	    clang-tidy --quiet {} -- -std=c11 -D_GNU_SOURCE -fopenmp $(ALL_CPPFLAGS)
+	    clang-tidy --quiet {} -- -std=c11 -D_GNU_SOURCE -fopenmp $(ALL_CPPFLAGS) -I$(BUILD)/proto
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 	    --suppressions-list=mk/cppcheck.supp -D_GNU_SOURCE -Iinclude -Iruntime -I. $(LIB_SRC) $(CLI_SRC)
 

@@ -107,7 +107,8 @@ static clv_status parse(const char *text, trajectory *out)
         text++;
         CLV_TRY(read_row(&text, place, places, out));
     }
-    CLV_CHECK(!*text && out->count > 0, CLV_ERR_INVALID, "published: expected rows after the heading, each after a ';'");
+    CLV_CHECK(!*text && out->count > 0, CLV_ERR_INVALID,
+              "published: expected rows after the heading, each after a ';'");
     return CLV_OK;
 }
 
@@ -178,7 +179,8 @@ static clv_status measure(const clvi_run *run, const char *where, const clv_cour
 clv_status clv_course_measure(clv_context *ctx, const char *run, const clv_course_desc *desc, clv_course *out)
 {
     CLV_CHECK(ctx && run && desc && out, CLV_ERR_INVALID, "clv_course_measure: an argument is NULL");
-    CLV_CHECK(desc->struct_size == sizeof *desc, CLV_ERR_INVALID, "clv_course_measure: start from CLV_COURSE_DESC_INIT");
+    CLV_CHECK(desc->struct_size == sizeof *desc, CLV_ERR_INVALID,
+              "clv_course_measure: start from CLV_COURSE_DESC_INIT");
     CLV_CHECK(desc->accuracy >= 0 && desc->loss >= 0, CLV_ERR_INVALID, "clv_course_measure: an allowance is below 0");
     clvi_run read;
     *out = (clv_course){ .count = 0 };

@@ -22,6 +22,8 @@ build       module:yaml-0.1           libyaml-dev            libyaml-devel      
 build       module:jansson            libjansson-dev         jansson-devel        jansson
 build       module:ompi               libopenmpi-dev         openmpi-devel        openmpi
 build       program:mpirun            openmpi-bin            openmpi              openmpi
+build       module:libprotobuf-c      libprotobuf-c-dev      protobuf-c-devel     protobuf-c
+build       program:protoc-c          protobuf-c-compiler    protobuf-c-compiler  protobuf-c
 report      program:gnuplot           gnuplot-nox            gnuplot              gnuplot
 test        header:cmocka.h           libcmocka-dev          libcmocka-devel      cmocka
 test        program:chromium          chromium               chromium             chromium

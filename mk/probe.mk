@@ -1,7 +1,7 @@
 # What this machine has, asked from pkg-config. Nothing here fails: DEP_MISSING is set and the first rule that compiles
 # says what to do, so that `make help` and `make deps` work on a bare system.
 PKG_CONFIG ?= pkg-config
-PKGS := hdf5 libturbojpeg libjpeg spng zlib yaml-0.1 jansson
+PKGS := hdf5 libturbojpeg libjpeg spng zlib yaml-0.1 jansson libprotobuf-c
 # OpenBLAS must be its OpenMP build: the pthread build fights libgomp. Debian keeps the builds side by side under one
 # soname, so the run path names the folder, too.
 OPENBLAS_DIR := $(firstword $(wildcard /usr/lib/$(shell $(CC) -dumpmachine 2>/dev/null)/openblas-openmp))

@@ -195,6 +195,7 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
     if (logged) fill_bank(&p, result.bank);
     *last = p;
     if (logged) CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
+    if (logged) CLV_TRY(clvi_tensorboard_step(t->tensorboard, &p, t->grad_norm, &batch, t->method->cls->views));
     clv_profile_end(t->ctx, mark, CLV_PROFILE_STEP);
     tell(t, &p);
     return CLV_OK;
@@ -255,6 +256,7 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     if (better) t->at.knn_best = top1;
     p.knn_best = t->at.knn_best;
     CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
+    CLV_TRY(clvi_tensorboard_epoch(t->tensorboard, &p, t->grad_norm, clvi_method_params(t->method, false)));
     next_epoch(&t->at);
     t->collapse_told = false;
     if (better) CLV_TRY(clvi_save_best(t));
@@ -333,6 +335,8 @@ static clv_status open_files(clv_trainer *t)
     CLV_TRY(clvi_rundir_claim(t));
     snprintf(path, sizeof path, "%s/config.yaml", t->settings->results_dir);
     CLV_TRY(clv_config_save(t->config, path));
+    if (t->settings->tensorboard && !t->tensorboard)
+        CLV_TRY(clvi_tensorboard_open(t->ctx, t->settings->results_dir, t->at.total, &t->tensorboard));
     return t->log ? CLV_OK : clvi_runlog_open(t->ctx, t->settings->results_dir, t->at.total, t->at.epoch, &t->log);
 }
 

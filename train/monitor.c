@@ -202,6 +202,8 @@ clv_status clvi_monitor_knn(clv_trainer *t, double *top1)
     clv_knn_result result;
     CLV_TRY(clv_knn_classify(t->ctx, &desc, &sets.bank, t->bank_labels, &sets.query, sets.query_labels, NULL, &result));
     *top1 = result.top1;
+    CLV_TRY(clvi_tensorboard_projector(t->tensorboard, &sets.query, sets.query_ids, sets.query_labels,
+                                       t->val ? t->val : t->train));
     return write_examples(t, &sets);
 }
 

@@ -160,15 +160,40 @@ static const metric step_metrics[] = {
     METRIC("train/loss", loss), METRIC("train/loss_mean", loss_mean), METRIC("train/time_step", seconds_step),
     METRIC("train/time_data", seconds_data),
 };
+static const metric knn_metrics[] = { METRIC("val/knn_top1", knn_top1), METRIC("val/knn_best", knn_best) };
+static const metric val_metrics[] = { METRIC("val/acc1", val_top1), METRIC("val/acc5", val_top5) };
 static const metric epoch_metrics[] = {
     METRIC("train/loss", loss_mean), METRIC("train/time_step", mean_seconds_step),
     METRIC("train/time_data", mean_seconds_data), METRIC("train/images_per_second", images_per_second),
 };
 
-static void put_metrics(json_line *line, const clv_progress *p, const metric *metrics, size_t count)
+typedef void (*visit_fn)(const char *name, double value, void *user);
+
+static void visit(const clv_progress *p, const metric *metrics, size_t count, visit_fn fn, void *user)
 {
     for (size_t i = 0; i < count; i++)
-        put_number(line, metrics[i].name, *(const double *)((const char *)p + metrics[i].offset));
+        fn(metrics[i].name, *(const double *)((const char *)p + metrics[i].offset), user);
+}
+
+void clvi_runlog_each(const clv_progress *p, double grad_norm, visit_fn fn, void *user)
+{
+    const bool epoch = p->kind == CLV_PROGRESS_EPOCH;
+    if (epoch) visit(p, epoch_metrics, CLVI_COUNT(epoch_metrics), fn, user);
+    else visit(p, step_metrics, CLVI_COUNT(step_metrics), fn, user);
+    fn("train/grad_norm", grad_norm, user);
+    visit(p, both_metrics, CLVI_COUNT(both_metrics), fn, user);
+    if (p->has_teacher) visit(p, teacher_metrics, CLVI_COUNT(teacher_metrics), fn, user);
+    if (p->has_scores) fn("train/pretext_top1", epoch ? p->pretext_top1_mean : p->pretext_top1, user);
+    if (p->has_bank) visit(p, bank_metrics, CLVI_COUNT(bank_metrics), fn, user);
+    if (p->has_scores) visit(p, score_metrics, CLVI_COUNT(score_metrics), fn, user);
+    for (int i = 0; i < p->metric_count; i++) fn(p->metrics[i].name, p->metrics[i].value, user);
+    if (epoch && p->knn_top1 >= 0) visit(p, knn_metrics, CLVI_COUNT(knn_metrics), fn, user);
+    if (epoch && p->val_top1 >= 0) visit(p, val_metrics, CLVI_COUNT(val_metrics), fn, user);
+}
+
+static void put_visited(const char *name, double value, void *user)
+{
+    put_number(user, name, value);
 }
 
 static clv_status put_line(FILE *file, const char *text, const char *what)
@@ -195,24 +220,8 @@ clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double gra
     json_line line = { .size = 0 };
     put(&line, "{\"kind\": \"%s\", \"epoch\": %" PRId64 ", \"step\": %" PRId64 ", \"total_step\": %" PRId64,
         epoch ? "epoch" : "step", p->epoch, p->step, p->total_step);
-    if (epoch) put_metrics(&line, p, epoch_metrics, CLVI_COUNT(epoch_metrics));
-    else put_metrics(&line, p, step_metrics, CLVI_COUNT(step_metrics));
-    put_number(&line, "train/grad_norm", grad_norm);
-    put_metrics(&line, p, both_metrics, CLVI_COUNT(both_metrics));
-    if (p->has_teacher) put_metrics(&line, p, teacher_metrics, CLVI_COUNT(teacher_metrics));
-    if (p->has_scores) put_number(&line, "train/pretext_top1", epoch ? p->pretext_top1_mean : p->pretext_top1);
-    if (p->has_bank) put_metrics(&line, p, bank_metrics, CLVI_COUNT(bank_metrics));
-    if (p->has_scores) put_metrics(&line, p, score_metrics, CLVI_COUNT(score_metrics));
-    for (int i = 0; i < p->metric_count; i++) put_number(&line, p->metrics[i].name, p->metrics[i].value);
-    if (epoch && p->knn_top1 >= 0) {
-        put_number(&line, "val/knn_top1", p->knn_top1);
-        put_number(&line, "val/knn_best", p->knn_best);
-        put(&line, ", \"val/knn_protocol\": \"%s\"", p->knn_protocol);
-    }
-    if (epoch && p->val_top1 >= 0) {
-        put_number(&line, "val/acc1", p->val_top1);
-        put_number(&line, "val/acc5", p->val_top5);
-    }
+    clvi_runlog_each(p, grad_norm, put_visited, &line);
+    if (epoch && p->knn_top1 >= 0) put(&line, ", \"val/knn_protocol\": \"%s\"", p->knn_protocol);
     if (epoch && p->has_scores) {
         put_counts(&line, "scores/positive_histogram", p->scores.positive_histogram);
         put_counts(&line, "scores/negative_histogram", p->scores.negative_histogram);

@@ -15,6 +15,9 @@ clv_status clvi_runlog_open(clv_context *ctx, const char *directory, int64_t tot
                             clvi_runlog **out) CLV_NODISCARD;
 void clvi_runlog_close(clvi_runlog *log);
 
+/* The numbers of a line by name, in the order of the file. */
+void clvi_runlog_each(const clv_progress *p, double grad_norm,
+                      void (*fn)(const char *name, double value, void *user), void *user);
 /* Appends one line (an EPOCH also to log.csv) and flushes. Allocates nothing. NULL: does nothing. */
 clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double grad_norm) CLV_NODISCARD;
 

@@ -255,6 +255,7 @@ void clv_trainer_destroy(clv_trainer *t)
     if (!t) return;
     clvi_monitor_release(t);
     clvi_guard_release(t);
+    clvi_tensorboard_close(t->tensorboard);
     clvi_runlog_close(t->log);
     clvi_rundir_release(t);
     clv_loader_destroy(t->loader);

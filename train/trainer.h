@@ -10,6 +10,7 @@
 #include "train/method.h"
 #include "train/runlog.h"
 #include "train/schedule.h"
+#include "train/tensorboard.h"
 
 struct clv_trainer {
     clv_context      *ctx;
@@ -31,6 +32,7 @@ struct clv_trainer {
     clv_encoder      *encoder;       /* of the monitor, over the method's query parameters */
     clv_encoder      *classifier;    /* the same up to the classifier's scores */
     clvi_runlog      *log;
+    clvi_tensorboard *tensorboard;   /* NULL unless asked for */
     int               directory;     /* the run directory, locked; -1: not yet */
 
     clvi_position     at;
