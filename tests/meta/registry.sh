@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every entry of every registry has its source file and its place in the documentation; a loss has its golden file, too.
-#   source  AREA/NAME.c or AREA/KIND_NAME.c; except for losses, families may share a file that defines clvi_KIND_NAME
+#   source  AREA/NAME.c or AREA/KIND_NAME.c, or in a folder of AREA for its kind (train/methods); except for losses,
+#           families may share a file that defines clvi_KIND_NAME
 #   docs    docs/AREA/NAME.md; except for losses, a heading that names it in docs/*.md or docs/AREA/*.md will do
 set -u
 status=0 entries=0
@@ -16,9 +17,11 @@ for registry in */registry.def; do
         name=${name%)}
         what="$registry: $macro($name)"
 
-        compgen -G "$area/$name.c" >/dev/null || compgen -G "$area/*_$name.c" >/dev/null || { [ "$area" != losses ] &&
-            grep -qE "clvi_([a-z0-9_]*_)?$name *= *\{|^[A-Z][A-Z0-9_]*\($name\b" "$area"/*.c; } ||
-            complain "$what" "no source file in $area/"
+        kind=${macro##*_} place=$area
+        [ ! -d "$area/${kind,,}s" ] || place=$area/${kind,,}s
+        compgen -G "$place/$name.c" >/dev/null || compgen -G "$place/*_$name.c" >/dev/null || { [ "$area" != losses ] &&
+            grep -qE "clvi_([a-z0-9_]*_)?$name *= *\{|^[A-Z][A-Z0-9_]*\($name\b" "$place"/*.c; } ||
+            complain "$what" "no source file in $place/"
 
         title=${name//_/[-_ ]}
         [ -e "docs/$area/$name.md" ] || { [ "$area" != losses ] &&
