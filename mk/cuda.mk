@@ -67,7 +67,7 @@ $(BACKEND): $(CU_OBJ) mk/backend.map
 
 # Plans are made by the same code without a device.
 $(BUILD)/tests/cuda/test_plans.o: ALL_CPPFLAGS += -DCLV_HAVE_CUDA -isystem $(CUDA_HOME)/include
-$(BUILD)/tests/cuda/test_plans: $(BUILD)/cuda/runtime/device/cuda/dnn.o
+$(BUILD)/tests/cuda/test_plans: $(addprefix $(BUILD)/cuda/runtime/device/cuda/,dnn.o kept.o)
 $(BUILD)/tests/cuda/test_plans: DEP_LIBS += -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn
 
 all: $(BACKEND)

@@ -68,7 +68,7 @@ look_around() {
         '')                 echo "gpu-check: $device: this build has no GPU backend" >&2; exit 2 ;;
         'not available: '*) echo "gpu-check: $device: ${line#not available: }" >&2; exit 2 ;;
         esac
-        export CLEAVE_TEST_DEVICE=$device
+        export CLEAVE_TEST_DEVICE=$device CLEAVE_CACHE_DIR=$log/cache
         row device "$line"
         row driver "$(nvidia-smi --query-gpu=driver_version,clocks.max.sm --format=csv,noheader 2>/dev/null || echo '?')"
     fi

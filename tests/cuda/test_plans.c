@@ -19,8 +19,11 @@ int main(void)
 #include "tensor/graph.h"
 #include "tests/support/test.h"
 #include <cleave/backbone.h>
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define WORKSPACE ((int64_t)256 << 20)
 #define MAX_SEEN  4096
@@ -139,6 +142,7 @@ static void check_backbone(test_env *t, walk *w, const char *name, int64_t batch
 
 static void every_convolution_of_every_backbone_has_a_plan(void **state)
 {
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", "", 1), 0);           /* nothing is kept */
     walk *w = calloc(1, sizeof *w);
     assert_non_null(w);
     w->device = make_device();
@@ -164,7 +168,93 @@ static void a_convolution_that_nobody_can_do_is_unsupported(void **state)
     cudnnBackendDestroyDescriptor(device);
 }
 
-TEST_MAIN(TEST(the_device_describes_itself), TEST(every_convolution_of_every_backbone_has_a_plan),
+/* ---- plans that are kept ---- */
+
+static clvi_dnn_plan plan_once(bool kept)
+{
+    const clvi_dnn_conv c = { .direction = CLVI_DNN_FORWARD, .type = CUDNN_DATA_BFLOAT16, .x = { 32, 64, 56, 56 },
+                              .w = { 64, 64, 3, 3 }, .y = { 32, 64, 56, 56 }, .stride = { 1, 1 }, .pad = { 1, 1 } };
+    const cudnnBackendDescriptor_t device = make_device();
+    clvi_dnn_plan plan;
+    assert_ok(clvi_dnn_conv_plan(&c, device, WORKSPACE, &plan));
+    assert_non_null(plan.plan);
+    assert_int_equal(plan.kept, kept);
+    cudnnBackendDestroyDescriptor(device);
+    clvi_dnn_plan_free(&plan);
+    return plan;
+}
+
+/* The only file of the folder. */
+static void find_file(const char *folder, char *path, size_t size)
+{
+    int found = 0;
+    DIR *dir = opendir(folder);
+    assert_non_null(dir);
+    for (const struct dirent *e; (e = readdir(dir));) {
+        if (e->d_name[0] == '.') continue;
+        snprintf(path, size, "%s/%s", folder, e->d_name);
+        found++;
+    }
+    closedir(dir);
+    assert_int_equal(found, 1);
+}
+
+static void a_plan_is_kept_for_the_next_run(void **state)
+{
+    const char *folder = test_path(*state, "cache/of/plans");
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", folder, 1), 0);
+    const clvi_dnn_plan made = plan_once(false), kept = plan_once(true);
+    assert_int_equal(made.engine, kept.engine);
+    assert_int_equal(made.workspace, kept.workspace);
+    assert_int_equal(made.tensor_core, kept.tensor_core);
+}
+
+/* Every byte matters: of the version, the key, the checksum, the plan; and so does the end. */
+static void a_damaged_plan_is_made_anew(void **state)
+{
+    const char *folder = test_path(*state, "cache");
+    char path[1024];
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", folder, 1), 0);
+    (void)plan_once(false);
+    find_file(folder, path, sizeof path);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 077, 0);
+    for (long at = 0; at < st.st_size; at += 1 + st.st_size / 61) {
+        FILE *file = fopen(path, "r+b");
+        assert_non_null(file);
+        assert_int_equal(fseek(file, at, SEEK_SET), 0);
+        const int byte = fgetc(file);
+        assert_int_equal(fseek(file, at, SEEK_SET), 0);
+        fputc(byte ^ 1, file);
+        assert_int_equal(fclose(file), 0);
+        (void)plan_once(false);
+        (void)plan_once(true);
+    }
+    assert_int_equal(truncate(path, st.st_size / 2), 0);
+    (void)plan_once(false);
+    assert_int_equal(truncate(path, 0), 0);
+    (void)plan_once(false);
+    assert_int_equal(chmod(path, 0666), 0);                 /* somebody else could have written it */
+    (void)plan_once(false);
+    (void)plan_once(true);
+}
+
+static void without_a_folder_plans_are_made(void **state)
+{
+    const char *file = test_path(*state, "file");
+    FILE *made = fopen(file, "wb");
+    assert_non_null(made);
+    assert_int_equal(fclose(made), 0);
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", file, 1), 0);
+    (void)plan_once(false);
+    (void)plan_once(false);
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", "", 1), 0);
+    (void)plan_once(false);
+}
+
+TEST_MAIN(TEST(a_plan_is_kept_for_the_next_run), TEST(a_damaged_plan_is_made_anew), TEST(without_a_folder_plans_are_made),
+          TEST(the_device_describes_itself), TEST(every_convolution_of_every_backbone_has_a_plan),
           TEST(a_convolution_that_nobody_can_do_is_unsupported))
 
 #endif

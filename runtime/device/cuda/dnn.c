@@ -1,6 +1,8 @@
 /* dnn.c: builds the graph of one convolution, asks cuDNN how it can be done, and takes the first way that keeps the
  * rules. The device is named by a descriptor, never by a handle, so that all of this works where there is none. */
 #include "device/cuda/dnn.h"
+#include "device/cuda/kept.h"
+#include <stdio.h>
 #include <string.h>
 
 typedef cudnnBackendDescriptor_t desc;
@@ -232,17 +234,84 @@ done:
     return st;
 }
 
+/* ---- plans of earlier runs ---- */
+
+/* Everything that a plan depends on, in a line: the library, the device as it describes itself, the convolution, the
+ * rules. */
+static bool make_key(const clvi_dnn_conv *c, desc device, int64_t workspace, char *key, size_t size)
+{
+    char about[4096];
+    int64_t count = 0;
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    if (cudnnBackendGetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, sizeof about, &count,
+                                 about) != CUDNN_STATUS_SUCCESS || count <= 0 || count > (int64_t)sizeof about)
+        return false;
+    for (int64_t i = 0; i < count && about[i]; i++) h = (h ^ (unsigned char)about[i]) * UINT64_C(0x100000001b3);
+    int n = snprintf(key, size, "convolution %d type %d cudnn %zu device %016" PRIx64 " workspace %" PRId64, (int)c->direction,
+                     (int)c->type, cudnnGetVersion(), h, workspace);
+    const int64_t *lists[] = { c->x, c->w, c->y, c->stride, c->pad };
+    for (int l = 0; l < 5; l++)
+        for (int i = 0; i < (l < 3 ? 4 : 2) && n > 0 && (size_t)n < size; i++)
+            n += snprintf(key + n, size - (size_t)n, " %" PRId64, lists[l][i]);
+    return n > 0 && (size_t)n < size;
+}
+
+static clv_status plan_of_text(desc device, const char *json, int64_t size, clvi_dnn_plan *out)
+{
+    CLV_TRY(make(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &out->plan));
+    CLVI_DNN(cudnnBackendSetAttribute(out->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, size,
+                                      json));
+    CLV_TRY(set_desc(out->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device));
+    return finalize(out->plan);
+}
+
+/* A line of what look_at found, then the plan in cuDNN's own words. What cuDNN does not take back is made anew. */
+static bool take_kept(const char *key, desc device, int64_t workspace, clvi_dnn_plan *out)
+{
+    char data[CLVI_KEPT_MOST + 1];
+    int tensor_core, used = 0;
+    const size_t size = clvi_kept_read(key, data);
+    data[size] = '\0';
+    if (sscanf(data, "%" SCNd64 " %" SCNd64 " %d\n%n", &out->workspace, &out->engine, &tensor_core, &used) != 3 || !used ||
+        out->workspace < 0 || out->workspace > workspace)
+        return false;
+    out->tensor_core = tensor_core;
+    out->kept = plan_of_text(device, data + used, (int64_t)size - used, out) == CLV_OK;
+    if (!out->kept) clvi_dnn_plan_free(out);
+    return out->kept;
+}
+
+static void keep(const char *key, const clvi_dnn_plan *plan)
+{
+    char data[CLVI_KEPT_MOST];
+    const int n = snprintf(data, sizeof data, "%" PRId64 " %" PRId64 " %d\n", plan->workspace, plan->engine,
+                           plan->tensor_core);
+    int64_t size = 0;
+    if (cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, 0, &size,
+                                 NULL) != CUDNN_STATUS_SUCCESS || size <= 0 || size > (int64_t)sizeof data - n)
+        return;
+    if (cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, size, &size,
+                                 data + n) == CUDNN_STATUS_SUCCESS)
+        clvi_kept_write(key, data, (size_t)(n + size));
+}
+
+/* ---- a convolution's plan ---- */
+
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
                               clvi_dnn_plan *out)
 {
+    char key[1024];
     static const cudnnBackendHeurMode_t modes[] = { CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK };
     graph g = { { NULL }, NULL, NULL, NULL, NULL };
     memset(out, 0, sizeof *out);
+    const bool keeps = make_key(conv, device, workspace, key, sizeof key);
+    if (keeps && take_kept(key, device, workspace, out)) return CLV_OK;
     clv_status st = make_graph(conv, &g);
     for (int i = 0; i < 2 && st == CLV_OK && !out->plan; i++) st = ask(conv, &g, device, modes[i], workspace, out);
     drop_graph(&g);
     if (st == CLV_OK && !out->plan)
         st = clvi_fail(CLV_ERR_UNSUPPORTED, "cuDNN has no engine for a convolution of these shapes and types");
+    if (st == CLV_OK && keeps) keep(key, out);
     return st;
 }
 

@@ -20,13 +20,14 @@ typedef struct clvi_dnn_plan {
     cudnnBackendDescriptor_t plan;
     int64_t workspace, engine;
     bool    tensor_core;
+    bool    kept;                    /* it came from the cache (kept.h) */
 } clvi_dnn_plan;
 
 /* Names of the three operands in a variant pack. */
 enum { CLVI_DNN_X = 1, CLVI_DNN_W, CLVI_DNN_Y };
 
 /* The first plan of cuDNN's own ranking that keeps the rules: bfloat16 on tensor cores; float32 strictly so, without
- * them; sums in a fixed order; at most `workspace` bytes. `device` is a finalised DEVICEPROP descriptor. Errors:
+ * them; sums in a fixed order; at most `workspace` bytes. It is kept for later runs. `device` is a finalised DEVICEPROP descriptor. Errors:
  * CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE. */
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
                               clvi_dnn_plan *out) CLV_NODISCARD;
