@@ -212,7 +212,8 @@ static clv_status chain_apply_part(void *user, const clv_part *part, uint64_t se
                                    uint32_t view, void *scratch, size_t scratch_size, float *out)
 {
     const clv_augment *a = user;
-    CLV_CHECK(part && part->reduced >= 1, CLV_ERR_INVALID, "augmentation: the picture is NULL, or reduced by less than 1");
+    CLV_CHECK(part && part->reduced >= 1, CLV_ERR_INVALID,
+              "augmentation: the picture is NULL, or reduced by less than 1");
     const clv_image *in = &part->image;
     CLV_TRY(check_picture(part));
     const clvi_geometry whole = { (int)in->height, (int)in->width, (int)in->channels };

@@ -45,8 +45,8 @@ typedef struct clvi_augment_class {
     int (*out_size)(const void *params);
     /* Bytes of frame->temp for a picture of this size; must not shrink as a side grows. NULL: none. */
     size_t (*temp_size)(const void *params, const clvi_geometry *in);
-    /* What apply reads of the picture, which comes in as all of it; such a step takes frames that are reduced by as much
-     * as it says. NULL: everything. Asked of a chain's first step. */
+    /* What apply reads of the picture, which comes in as all of it; such a step takes frames that are reduced by as
+     * much as it says. NULL: everything. Asked of a chain's first step. */
     void (*window)(const void *params, const void *draw, clv_window *window);
     /* Fills `draw`; false when the step does not act this time. NULL: it always acts and draws nothing. */
     bool (*draw)(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw);
@@ -115,8 +115,8 @@ clvi_path clvi_augment_path(bool plain);
 #define CLVI_AUGMENT_AVX512
 #endif
 
-/* An inner loop compiled for each path from the body NAME_body; NAME_choose(plain) gives one of the three. The bits are the
- * same: integers, or floats without contraction. With _BY_HAND, NAME_avx512 is there already. */
+/* An inner loop compiled for each path from the body NAME_body; NAME_choose(plain) gives one of the three. The bits are
+ * the same: integers, or floats without contraction. With _BY_HAND, NAME_avx512 is there already. */
 #define CLVI_PATHS(NAME, PARAMS, ARGS)                                                                                 \
     CLVI_AUGMENT_AVX512 static void NAME##_avx512 PARAMS { NAME##_body ARGS; }                                         \
     CLVI_PATHS_BY_HAND(NAME, PARAMS, ARGS)

@@ -1,5 +1,5 @@
-/* box_blur.c: what Pillow's GaussianBlur does: three box filters of fractional length per direction, each rounded to bytes
- * (Gwosdek et al. 2011, "Theoretical foundations of Gaussian convolution by extended box filtering"). */
+/* box_blur.c: what Pillow's GaussianBlur does: three box filters of fractional length per direction, each rounded to
+ * bytes (Gwosdek et al. 2011, "Theoretical foundations of Gaussian convolution by extended box filtering"). */
 #include "augment/box_blur.h"
 #include "augment/bytes.h"
 #include <math.h>
@@ -31,7 +31,8 @@ static box box_make(float sigma)
     return b;
 }
 
-/* out[i] for i < n from the bytes in[i + t * step], t = 0 .. 2 * radius + 2; `in` may be read up to BOX_BLOCK bytes further. */
+/* out[i] for i < n from the bytes in[i + t * step], t = 0 .. 2 * radius + 2; `in` may be read up to BOX_BLOCK bytes
+ * further. */
 CLVI_BODY box_run_body(const uint8_t *in, int64_t step, const box *b, int64_t n, uint8_t *out)
 {
     const int last = 2 * b->radius + 2;
@@ -50,7 +51,7 @@ CLVI_BODY box_run_body(const uint8_t *in, int64_t step, const box *b, int64_t n,
 
 #if CLVI_AUGMENT_BYTES
 
-/* Both weights, side by side as products of 16 bits take them: a digit of 12 bits from `shift` on, up to 2^12 itself. */
+/* Both weights side by side, as products of 16 bits take them: a digit of 12 bits from `shift` on, up to 2^12 itself. */
 CLVI_BYTES_INLINE __m512i digits(const box *b, int shift, uint32_t mask)
 {
     return _mm512_set1_epi32((int)((b->whole >> shift & mask) | (b->part >> shift & mask) << 16));
@@ -65,7 +66,8 @@ CLVI_BYTES_INLINE __m512i weigh(__m512i sums, __m512i low, __m512i high)
 }
 
 /* Unpacking and packing within parts of 128 bits cancel out. */
-CLVI_BYTES_INLINE void box_run_radius(const uint8_t *in, int64_t step, const box *b, int radius, int64_t n, uint8_t *out)
+CLVI_BYTES_INLINE void box_run_radius(const uint8_t *in, int64_t step, const box *b, int radius, int64_t n,
+                                      uint8_t *out)
 {
     const __m512i zero = _mm512_setzero_si512(), low = digits(b, 0, 0xfff), high = digits(b, 12, 0x1fff);
     const int last = 2 * radius + 2;
@@ -95,7 +97,8 @@ CLVI_AUGMENT_AVX512 static void box_run_avx512(const uint8_t *in, int64_t step, 
     else if (b->radius == 1) box_run_radius(in, step, b, 1, n, out);
     else box_run_radius(in, step, b, b->radius, n, out);
 }
-CLVI_PATHS_BY_HAND(box_run, (const uint8_t *in, int64_t step, const box *b, int64_t n, uint8_t *out), (in, step, b, n, out))
+CLVI_PATHS_BY_HAND(box_run, (const uint8_t *in, int64_t step, const box *b, int64_t n, uint8_t *out),
+                   (in, step, b, n, out))
 #else
 CLVI_PATHS(box_run, (const uint8_t *in, int64_t step, const box *b, int64_t n, uint8_t *out), (in, step, b, n, out))
 #endif

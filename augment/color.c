@@ -135,9 +135,9 @@ static inline __attribute__((always_inline)) void to_hsv(const colour_block *res
     }
 }
 
-/* A channel is value * (1 - saturation * away): `away` is 0 where the channel is largest, 1 where it is least and linear
- * between them. In units of 1/85 it is a whole number, as h is in units of 1/255 of six sectors. The quotient is never
- * halfway between two bytes, since 255 * 85 is odd, so a product with the reciprocal rounds right. */
+/* A channel is value * (1 - saturation * away): `away` is 0 where the channel is largest, 1 where it is least and
+ * linear between them. In units of 1/85 it is a whole number, as h is in units of 1/255 of six sectors. The quotient is
+ * never halfway between two bytes, since 255 * 85 is odd, so a product with the reciprocal rounds right. */
 static inline __attribute__((always_inline)) uint8_t fade(int value, int saturation, int away)
 {
     const int part = CLVI_MIN(CLVI_MAX(away, 0), 85);

@@ -1,7 +1,7 @@
 /* gaussian_blur.c: blur with a random sigma, with a probability.
  *
- * pil     three box filters of fractional length per direction (box_blur.c): what Pillow's GaussianBlur does. The published
- *         recipes of MoCo v2 and v3 used it.
+ * pil     three box filters of fractional length per direction (box_blur.c): what Pillow's GaussianBlur does. The
+ *         published recipes of MoCo v2 and v3 used it.
  * kernel  a sampled Gaussian, reflecting at the border, in single precision, rounded once. SimCLR and BYOL used one, of
  *         about a tenth of the picture's height. */
 #include "augment/box_blur.h"

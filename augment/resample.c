@@ -1,5 +1,6 @@
 /* resample.c: two-pass resizing with antialiasing: a triangle filter, or Keys' cubic with a = -1/2, whose support grows
- * with the reduction. Weights are fixed-point with 22 fractional bits and each pass rounds to bytes, as Pillow does: the bytes are equal.
+ * with the reduction. Weights are fixed-point with 22 fractional bits and each pass rounds to bytes, as Pillow does: the
+ * bytes are equal.
  *
  * Both passes are one kernel: a weighted sum of rows of 32 bytes. For the horizontal pass a strip of 32 picture rows is
  * transposed first, so that a column of the picture is such a row. */

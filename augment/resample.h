@@ -10,8 +10,8 @@ typedef enum clvi_filter { CLVI_BILINEAR, CLVI_BICUBIC } clvi_filter;
 #define CLVI_OPTION_FILTER(T)                                                                                          \
     CLVI_OPTION_CHOICE(T, filter, "filter", "bilinear", "bilinear|bicubic", "how pixels are weighed, as Pillow does")
 
-/* The box of the picture is resized to full_h x full_w; of the result only the window is computed. When the frame is reduced,
- * the box is still in pixels of the picture, and its borders may lie inside of what is stored. */
+/* The box of the picture is resized to full_h x full_w; of the result only the window is computed. When the frame is
+ * reduced, the box is still in pixels of the picture, and its borders may lie inside of what is stored. */
 typedef struct clvi_resample {
     int box_y, box_x, box_h, box_w;
     int full_h, full_w;

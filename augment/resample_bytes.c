@@ -1,6 +1,6 @@
-/* resample_bytes.c: the two passes of resample.c for processors that permute and multiply bytes (AVX-512 VBMI and VNNI),
- * with the same sums. A weight of 22 fractional bits is three signed digits of 8 bits, so a sum of four products is three
- * instructions for 16 places. */
+/* resample_bytes.c: the two passes of resample.c for processors that permute and multiply bytes (AVX-512 VBMI and
+ * VNNI), with the same sums. A weight of 22 fractional bits is three signed digits of 8 bits, so a sum of four products
+ * is three instructions for 16 places. */
 #include "augment/bytes.h"
 #include "augment/resample_taps.h"
 #include <string.h>

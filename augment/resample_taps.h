@@ -13,7 +13,7 @@ typedef struct clvi_taps {
     int32_t *weight;
 } clvi_taps;
 
-/* Both passes from `pixels` on, laid out as the frame's, by permutations and products of bytes (path CLVI_PATH_AVX512), into
+/* Both passes from `pixels` on, laid out as the frame's, by permutations and products of bytes (CLVI_PATH_AVX512), into
  * h x w planes without gaps at `out`.
  * False, and nothing is written, when the picture shrinks too much for them. `temp` has clvi_resample_bytes_temp bytes,
  * aligned; `rows` is how many rows the second pass reads. */

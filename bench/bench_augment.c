@@ -83,7 +83,8 @@ static void bench_close(bench *b)
 static bool run_views(const clv_transform *t, const bench *b, float *out)
 {
     for (int i = 0; i < b->c->views; i++)
-        if (t->apply(t->user, &b->image, 7, 0, (uint64_t)i, 0, b->scratch, b->scratch_size, out) != CLV_OK) return false;
+        if (t->apply(t->user, &b->image, 7, 0, (uint64_t)i, 0, b->scratch, b->scratch_size, out) != CLV_OK)
+            return false;
     return true;
 }
 

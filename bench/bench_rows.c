@@ -2,8 +2,8 @@
  *
  *   bench_rows [DATASET]     default: 20000 noise pictures of 32x32, packed into an HDF5 file
  *
- * Every image is copied, as H5Dread would; what was read is compared with a pass in order. Opening, which reads all of a set
- * that is chunked or compressed, is told apart, as time for each image. */
+ * Every image is copied, as H5Dread would; what was read is compared with a pass in order. Opening, which reads all of
+ * a set that is chunked or compressed, is told apart, as time for each image. */
 #include "clock.h"
 #include "noise.h"
 #include <cleave/data.h>
@@ -41,7 +41,8 @@ static clv_status read_all(const clv_dataset *ds, clv_decoder *decoder, int64_t 
         clv_image image;
         const clv_status st = clv_dataset_image(ds, i, decoder, &image);
         if (st != CLV_OK) return st;
-        const int64_t row = image.width * image.channels;   /* images of a set of pixels follow each other without gaps */
+        /* Rows of a set of pixels follow each other without gaps. */
+        const int64_t row = image.width * image.channels;
         memcpy(out, image.pixels, (size_t)(row * image.height));
         *sum += out[i % (row * image.height)];
     }

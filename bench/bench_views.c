@@ -2,9 +2,9 @@
  *
  *   bench_views [FILE.jpg ...]     default: 24 pictures of 500x375 made up here
  *
- * Rounds take turns: TurboJPEG's decoder, Cleave's, two views of decoded pixels, and the loader, which does both, first of
- * whole pictures, then of what the crops need. Before that, Cleave's decoder must give TurboJPEG's pixels, and the loader,
- * either way, the views of decoded pixels. */
+ * Rounds take turns: TurboJPEG's decoder, Cleave's, two views of decoded pixels, and the loader, which does both, first
+ * of whole pictures, then of what the crops need. Before that, Cleave's decoder must give TurboJPEG's pixels, and the
+ * loader, either way, the views of decoded pixels. */
 #include "clock.h"
 #include <cleave/augment.h>
 #include <cleave/data.h>
@@ -80,7 +80,7 @@ static bool read_jpeg(bench *b, int i, const char *path)
     return ok;
 }
 
-/* The pictures in `folder`, which is made if it is a template, as links or as new files, then packed byte for byte. */
+/* The pictures in `folder`, as links or as new files, then packed byte for byte. */
 static bool prepare(bench *b, char *const *paths, int count, const char *folder, const char *packed)
 {
     char name[4096];

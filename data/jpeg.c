@@ -141,7 +141,7 @@ static void read_header(reader *r, void *arg)
     r->in_header = false;
 }
 
-/* Where pixels go: rows of `stride` bytes from `pixels` on, `depth` bytes each; the window in pixels that are written. */
+/* Where pixels go, `depth` bytes each: rows of `stride` bytes from `pixels` on; the window in pixels that are written. */
 typedef struct target {
     uint8_t *pixels;
     int64_t  stride, depth;
@@ -184,8 +184,8 @@ static clv_status choose_window(const clv_decoder *decoder, const source *s, int
     const bool inside = w->y >= 0 && w->x >= 0 && w->height >= 1 && w->width >= 1 && w->y < height && w->x < width &&
                         w->height <= height - w->y && w->width <= width - w->x;
     CLV_CHECK(inside && (w->reduce == 1 || w->reduce == 2 || w->reduce == 4 || w->reduce == 8), CLV_ERR_INVALID,
-              "JPEG: a transform's window is %" PRId64 "x%" PRId64 " pixels at %" PRId64 ",%" PRId64 " reduced by %" PRId64
-              ", in a picture of %" PRId64 "x%" PRId64, w->width, w->height, w->x, w->y, w->reduce, width, height);
+              "JPEG: a transform's window is %" PRId64 "x%" PRId64 " pixels at %" PRId64 ",%" PRId64 " reduced by %"
+              PRId64 ", in a picture of %" PRId64 "x%" PRId64, w->width, w->height, w->x, w->y, w->reduce, width, height);
     return CLV_OK;
 }
 
@@ -224,6 +224,7 @@ clv_status clvi_jpeg_decode(clv_decoder *decoder, const uint8_t *bytes, size_t s
     *orientation = find_orientation(bytes, size);
     CLV_TRY(reader_open(decoder));
     const clv_status st = decode(decoder, decoder->jpeg, &s, out, *orientation);
-    if (st != CLV_OK) jpeg_abort_decompress(&((reader *)decoder->jpeg)->info);   /* it may be in the middle of a picture */
+    /* It may be in the middle of a picture. */
+    if (st != CLV_OK) jpeg_abort_decompress(&((reader *)decoder->jpeg)->info);
     return st;
 }

@@ -9,15 +9,16 @@
 extern "C" {
 #endif
 
-/* What one view needs of a picture, in pixels of the whole picture, and by how much that may be reduced first: by 1, 2, 4
- * or 8 in each direction. */
+/* What one view needs of a picture, in pixels of the whole picture, and by how much that may be reduced first: by 1, 2,
+ * 4 or 8 in each direction. */
 typedef struct clv_window {
     int64_t y, x, height, width;
     int64_t reduce;
 } clv_window;
 
-/* A picture of which perhaps only windows are there, perhaps reduced. image.height and image.width are the whole picture's;
- * pixel (y, x) of it lies in row y / reduced and column x / reduced of what image.pixels and image.row_stride say. */
+/* A picture of which perhaps only windows are there, perhaps reduced. image.height and image.width are the whole
+ * picture's; pixel (y, x) of it lies in row y / reduced and column x / reduced of what image.pixels and
+ * image.row_stride say. */
 typedef struct clv_part {
     clv_image image;
     int64_t   reduced;   /* 1: nothing is */
@@ -33,10 +34,10 @@ typedef struct clv_part {
  *                 what scratch_size() says for this picture.
  *   scratch_size  Bytes of scratch one thread needs for any picture of at most max_height x max_width, or -1 when
  *                 these sizes or channels cannot be taken.
- *   window        What apply_part reads of a picture of this size for this view, inside of it and not empty: a picture is
- *                 then decoded in part. Called from any thread, like apply. NULL: all of it.
- *   apply_part    As apply, of a picture of which at least this view's window is there, reduced by at most what the window
- *                 allows. Not reduced, it writes what apply writes. Set if window is.
+ *   window        What apply_part reads of a picture of this size for this view, inside of it and not empty: a picture
+ *                 is then decoded in part. Called from any thread, like apply. NULL: all of it.
+ *   apply_part    As apply, of a picture of which at least this view's window is there, reduced by at most what the
+ *                 window allows. Not reduced, it writes what apply writes. Set if window is.
  *   user          Handed to all; it must outlive the transform. */
 typedef struct clv_transform {
     clv_status (*apply)(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample, uint32_t view,
