@@ -123,7 +123,7 @@ include mk/test.mk
 include mk/install.mk
 include mk/bundle.mk
 
-.PHONY: deps demo bench examples tools format lint clean help
+.PHONY: deps demo sheets bench examples tools format lint clean help
 # deps comes first and make starts anew after it: what was probed before an installation is out of date.
 deps: ## install what the build and the report need (Debian, Ubuntu)
 	$(NEED) build report
@@ -132,6 +132,9 @@ demo: ## install what is missing, build, train a small encoder and write its rep
 	$(NEED) build report
 	+@$(SUBMAKE) $(JOBS) all
 	@DATA='$(DATA)' recipes/demo.sh
+
+sheets: build/cleave ## make the contact sheets of docs/augment.md anew
+	sh docs/sheets/make.sh build/cleave
 
 bench: ## measure what cleave promises to be fast; results as CSV in build/bench.csv
 	+@$(SUBMAKE) $(JOBS) $(BENCHES)

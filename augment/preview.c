@@ -1,7 +1,9 @@
 /* preview.c: what a chain does to a few pictures, as one sheet to look at. */
 #include "augment/chain.h"
+#include "augment/label.h"
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef struct preview {
     const clv_augment              *augment;
@@ -65,6 +67,19 @@ static clv_status preview_reserve(preview *p)
     return p->scratch && p->tiles && p->view && p->tile ? CLV_OK : CLV_ERR_NOMEM;
 }
 
+/* Two lines: the title over all, and what each column shows. */
+static void draw_labels(const preview *p, int scale, uint8_t *pixels, int64_t width, int64_t channels)
+{
+    const int64_t pad = p->desc->padding, cell = (int64_t)p->augment->size * p->desc->zoom;
+    const int64_t line = (CLVI_LABEL_HEIGHT + 3) * scale;
+    clvi_label_draw(pixels, width, channels, 2 * scale, pad, width - pad, scale, p->desc->title);
+    for (int64_t c = 0; c < p->columns; c++) {
+        char text[32] = "picture";
+        if (c > 0) snprintf(text, sizeof text, "view %" PRId64, c - 1);
+        clvi_label_draw(pixels, width, channels, line + 2 * scale, pad + c * (cell + pad), cell, scale, text);
+    }
+}
+
 static clv_status preview_sheet(preview *p, uint8_t **pixels, int64_t *height, int64_t *width, int64_t *channels)
 {
     clv_contact_sheet_desc desc = CLV_CONTACT_SHEET_DESC_INIT;
@@ -72,10 +87,17 @@ static clv_status preview_sheet(preview *p, uint8_t **pixels, int64_t *height, i
     desc.zoom = p->desc->zoom;
     desc.padding = p->desc->padding;
     const int64_t tiles = p->count * p->columns;
+    const int scale = p->augment->size * p->desc->zoom < 64 ? 1 : 2;
+    const int64_t strip = p->desc->title ? 2 * (CLVI_LABEL_HEIGHT + 3) * scale : 0;
     CLV_TRY(clv_contact_sheet(&desc, p->tile, tiles, NULL, height, width, channels));
-    *pixels = clvi_calloc(p->augment->ctx, (size_t)*height, (size_t)(*width * *channels));
+    const size_t above = (size_t)(strip * *width * *channels);
+    *pixels = clvi_calloc(p->augment->ctx, (size_t)(*height + strip), (size_t)(*width * *channels));
     if (!*pixels) return CLV_ERR_NOMEM;
-    return clv_contact_sheet(&desc, p->tile, tiles, *pixels, height, width, channels);
+    CLV_TRY(clv_contact_sheet(&desc, p->tile, tiles, *pixels + above, height, width, channels));
+    memset(*pixels, desc.background, above);
+    if (strip) draw_labels(p, scale, *pixels, *width, *channels);
+    *height += strip;
+    return CLV_OK;
 }
 
 clv_status clv_augment_preview(const clv_augment *a, const clv_augment_preview_desc *given, const clv_image *images,

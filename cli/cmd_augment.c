@@ -4,13 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT, AUG, COUNT, VIEWS, SEED, SIZE, SPLIT };
+enum { OUTPUT, AUG, PRESET, IMAGES, VIEWS, ZOOM, SEED, SIZE, SPLIT };
 
 static const cli_flag flags[] = {
     { "output", 'o', "OUT.png", "preview: the contact sheet to write" },
     { "aug", 0, "TEXT", "preview: a preset or a chain (default moco-v2)" },
-    { "count", 'n', "N", "preview: images, evenly spaced over the data set (default 8)" },
+    { "preset", 0, "NAME", "preview: the same of a preset alone" },
+    { "images", 'n', "N", "preview: images, evenly spaced over the data set (default 8)" },
     { "views", 0, "N", "preview: views of each (default 8)" },
+    { "zoom", 0, "N", "preview: pixels of the sheet for each pixel of a view, in each direction (default 1)" },
     { "seed", 0, "N", "preview: seed of the draws (default 0)" },
     { "size", 0, "N", "preview: side of the views in pixels (default: the preset's)" },
     { "split", 0, "NAME", "preview: split of the data set" },
@@ -95,8 +97,7 @@ static clv_status preview(cli *c, const cli_args *args, const clv_augment_previe
     uint8_t **copies = calloc((size_t)count, sizeof *copies);
     clv_status st = images && copies ? CLV_OK : CLV_ERR_NOMEM;
     if (st == CLV_OK)
-        st = clv_augment_create(c->ctx, args->value[AUG] ? args->value[AUG] : "moco-v2", &size,
-                                args->value[SIZE] ? 1 : 0, &augment);
+        st = clv_augment_create(c->ctx, desc->title, &size, args->value[SIZE] ? 1 : 0, &augment);
     if (st == CLV_OK) st = clv_dataset_open(c->ctx, args->positional[1], args->value[SPLIT], &ds);
     if (st == CLV_OK) st = collect(c, ds, count, images, copies);
     if (st == CLV_OK) st = write_sheet(c, args, augment, desc, images, count);
@@ -111,12 +112,21 @@ static clv_status preview(cli *c, const cli_args *args, const clv_augment_previe
 static int run_preview(cli *c, const cli_args *args)
 {
     clv_augment_preview_desc desc = CLV_AUGMENT_PREVIEW_DESC_INIT;
-    long long count = 8, views = desc.views, seed = 0;
+    const char *preset = args->value[PRESET];
+    long long count = 8, views = desc.views, seed = 0, zoom = 1;
     if (args->positional_count != 2) return cli_usage(&cli_command_augment, "augment preview: expected DATA");
     if (!args->value[OUTPUT]) return cli_usage(&cli_command_augment, "augment preview: no output given (-o OUT.png)");
-    if (args->value[COUNT] && !cli_integer("count", args->value[COUNT], 1, 256, &count)) return CLI_USAGE;
+    if (args->value[IMAGES] && !cli_integer("images", args->value[IMAGES], 1, 256, &count)) return CLI_USAGE;
     if (args->value[VIEWS] && !cli_integer("views", args->value[VIEWS], 1, 64, &views)) return CLI_USAGE;
     if (args->value[SEED] && !cli_integer("seed", args->value[SEED], 0, INT64_MAX, &seed)) return CLI_USAGE;
+    if (args->value[ZOOM] && !cli_integer("zoom", args->value[ZOOM], 1, 64, &zoom)) return CLI_USAGE;
+    if (preset && args->value[AUG])
+        return cli_usage(&cli_command_augment, "augment preview: give --aug or --preset, not both");
+    if (preset && !clv_augment_preset_find(preset))
+        return cli_usage(&cli_command_augment, "augment preview: no preset '%s'; 'cleave augment list' tells what there is",
+                         preset);
+    desc.title = preset ? preset : args->value[AUG] ? args->value[AUG] : "moco-v2";
+    desc.zoom = zoom;
     desc.views = views;
     desc.seed = (uint64_t)seed;
     const clv_status st = preview(c, args, &desc, count);

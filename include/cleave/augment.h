@@ -57,6 +57,7 @@ typedef struct clv_augment_preview_desc {
     uint32_t epoch;
     uint64_t first_sample;
     int64_t  zoom, padding;  /* as in clv_contact_sheet_desc */
+    const char *title;       /* written above, with what each column shows in a second line; NULL: no labels */
 } clv_augment_preview_desc;
 
 #define CLV_AUGMENT_PREVIEW_DESC_INIT                                                                                  \

@@ -1,6 +1,7 @@
 /* test_image.c: contact sheets, PNG files, and the preview of a chain. */
 #include "tests/support/augment.h"
 #include "core/file.h"
+#include "core/checked.h"
 #include "core/png.h"
 #include <spng.h>
 #include <stdlib.h>
@@ -110,6 +111,21 @@ static void a_preview_shows_the_picture_and_its_views(void **state)
     for (int column = 0; column < 3; column++)   /* this chain changes nothing, and normalize is undone */
         for (int y = 0; y < 8; y++)
             assert_memory_equal(sheet + ((2 + y) * w + 2 + column * 10) * 3, pixels + y * 24, 24);
+    clv_augment_preview_free(c.augment, sheet);
+    /* With a title, 16 rows above: a line for it, and one for the columns, each cut where its room ends. */
+    desc.title = "I-1 and much more than fits here";
+    assert_ok(clv_augment_preview(c.augment, &desc, images, 2, &sheet, &h, &w, &channels));
+    assert_true(h == 16 + 2 + 2 * 10 && w == 2 + 3 * 10);
+    static const char *const letters[5] = { "###......#..", ".#......##..", ".#..###..#..", ".#.......#..", "###.....###." };
+    for (int y = 0; y < 5; y++)
+        for (int x = 0; x < 12; x++)
+            assert_int_equal(sheet[((2 + y) * w + 2 + x) * 3 + 1], letters[y][x] == '#' ? 0 : 255);
+    int dark[3] = { 0 };
+    for (int y = 8; y < 16; y++)
+        for (int x = 0; x < w; x++) dark[CLVI_MIN(x / 10, 2)] += sheet[(y * w + x) * 3] == 0;
+    for (int column = 0; column < 3; column++) assert_true(dark[column] > 10);   /* "PI", "VI", "VI" */
+    for (int column = 0; column < 3; column++)
+        assert_memory_equal(sheet + (18 * w + 2 + column * 10) * 3, pixels, 24);
     clv_augment_preview_free(c.augment, sheet);
     desc.views = 0;
     assert_fails(clv_augment_preview(c.augment, &desc, images, 2, &sheet, &h, &w, &channels), CLV_ERR_INVALID,
