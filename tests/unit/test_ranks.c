@@ -109,7 +109,9 @@ static void sums_have_any_length(void)
         float *x = calloc((size_t)n + 1, sizeof *x);
         assert_non_null(x);
         for (int64_t i = 0; i <= n; i++) x[i] = (float)(i % 97 + comm->rank);
+        const int64_t before = comm->bytes, part = (n + comm->ranks - 1) / comm->ranks;
         assert_ok(clvi_comm_all_reduce(comm, x, n));
+        if (n <= 1000) assert_int_equal(comm->bytes - before, 2 * (comm->ranks - 1) * part * (int64_t)sizeof *x);
         const int others = comm->ranks * (comm->ranks - 1) / 2;
         for (int64_t i = 0; i < n; i++) assert_near(x[i], (double)(comm->ranks * (i % 97) + others), 0);
         assert_near(x[n], (double)(n % 97 + comm->rank), 0);
