@@ -17,7 +17,7 @@
 #if defined(__x86_64__)
 #include "device/onednn/winograd_tile.h"
 
-#define MAX_CHANNELS 64      /* beyond, U leaves the second-level cache */
+#define MAX_CHANNELS 128     /* beyond, reading U for each block takes longer than the trips through memory */
 #define MIN_TILES    128
 #define TILES        12      /* of a block: a multiple of the rows of every product */
 #define BLOCKS       4       /* that a thread takes at a time */
