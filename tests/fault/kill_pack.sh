@@ -17,7 +17,7 @@ trap 'rm -rf "$home"' EXIT
 sh tests/support/tiny_data.sh "$home/data" && cd "$home" || exit 1
 
 fail() { echo "$*"; [ ! -e log ] || tail -n 5 log; exit 1; }
-pack() { exec "$cleave" pack data -o "$@" --format raw --size 400 -j 2 >log 2>&1; }   # `exec` so that signals reach it
+pack() { exec "$cleave" pack data -o "$@" --format raw --size 200 -j 2 >log 2>&1; }   # `exec` so that signals reach it
 microseconds() { echo "${EPOCHREALTIME/[.,]/}"; }
 pause() { sleep "$(printf '%d.%06d' $(($1 / 1000000)) $(($1 % 1000000)))"; }
 
