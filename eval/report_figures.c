@@ -60,6 +60,8 @@ static const curves all_curves[] = {
     { "knn", "kNN accuracy",
       "Images of the held-out split (or left out one by one), classified by their nearest training images.",
       "top-1 (%)", NULL, false, false, 1, { { CLVI_RUN_KNN, FROM_EPOCHS, "kNN top-1", BLUE, false } } },
+    { "accuracy", "Accuracy of the classifier", "Of the classifier under training, on held-out images.", "top-1 (%)", NULL,
+      false, false, 1, { { CLVI_RUN_ACC1, FROM_EPOCHS, "top-1", BLUE, false } } },
     { "pretext", "Pretext accuracy", "Queries whose positive beats every negative.", "top-1 (%)", NULL, false, true, 2,
       { { CLVI_RUN_PRETEXT, FROM_STEPS, "step", GREY, false },
         { CLVI_RUN_PRETEXT, FROM_EPOCHS, "epoch mean", BLUE, false } } },

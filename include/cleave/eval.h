@@ -272,6 +272,16 @@ CLV_API clv_status clv_course_measure(clv_context *ctx, const char *run, const c
  * configuration. It opens offline: pictures and figures are inside. `output` NULL: report.html in the run directory.
  * Figures are drawn by gnuplot, which must be installed: CLV_ERR_UNSUPPORTED else. Errors: CLV_ERR_IO, CLV_ERR_FORMAT. */
 CLV_API clv_status clv_report_write(clv_context *ctx, const char *run, const char *output) CLV_NODISCARD;
+#define CLV_REPORT_RUNS 12
+
+/* Several runs, 2 to CLV_REPORT_RUNS, on one page: a table of their final figures with the protocol, their curves over each
+ * other, and the settings in which they differ. Otherwise as clv_report_write. */
+CLV_API clv_status clv_report_compare(clv_context *ctx, const char *const *runs, int count,
+                                      const char *output) CLV_NODISCARD;
+/* An SVG picture: how the scores of positives and of negatives are distributed in an epoch (0: the last that has
+ * histograms) of up to CLV_REPORT_RUNS runs. Errors: those of clv_report_write; CLV_ERR_INVALID if a run has no scores there. */
+CLV_API clv_status clv_plot_scores(clv_context *ctx, const char *const *runs, int count, int64_t epoch,
+                                   const char *output) CLV_NODISCARD;
 
 #ifdef __cplusplus
 }
