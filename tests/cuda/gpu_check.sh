@@ -179,9 +179,13 @@ timings() {
         row PyTorch "skipped: '$python' has none that sees the device"
     fi
     if [ -n "$rehearse" ]; then
-        profile "ResNet-20 step" --backbone resnet20 --batch 4
-        race "ResNet-20 step" bench_step torch_step.py --backbone resnet20 --batch 4 --steps 2
-        race "MoCo v2 ResNet-20 step" bench_moco torch_moco.py --backbone resnet20 --batch 4 --queue 16 --steps 2
+        local small='--backbone resnet20 --batch 2 --size 16 --threads 1'
+        # shellcheck disable=SC2086 # words
+        profile "ResNet-20 step" $small
+        # shellcheck disable=SC2086
+        race "ResNet-20 step" bench_step torch_step.py $small --steps 1
+        # shellcheck disable=SC2086
+        race "MoCo v2 ResNet-20 step" bench_moco torch_moco.py $small --queue 16 --steps 1
         return
     fi
     profile "ResNet-50 step" --backbone resnet50 --stem imagenet --size 224 --batch 128
