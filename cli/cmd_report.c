@@ -30,5 +30,6 @@ static int run(cli *c, const cli_args *args)
 const cli_command cli_command_report = {
     .name = "report", .usage = "cleave report RUN... [-o OUT.html]",
     .summary = "write a run's report as one HTML file, or compare several",
-    .example = "  cleave report runs/demo\n  cleave report runs/moco runs/moco-ft -o both.html", .flags = flags, .run = run,
+    .example = "  cleave report runs/demo\n  cleave report runs/moco runs/moco-ft -o both.html",
+    .flags = flags, .run = run,
 };

@@ -1,5 +1,5 @@
-/* report_overlay.c: figures of several runs: curves over each other, and distributions of scores. Runs are told apart by
- * colour, and the page says whose it is: names of folders never reach gnuplot. */
+/* report_overlay.c: figures of several runs: curves over each other, and distributions of scores. Runs are told apart
+ * by colour, and the page says whose it is: names of folders never reach gnuplot. */
 #include "eval/report_figures.h"
 #include "core/checked.h"
 #include "eval/report_gnuplot.h"
