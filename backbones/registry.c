@@ -2,6 +2,8 @@
 #include "backbones/backbone.h"
 #include "core/checked.h"
 
+#include <stdio.h>
+
 #define CLV_BACKBONE(name) extern const clvi_backbone_class clvi_backbone_##name;
 #define CLV_HEAD(name) extern const clvi_head_class clvi_head_##name;
 #include "backbones/registry.def"
@@ -81,19 +83,52 @@ static clv_status unknown(const char *kind, const char *name, const char *const 
                      near ? near : "", near ? "'?" : "");
 }
 
-clv_status clv_backbone_node(clv_graph *g, const char *name, const clv_option *options, int option_count,
-                             const char *prefix, clv_node images, clv_node *features)
+static clv_status known_backbone(const char *name, const clv_option *options, int option_count,
+                                 clvi_backbone_params *params, const clvi_backbone_class **out)
 {
-    CLV_CHECK(g && features, CLV_ERR_INVALID, "clv_backbone_node: graph and features must not be NULL");
-    const clvi_backbone_class *b = find_backbone(name);
-    if (!b) {
+    *out = find_backbone(name);
+    if (!*out) {
         const char *known[CLVI_COUNT(backbones)] = { NULL };
         for (int i = 0; backbones[i]; i++) known[i] = backbones[i]->info.name;
         return unknown("backbone", name, known);
     }
+    return clvi_options_parse((*out)->options, params, "backbone", options, option_count);
+}
+
+clv_status clv_backbone_node(clv_graph *g, const char *name, const clv_option *options, int option_count,
+                             const char *prefix, clv_node images, clv_node *features)
+{
+    CLV_CHECK(g && features, CLV_ERR_INVALID, "clv_backbone_node: graph and features must not be NULL");
+    const clvi_backbone_class *b = NULL;
     clvi_backbone_params params;
-    CLV_TRY(clvi_options_parse(b->options, &params, "backbone", options, option_count));
+    CLV_TRY(known_backbone(name, options, option_count, &params, &b));
     *features = b->build(g, &params, prefix ? prefix : "", images);
+    return CLV_OK;
+}
+
+/* Names of the backbones that generate. */
+static void list_generators(char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; backbones[i] && used < size; i++) {
+        if (!backbones[i]->generate) continue;
+        const int n = snprintf(text + used, size - used, "%s%s", used ? ", " : "", backbones[i]->info.name);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+clv_status clvi_backbone_generator(clv_graph *g, const char *name, const clv_option *options, int option_count,
+                                   const char *prefix, clv_node images, clv_node time, clvi_generated *out)
+{
+    const clvi_backbone_class *b = NULL;
+    clvi_backbone_params params;
+    char generators[256];
+    CLV_TRY(known_backbone(name, options, option_count, &params, &b));
+    list_generators(generators, sizeof generators);
+    CLV_CHECK(b->generate, CLV_ERR_INVALID, "the backbone %s gives features, it does not generate pictures; expected %s",
+              b->info.name, generators);
+    b->generate(g, &params, prefix ? prefix : "", images, time, out);
     return CLV_OK;
 }
 

@@ -9,43 +9,37 @@
 #include <math.h>
 #include <stdio.h>
 
-/* The tokens of a batch: each sample's are consecutive rows. */
-typedef struct sequence {
-    clv_node rows;              /* [samples tokens, width] */
-    int64_t  samples, tokens;
-} sequence;
-
-/* Glorot and Bengio 2010: U(-v, v) with v = sqrt(6 / (inputs + outputs)). */
-static clv_init glorot(int64_t inputs, int64_t outputs)
+clv_init clvi_init_glorot(int64_t inputs, int64_t outputs)
 {
     return (clv_init){ CLV_INIT_UNIFORM, sqrt(6.0 / (double)(inputs + outputs)), 0 };
 }
 
 /* x + attention(norm(x)), x + mlp(norm(x)). Queries, keys and values start as three matrices would. */
-static clv_node block(clv_graph *g, const clvi_backbone_params *p, const char *prefix, const sequence *s, int64_t index)
+clv_node clvi_layer_vit_block(clv_graph *g, const clvi_backbone_params *p, const char *prefix, const clvi_tokens *s,
+                              int64_t index)
 {
     const int64_t d = p->width;
     clv_node y = clvi_layer_rows(g, prefix, "attn.qkv", clvi_layer_norm_rows(g, prefix, "norm1", s->rows), 3 * d,
-                                 glorot(d, d));
-    y = clvi_layer_rows(g, prefix, "attn.proj", clv_attention(g, y, s->tokens, p->heads), d, glorot(d, d));
+                                 clvi_init_glorot(d, d));
+    y = clvi_layer_rows(g, prefix, "attn.proj", clv_attention(g, y, s->tokens, p->heads), d, clvi_init_glorot(d, d));
     y = clvi_layer_drop_path(g, p, prefix, "drop_path1", y, s->samples, index, p->depth, 2 * index);
     const clv_node x = clv_add(g, s->rows, y);
-    y = clvi_layer_rows(g, prefix, "mlp.fc1", clvi_layer_norm_rows(g, prefix, "norm2", x), 4 * d, glorot(d, 4 * d));
-    y = clvi_layer_rows(g, prefix, "mlp.fc2", clv_gelu(g, y), d, glorot(4 * d, d));
+    y = clvi_layer_rows(g, prefix, "mlp.fc1", clvi_layer_norm_rows(g, prefix, "norm2", x), 4 * d, clvi_init_glorot(d, 4 * d));
+    y = clvi_layer_rows(g, prefix, "mlp.fc2", clv_gelu(g, y), d, clvi_init_glorot(4 * d, d));
     return clv_add(g, x, clvi_layer_drop_path(g, p, prefix, "drop_path2", y, s->samples, index, p->depth,
                                               2 * index + 1));
 }
 
 /* Patches, the class token before them, plus positions. */
-static sequence embed(clv_graph *g, const clvi_backbone_params *p, const char *prefix, clv_node images,
-                      const int64_t shape[4])
+static clvi_tokens embed(clv_graph *g, const clvi_backbone_params *p, const char *prefix, clv_node images,
+                         const int64_t shape[4])
 {
     const int64_t d = p->width, n = shape[0], columns = shape[3] / p->patch;
     const int64_t patches = shape[2] / p->patch * columns, tokens = patches + 1;
     const clvi_conv_rows projection = {
         .channels = d, .kernel = p->patch, .stride = p->patch, .groups = 1,
         .kind = p->stop_grad_conv1 ? CLV_PARAM_BUFFER : CLV_PARAM_TRAINABLE,
-        .weight = glorot(shape[1] * p->patch * p->patch, d),
+        .weight = clvi_init_glorot(shape[1] * p->patch * p->patch, d),
     };
     const clv_init nearly_zero = { CLV_INIT_NORMAL, 1e-6, 0 }, sincos = { CLV_INIT_SINCOS_2D, 0, columns };
     const clv_node token = clvi_layer_parameter(g, prefix, "cls_token", CLV_PARAM_TRAINABLE, 3,
@@ -57,10 +51,10 @@ static sequence embed(clv_graph *g, const clvi_backbone_params *p, const char *p
     const clv_node both[2] = { class_rows, clv_reshape(g, patch_rows, 2, (int64_t[]) { n, patches * d }) };
     const clv_node positions = clv_reshape(g, position, 1, (int64_t[]) { tokens * d });
     const clv_node x = clv_add_row(g, clv_concat(g, both, 2, 1), positions);
-    return (sequence){ clv_reshape(g, x, 2, (int64_t[]) { n * tokens, d }), n, tokens };
+    return (clvi_tokens){ clv_reshape(g, x, 2, (int64_t[]) { n * tokens, d }), n, tokens };
 }
 
-static bool fits(clv_graph *g, const clvi_backbone_params *p, const int64_t shape[4])
+bool clvi_vit_fits(clv_graph *g, const clvi_backbone_params *p, const int64_t shape[4])
 {
     if (shape[2] % p->patch != 0 || shape[3] % p->patch != 0)
         clvi_graph_fail(g, CLV_ERR_SHAPE, "vit: pictures of %" PRId64 "x%" PRId64 " pixels cannot be cut into patches "
@@ -75,12 +69,12 @@ static bool fits(clv_graph *g, const clvi_backbone_params *p, const int64_t shap
 static clv_node build(clv_graph *g, const clvi_backbone_params *p, const char *prefix, clv_node images)
 {
     int64_t shape[CLV_MAX_DIMS];
-    if (clv_node_shape(g, images, shape) != 4 || !fits(g, p, shape)) return CLV_NONE;
-    sequence s = embed(g, p, prefix, images, shape);
+    if (clv_node_shape(g, images, shape) != 4 || !clvi_vit_fits(g, p, shape)) return CLV_NONE;
+    clvi_tokens s = embed(g, p, prefix, images, shape);
     for (int64_t i = 0; i < p->depth; i++) {
         char name[CLVI_NAME_SIZE];
         snprintf(name, sizeof name, "%sblocks.%d.", prefix, (int)i);
-        s.rows = block(g, p, name, &s, i);
+        s.rows = clvi_layer_vit_block(g, p, name, &s, i);
     }
     const clv_node samples = clv_reshape(g, s.rows, 2, (int64_t[]) { s.samples, s.tokens * p->width });
     return clvi_layer_norm_rows(g, prefix, "norm", clv_slice(g, samples, 1, 0, p->width));     /* the class token's */

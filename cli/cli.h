@@ -97,8 +97,9 @@ int cli_bench_loss(cli *c, const cli_loss_bench *bench);
 void cli_catch_signals(void);
 bool cli_stop_requested(void);
 
-extern const cli_command cli_command_pack, cli_command_stats, cli_command_train, cli_command_eval, cli_command_embed, cli_command_augment,
-    cli_command_plot, cli_command_verify, cli_command_report, cli_command_export, cli_command_import, cli_command_inspect, cli_command_loss,
-    cli_command_devices, cli_command_version;
+extern const cli_command cli_command_pack, cli_command_stats, cli_command_sample, cli_command_train, cli_command_eval,
+    cli_command_embed, cli_command_augment, cli_command_plot, cli_command_verify, cli_command_report,
+    cli_command_export, cli_command_import, cli_command_inspect, cli_command_loss, cli_command_devices,
+    cli_command_version;
 
 #endif

@@ -10,7 +10,7 @@ enum {
     CLI_NETWORK_INDICES
 };
 
-#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification or all"
+#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification, frechet or all"
 
 static const cli_flag flags[] = {
     { "bank-split", 0, "NAME", "split that is searched, or trained on (default: train where there is one)" },
@@ -105,7 +105,7 @@ static const char *const votes[] = { "exponential", "majority" };
 
 static bool is_wanted(const cli_protocol *protocol, const char *name)
 {
-    return !strcmp(name, "all") || !strcmp(name, protocol->name);
+    return (!strcmp(name, "all") && !protocol->pictures) || !strcmp(name, protocol->name);
 }
 
 /* A flag that cannot act is a mistake. */
@@ -115,7 +115,7 @@ static int check_flags(const cli_args *args, const char *name)
         int         flag;
         const char *acts[6];
     } flag_acts[] = {
-        { BANK_SPLIT, { "knn", "linear", "low-shot", "retrieval" } },
+        { BANK_SPLIT, { "knn", "linear", "low-shot", "retrieval", "frechet" } },
         { K, { "knn" } }, { T, { "knn" } }, { VOTE, { "knn" } },
         { DISTANCE, { "knn", "retrieval", "verification" } },
         { SEED, { "linear", "low-shot", "clustering", "verification" } },

@@ -26,7 +26,7 @@ typedef struct cli_outcome {
     int  count;
     struct {
         char   name[24];
-        double value;                /* percent */
+        double value;                /* percent; frechet: a distance */
     } figure[CLI_EVAL_FIGURES];
     char how[256];                   /* the whole protocol */
 } cli_outcome;
@@ -35,6 +35,7 @@ typedef struct cli_protocol {
     const char *name, *title;        /* as typed; as printed */
     bool        bank;                /* it looks at rows beside those of the split that is judged */
     bool        apart;               /* which must be others: no leave-one-out */
+    bool        pictures;            /* it judges pictures by the encoder, not the encoder: not one of "all" */
     double      share;               /* of the training rows; 0: all */
     clv_status (*measure)(const cli_eval *e, const struct cli_protocol *protocol, cli_outcome *out);
 } cli_protocol;

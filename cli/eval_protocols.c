@@ -138,6 +138,20 @@ static clv_status verification(const cli_eval *e, const cli_protocol *protocol, 
     return CLV_OK;
 }
 
+static clv_status frechet(const cli_eval *e, const cli_protocol *protocol, cli_outcome *out)
+{
+    clv_frechet_result r;
+    (void)protocol;
+    const clv_status st = clv_frechet_distance(e->ctx, &e->bank->view, &e->query->view, &r);
+    if (st != CLV_OK) return st;
+    add(out, r.distance, "distance");
+    add(out, r.mean, "of means");
+    add(out, r.covariance, "of covariances");
+    snprintf(out->how, sizeof out->how, "squared, of normal distributions, %s; %" PRId64 " and %" PRId64 " images",
+             e->features, r.a, r.b);
+    return CLV_OK;
+}
+
 const cli_protocol cli_protocols[] = {
     { .name = "knn", .title = "kNN", .bank = true, .measure = knn },
     { .name = "linear", .title = "linear", .bank = true, .apart = true, .measure = linear },
@@ -146,6 +160,7 @@ const cli_protocol cli_protocols[] = {
     { .name = "retrieval", .title = "retrieval", .bank = true, .measure = retrieval },
     { .name = "clustering", .title = "clustering", .measure = clustering },
     { .name = "verification", .title = "verification", .measure = verification },
+    { .name = "frechet", .title = "Frechet", .bank = true, .apart = true, .pictures = true, .measure = frechet },
     { .name = NULL },
 };
 

@@ -6,8 +6,9 @@
 
 static const cli_command *const commands[] = {
     &cli_command_train,  &cli_command_eval,   &cli_command_embed,   &cli_command_report, &cli_command_pack,
-    &cli_command_plot, &cli_command_verify, &cli_command_stats,  &cli_command_export, &cli_command_import,  &cli_command_augment, &cli_command_loss,
-    &cli_command_inspect, &cli_command_devices, &cli_command_version,
+    &cli_command_plot, &cli_command_verify, &cli_command_stats,  &cli_command_sample, &cli_command_export,
+    &cli_command_import, &cli_command_augment, &cli_command_loss, &cli_command_inspect, &cli_command_devices,
+    &cli_command_version,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

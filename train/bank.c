@@ -39,6 +39,34 @@ clv_status clvi_method_push(clvi_method *m, const clv_view *rows, const clv_batc
     return CLV_OK;
 }
 
+clv_status clvi_method_open_repulsor(clvi_method *m, clv_node x)
+{
+    const clvi_settings *s = m->settings;
+    int64_t in[CLV_MAX_DIMS] = { 0 };
+    (void)clv_node_shape(m->graph, x, in);
+    const int64_t shape[2] = { s->queue_dim, in[1] };
+    const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, in[1] };
+    char momentum[40];
+    snprintf(momentum, sizeof momentum, "%.17g", s->queue_momentum);
+    const clv_option more[] = {
+        { "update", s->queue_update == CLVI_QUEUE_EMA ? "ema" : "fifo" }, { "momentum", momentum },
+        { "normalize", clvi_objective_option(&m->objective, "repulsor", "normalize") },
+    };
+    clvi_method_give(m, s->queue_dim > 0 ? "unprojected" : "row", x);
+    if (s->queue_dim > 0)
+        clvi_method_give(m, "projection",
+                         clv_parameter(m->graph, "repulsor.weight", CLV_PARAM_TRAINABLE, 2, shape, init));
+    return clvi_method_open_bank(m, "repulsor", s->queue_dim > 0 ? s->queue_dim : in[1], more, CLVI_COUNT(more));
+}
+
+clv_status clvi_method_push_repulsor(clvi_method *m, const clv_batch *batch)
+{
+    clv_view rows;
+    if (!m->bank) return CLV_OK;
+    CLV_TRY(clv_graph_read(m->graph, clvi_objective_kept(&m->objective), &rows));
+    return clvi_method_push(m, &rows, batch);
+}
+
 size_t clvi_method_bank_size(const clvi_method *m)
 {
     const clv_view rows = clv_bank_rows(m->bank);

@@ -40,6 +40,7 @@ const clvi_option clvi_settings_table[] = {
     CHOICE(stem, "stem", "default", "default|imagenet|cifar|strided|supcontrast|lightly|solo-learn",
            "first layers; default: the backbone's own"),
     I64(width, "width", "0", 0, 4096, "channels of the first stage, or of a token; 0: the backbone's own", NULL),
+    I64(depth, "depth", "0", 0, 256, "blocks of a vision transformer; 0: the backbone's own", NULL),
     I64(patch, "patch", "0", 0, 256, "side of a vision transformer's patches in pixels; 0: the backbone's own", NULL),
     FLAG(stop_grad_conv1, "stop-grad-conv1", "true", "leave a vision transformer's projection of patches as drawn"),
     F64(drop_path, "drop-path", "0", 0, 0.99, "stochastic depth of the last block; rises linearly from 0", NULL),
@@ -82,6 +83,8 @@ const clvi_option clvi_settings_table[] = {
     F64(cutmix_alpha, "cutmix-alpha", "0", 0, 1e3, "CutMix, likewise; with both, each batch gets one of them", "alpha"),
     F64(mixup_prob, "mixup-prob", "1", 0, 1, "share of batches that are mixed", NULL),
     F64(mixup_switch_prob, "mixup-switch-prob", "0.5", 0, 1, "share of CutMix among them, with both", NULL),
+    CHOICE(flow_time, "flow-time", "uniform", "uniform|logit-normal",
+           "flow_matching: how times between noise and picture are drawn; logit-normal: mostly between the two"),
 
     TEXT(optimizer, "optimizer", "sgd", "optimiser"),
     F64(lr, "lr", "0.03", 0, 1e6, "learning rate", NULL),

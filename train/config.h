@@ -21,7 +21,7 @@ typedef struct clvi_settings {
     char    arch[64], weights[CLVI_PATH_SIZE];
     int     stem;
     bool    freeze;
-    int64_t width, patch;
+    int64_t width, depth, patch;
     bool    stop_grad_conv1;
     double  drop_path;
     bool    zero_init_residual, mlp;
@@ -37,6 +37,7 @@ typedef struct clvi_settings {
     double  queue_momentum;
     int64_t queue_dim;
     double  mixup_alpha, cutmix_alpha, mixup_prob, mixup_switch_prob;
+    int     flow_time;
     /* optimisation */
     char    optimizer[64];
     double  lr, momentum, weight_decay, beta1, beta2, eps, trust_coefficient, clip_grad;
@@ -70,6 +71,7 @@ enum { CLVI_BANK_KIND_FIFO, CLVI_BANK_KIND_LABELLED };
 enum { CLVI_QUEUE_MASK_NONE, CLVI_QUEUE_MASK_SAMPLE, CLVI_QUEUE_MASK_CLASS };
 enum { CLVI_QUEUE_F32, CLVI_QUEUE_BF16 };
 enum { CLVI_QUEUE_FIFO, CLVI_QUEUE_EMA };
+enum { CLVI_FLOW_TIME_UNIFORM, CLVI_FLOW_TIME_LOGIT_NORMAL };
 enum { CLVI_SCHEDULE_BY_EPOCH, CLVI_SCHEDULE_BY_STEP };
 enum { CLVI_WARMUP_BY_STEP, CLVI_WARMUP_BY_EPOCH };
 enum { CLVI_LR_AS_GIVEN, CLVI_LR_LINEAR, CLVI_LR_SQRT };

@@ -75,6 +75,32 @@ void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS
     }
 }
 
+clv_node clvi_method_beside(clvi_method *m, const char *name, const clv_view *rows)
+{
+    int64_t shape[CLV_MAX_DIMS];
+    if (m->n_beside == CLVI_MAX_BESIDE) {
+        clvi_graph_fail(m->network, CLV_ERR_INTERNAL, "more inputs beside pictures than a method may have");
+        return CLV_NONE;
+    }
+    memcpy(shape, rows->shape, sizeof shape);
+    shape[0] = m->division.part;
+    m->beside[m->n_beside].rows = *rows;
+    m->beside[m->n_beside].node = clv_input(m->network, name, rows->dtype, rows->ndim, shape);
+    return m->beside[m->n_beside++].node;
+}
+
+void clvi_method_generate(clvi_method *m, clv_node time, clvi_generated *out)
+{
+    int64_t shape[CLV_MAX_DIMS] = { 0 };
+    *out = (clvi_generated){ CLV_NONE, CLV_NONE, 0 };
+    const clv_status st = clvi_network_generator(m->network, m->settings, m->division.groups, image_input(m, 0), time,
+                                                 out);
+    if (st != CLV_OK) clvi_graph_fail(m->network, st, "%s", clv_error_message());
+    (void)clv_node_shape(m->network, out->features, shape);
+    m->dim = shape[1];
+    (void)look_at(m, 0, out->features);
+}
+
 clv_node clvi_method_predict(clvi_method *m, clv_node embedding)
 {
     clv_node out = CLV_NONE;
@@ -282,6 +308,7 @@ clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss)
     if (m->parts) return clvi_parts_run(m->parts, view, loss);
     for (int v = 0; v < m->cls->views; v++)
         if (!clvi_node_none(m->images[v])) CLV_TRY(clv_graph_bind(m->graph, m->images[v], &view[v]));
+    for (int i = 0; i < m->n_beside; i++) CLV_TRY(clv_graph_bind(m->graph, m->beside[i].node, &m->beside[i].rows));
     CLV_TRY(clv_graph_run(m->graph));
     CLV_TRY(clv_graph_read(m->graph, m->loss, &value));
     *loss = *(const float *)value.data;

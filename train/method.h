@@ -8,6 +8,7 @@
 #include <cleave/bank.h>
 #include <cleave/data.h>
 #include <cleave/graph.h>
+#include "backbones/backbone.h"
 #include "core/h5.h"
 #include "train/comm.h"
 #include "train/config.h"
@@ -15,7 +16,8 @@
 #include "train/optimizer.h"
 #include "train/parts.h"
 
-#define CLVI_MAX_VIEWS 2
+#define CLVI_MAX_VIEWS  2
+#define CLVI_MAX_BESIDE 2
 
 typedef struct clvi_method_class clvi_method_class;
 typedef struct clvi_teacher clvi_teacher;
@@ -93,6 +95,11 @@ struct clvi_method {
     clv_graph               *graph, *network;         /* of the losses; of the networks: the same without parts */
     clvi_parts              *parts;                   /* NULL: the batch is computed as a whole */
     clv_node                 images[CLVI_MAX_VIEWS], unit[CLVI_MAX_VIEWS], loss;   /* unit: embeddings, unit rows */
+    int                      n_beside;
+    struct {
+        clv_node node;
+        clv_view rows;
+    }                        beside[CLVI_MAX_BESIDE]; /* what the network reads of each image beside its pixels */
     int                      n_given;
     clvi_given               given[CLVI_MAX_GIVEN];   /* to the losses */
     clvi_teacher            *teacher;
@@ -151,6 +158,11 @@ clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, v
 clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features);
 /* Embeddings of both views as one batch: batch norm sees them together, each group both views of its images. */
 void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS]);
+/* An input of the network with something of each image beside its pixels: rows [n,...] of the images of this rank,
+ * float32, which are read at every step; the memory stays. */
+clv_node clvi_method_beside(clvi_method *m, const char *name, const clv_view *rows);
+/* The backbone as a generator, of view 0 with noise; its features are the embedding. */
+void clvi_method_generate(clvi_method *m, clv_node time, clvi_generated *out);
 /* The method's predictor. */
 clv_node clvi_method_predict(clvi_method *m, clv_node embedding);
 /* Rows of all images of a batch, from those the network computes at once. */
@@ -176,6 +188,10 @@ clv_node clvi_method_give_step(clvi_method *m, const char *name);
  * [K,dim], and which of them take part as "valid", uint8 [K]. */
 clv_status clvi_method_open_bank(clvi_method *m, const char *kind, int64_t dim, const clv_option *more,
                                  int n_more) CLV_NODISCARD;
+/* For methods that take the loss `repulsor`: what it reads of features x, "row" or "unprojected" and "projection", and
+ * its bank, as the settings say; then what to call after a step, which puts the batch into the bank, if there is one. */
+clv_status clvi_method_open_repulsor(clvi_method *m, clv_node x) CLV_NODISCARD;
+clv_status clvi_method_push_repulsor(clvi_method *m, const clv_batch *batch) CLV_NODISCARD;
 /* Rows of the batch go into it. */
 clv_status clvi_method_push(clvi_method *m, const clv_view *rows, const clv_batch *batch) CLV_NODISCARD;
 size_t clvi_method_bank_size(const clvi_method *m);     /* bytes of its rows */

@@ -69,26 +69,47 @@ static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t
     return clv_head_node(g, head, options, n, prefix, x, out);
 }
 
+/* What settings say of the backbone, as its options. */
+typedef struct backbone_options {
+    clv_option at[9];
+    int        n;
+    char       width[24], depth[24], patch[24], seed[24], drop_path[32], splits[24];
+} backbone_options;
+
+static clv_status read_options(const clvi_settings *s, int64_t groups, backbone_options *o)
+{
+    snprintf(o->width, sizeof o->width, "%" PRId64, s->width);
+    snprintf(o->depth, sizeof o->depth, "%" PRId64, s->depth);
+    snprintf(o->patch, sizeof o->patch, "%" PRId64, s->patch);
+    snprintf(o->seed, sizeof o->seed, "%" PRId64, s->seed);
+    snprintf(o->drop_path, sizeof o->drop_path, "%.17g", s->drop_path);
+    snprintf(o->splits, sizeof o->splits, "%" PRId64, groups);
+    o->n = 0;
+    if (backbone_has(s->arch, "bn-splits")) o->at[o->n++] = (clv_option){ "bn-splits", o->splits };
+    CLV_TRY(pass_on(s->arch, s->zero_init_residual, "zero-init-residual", "true", o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, s->stem, "stem", stems[s->stem], o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, s->width, "width", o->width, o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, s->depth, "depth", o->depth, o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, s->patch, "patch", o->patch, o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, !s->stop_grad_conv1, "stop-grad-conv1", "false", o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, s->drop_path > 0, "drop-path", o->drop_path, o->at, &o->n));
+    return pass_on(s->arch, s->drop_path > 0, "seed", o->seed, o->at, &o->n);
+}
+
 clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *s, int64_t groups, clv_node images,
                                  clv_node *features)
 {
-    char width[24], patch[24], seed[24], drop_path[32], splits[24];
-    snprintf(width, sizeof width, "%" PRId64, s->width);
-    snprintf(patch, sizeof patch, "%" PRId64, s->patch);
-    snprintf(seed, sizeof seed, "%" PRId64, s->seed);
-    snprintf(drop_path, sizeof drop_path, "%.17g", s->drop_path);
-    snprintf(splits, sizeof splits, "%" PRId64, groups);
-    clv_option options[8];
-    int n = 0;
-    if (backbone_has(s->arch, "bn-splits")) options[n++] = (clv_option){ "bn-splits", splits };
-    CLV_TRY(pass_on(s->arch, s->zero_init_residual, "zero-init-residual", "true", options, &n));
-    CLV_TRY(pass_on(s->arch, s->stem, "stem", stems[s->stem], options, &n));
-    CLV_TRY(pass_on(s->arch, s->width, "width", width, options, &n));
-    CLV_TRY(pass_on(s->arch, s->patch, "patch", patch, options, &n));
-    CLV_TRY(pass_on(s->arch, !s->stop_grad_conv1, "stop-grad-conv1", "false", options, &n));
-    CLV_TRY(pass_on(s->arch, s->drop_path > 0, "drop-path", drop_path, options, &n));
-    CLV_TRY(pass_on(s->arch, s->drop_path > 0, "seed", seed, options, &n));
-    return clv_backbone_node(g, s->arch, options, n, "", images, features);
+    backbone_options o;
+    CLV_TRY(read_options(s, groups, &o));
+    return clv_backbone_node(g, s->arch, o.at, o.n, "", images, features);
+}
+
+clv_status clvi_network_generator(clv_graph *g, const clvi_settings *s, int64_t groups, clv_node images, clv_node time,
+                                  clvi_generated *out)
+{
+    backbone_options o;
+    CLV_TRY(read_options(s, groups, &o));
+    return clvi_backbone_generator(g, s->arch, o.at, o.n, "", images, time, out);
 }
 
 clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, int64_t groups, clv_node images,

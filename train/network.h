@@ -4,6 +4,7 @@
 #define CLVI_TRAIN_NETWORK_H
 
 #include <cleave/graph.h>
+#include "backbones/backbone.h"
 #include "train/config.h"
 
 /* features: pooled [N,F]; embedding: the output [N,D] of the method's head, not normalised; without a head the
@@ -13,6 +14,9 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *settings, int64
 /* The backbone alone. */
 clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *settings, int64_t groups, clv_node images,
                                  clv_node *features) CLV_NODISCARD;
+/* The backbone as a generator (backbones/backbone.h). */
+clv_status clvi_network_generator(clv_graph *g, const clvi_settings *settings, int64_t groups, clv_node images,
+                                  clv_node time, clvi_generated *out) CLV_NODISCARD;
 /* Scores [N,classes] of a linear classifier "classifier.weight", "classifier.bias" on x [N,D]; `margin`: cosines with
  * directions of classes, and no bias. `probe`: weights begin near 0 (std 0.01) and biases at 0, as MoCo's linear probe
  * has it, else as PyTorch's layers do. *weight (may be NULL) receives [classes,D]. */

@@ -263,6 +263,10 @@ static clv_status forward_part(clvi_parts *p, const clv_view *view, int64_t k)
         const clv_view images = clvi_part_of(&view[v], k * d->part, d->part);
         CLV_TRY(clv_graph_bind(p->network, m->images[v], &images));
     }
+    for (int i = 0; i < m->n_beside; i++) {
+        const clv_view rows = clvi_part_of(&m->beside[i].rows, k * d->part, d->part);
+        CLV_TRY(clv_graph_bind(p->network, m->beside[i].node, &rows));
+    }
     CLV_TRY(clvi_statistics_restore(&p->statistics));
     clvi_graph_set_piece(p->network, clvi_part_first(d, k) / d->part);
     return clvi_graph_run_forward(p->network);

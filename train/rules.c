@@ -43,7 +43,7 @@ static clv_status check_method(const clv_config *config)
     static const char *const some[] = {
         "mlp",  "moco-k",     "moco-m",     "moco-m-cos",       "symmetric",   "shuffle-bn", "bn-buffers",
         "bank", "queue-init", "queue-mask", "moco-queue-dtype", "fix-pred-lr", "queue-update", "queue-momentum",
-        "queue-dim", "freeze", "val-freq", "mixup-alpha", "cutmix-alpha", NULL,
+        "queue-dim", "flow-time", "freeze", "val-freq", "mixup-alpha", "cutmix-alpha", NULL,
     };
     static const char *const of_bank[] = {
         "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim",

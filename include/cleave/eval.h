@@ -202,6 +202,23 @@ CLV_API clv_status clv_verification_measure(clv_context *ctx, const clv_verifica
 CLV_API clv_status clv_verification_scores(const clv_verification_desc *desc, float *genuine, int64_t genuine_count,
                                            float *impostor, int64_t impostor_count, clv_verification_result *out) CLV_NODISCARD;
 
+/* ---- distance of two sets of images ---- */
+
+typedef struct clv_frechet_result {
+    double  distance;        /* mean + covariance: the squared Frechet distance, as is usual */
+    double  mean;            /* |mu_a - mu_b|^2 */
+    double  covariance;      /* tr(C_a + C_b - 2 (C_a C_b)^(1/2)) */
+    int64_t a, b;            /* rows */
+} clv_frechet_result;
+
+/* The Frechet distance of normal distributions with the means and covariances (over n - 1) of two sets of features:
+ * Dowson and Landau 1982; for generated images Heusel et al. 2017, arXiv:1706.08500, eq. 6. Figures compare only with
+ * the same network, layer and numbers of rows: few rows make it larger. a [n,D], b [m,D]: float32 host views with dense
+ * rows, n, m >= 2. Computed in float64; memory 4 D D doubles. Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (too few rows),
+ * CLV_ERR_NUMERIC, CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_frechet_distance(clv_context *ctx, const clv_view *a, const clv_view *b,
+                                        clv_frechet_result *out) CLV_NODISCARD;
+
 /* ---- health of a representation ---- */
 
 /* Figures that tell a living representation from a collapsed one long before accuracy does. */

@@ -145,6 +145,44 @@ CLV_API clv_status clv_encoder_embed(clv_encoder *encoder, const clv_dataset *ds
                                      bool (*progress)(int64_t done, int64_t total, void *user),
                                      void *user) CLV_NODISCARD;
 
+/* ---- generators: a trained network that turns noise into images ---- */
+
+typedef struct clv_generator clv_generator;
+
+typedef enum clv_solver {
+    CLV_SOLVER_EULER,            /* first order: one evaluation of the network a step */
+    CLV_SOLVER_HEUN              /* second order (the trapezoidal rule), two evaluations a step */
+} clv_solver;
+
+typedef struct clv_generator_desc {
+    size_t      struct_size;     /* CLV_GENERATOR_DESC_INIT */
+    const char *checkpoint;      /* of the method flow_matching; or a run directory (its last.h5) */
+    clv_solver  solver;
+    int64_t     steps;           /* from noise to image, of equal length; at least 1 */
+    int64_t     batch_size;      /* images at a time; has no influence on what they are, but for rounding */
+    uint64_t    seed;
+} clv_generator_desc;
+
+#define CLV_GENERATOR_DESC_INIT                                                                                        \
+    { .struct_size = sizeof(clv_generator_desc), .solver = CLV_SOLVER_HEUN, .steps = 25, .batch_size = 64 }
+
+/* Opens a checkpoint and builds its network. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (damaged, or no checkpoint),
+ * CLV_ERR_INVALID (trained by another method; a setting out of range), CLV_ERR_NOMEM. *out is NULL on error. */
+CLV_API clv_status clv_generator_open(clv_context *ctx, const clv_generator_desc *desc, clv_generator **out) CLV_NODISCARD;
+/* NULL is accepted. */
+CLV_API void clv_generator_destroy(clv_generator *generator);
+/* Size of an image. */
+CLV_API void clv_generator_shape(const clv_generator *generator, int64_t *height, int64_t *width, int64_t *channels);
+/* Images first .. first + count: dense uint8 [count,height,width,channels] in `images`. Each is a function of the
+ * checkpoint, the desc's seed, solver and steps, and its number. progress may be NULL: done, total; false stops
+ * (CLV_STOPPED). Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID, CLV_ERR_NUMERIC (the network diverged). One thread at a time. */
+CLV_API clv_status clv_generator_sample(clv_generator *generator, int64_t first, int64_t count, const clv_view *images,
+                                        bool (*progress)(int64_t done, int64_t total, void *user),
+                                        void *user) CLV_NODISCARD;
+/* Writes images [n,H,W,C], uint8, to an HDF5 file that is a data set without labels (docs/formats.md), whole or not at
+ * all. Errors: CLV_ERR_SHAPE, CLV_ERR_IO, CLV_ERR_NOMEM. */
+CLV_API clv_status clv_images_save(clv_context *ctx, const char *path, const clv_view *images) CLV_NODISCARD;
+
 /* Writes features [n,D], labels [n] (NULL: none) and ids [n] to `path`: HDF5 data sets `features`, `labels`, `ids`, or
  * the features alone as a NumPy array when the name ends in .npy, or the same three as safetensors when it ends in
  * .safetensors. `attributes` are stored as text in HDF5 and safetensors. */

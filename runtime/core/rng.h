@@ -19,7 +19,9 @@ typedef enum clvi_rng_purpose {
     CLVI_RNG_TEST,
     CLVI_RNG_AFFINE,        /* random affine maps of pictures */
     CLVI_RNG_DROP_PATH,     /* stochastic depth: epoch = run of the graph, sample = row, view = path */
-    CLVI_RNG_MIX            /* mixing images of a batch: sample = step */
+    CLVI_RNG_MIX,           /* mixing images of a batch: sample = step */
+    CLVI_RNG_FLOW,          /* flow matching: time and noise of a picture in an epoch */
+    CLVI_RNG_SAMPLE         /* where generated pictures begin: sample = number of the picture */
 } clvi_rng_purpose;
 
 typedef struct clvi_rng {

@@ -372,8 +372,8 @@ static void any_sizes_give_finite_results_and_all_kernels_the_same(void **state)
 /* Inputs that are not normalised: a row of zeros is a point like any other there. */
 static bool zeros_are_a_point(const char *name, const char *input)
 {
-    static const char *const names[] = { "barlow_twins", "dice", "dispersive", "focal", "n_pair", "repulsor", "triplet",
-                                         "vicreg" };
+    static const char *const names[] = { "barlow_twins", "dice", "dispersive", "focal", "mse", "n_pair",
+                                         "repulsor", "triplet", "vicreg" };
     if (strcmp(input, "logits") == 0 || strcmp(input, "cosine") == 0) return true;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0) return true;

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void fill(rig *r, const clvi_comm *comm)
 {
@@ -33,8 +34,9 @@ static void fill(rig *r, const clvi_comm *comm)
 clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, clvi_comm *comm,
                         rig **out, ...)
 {
+    const bool generates = !strcmp(method, "flow_matching");
     const char *const settings[][2] = {
-        { "arch", "resnet8" }, { "width", "4" },   { "batch-size", "16" },
+        { "arch", generates ? "uvit" : "resnet8" }, { "width", generates ? "8" : "4" }, { "batch-size", "16" },
         { "moco-dim", "16" },  { "moco-k", "32" },
         { "moco-t", "0.2" },   { "moco-mlp-dim", "24" }, { "seed", "5" },    { "weight-decay", "0" },
         { "method", method },  { "loss", loss },

@@ -17,7 +17,7 @@ typedef struct rig {
     float        pixels[2][RIG_PIXELS];
 } rig;
 
-/* resnet8 of width 4, a bank of 32 rows, then settings: name, value, ..., NULL (a NULL name ends them). A rank of `comm`
+/* resnet8 of width 4 (flow_matching: uvit of width 8), a bank of 32 rows, then settings: name, value, ..., NULL (a NULL name ends them). A rank of `comm`
  * (NULL: alone) has its share of the pictures. *out is made in any case. */
 clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, clvi_comm *comm,
                         rig **out, ...) __attribute__((sentinel));

@@ -143,8 +143,8 @@ static bool has_bank(const clvi_method_class *cls)
 static clv_config *run_config(test_env *t, const clvi_method_class *cls, const char *directory, const char *name,
                               const char *value)
 {
-    const bool teacher = cls->teacher, bank = has_bank(cls);
-    return test_run_config(t, directory, "method", cls->info.name, "moco-k", bank ? "64" : "65536", "moco-m",
+    const bool teacher = cls->teacher, bank = has_bank(cls), generates = !strcmp(cls->info.name, "flow_matching");
+    return test_run_config(t, directory, "method", cls->info.name, "arch", generates ? "uvit" : "resnet8", "moco-k", bank ? "64" : "65536", "moco-m",
                            teacher ? "0.9" : "0.999", "moco-dim", cls->head || bank ? "16" : "128", name, value, NULL);
 }
 

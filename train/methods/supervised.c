@@ -8,8 +8,6 @@
 #include "tensor/op.h"
 #include "train/mix.h"
 
-#include <stdio.h>
-
 #define LOGITS { { "logits", "logits" }, { "targets", "labels" } }
 #define ROWS   { { "features", "embedding" }, { "labels", "labels" } }
 #define MARGIN { { "features", "embedding" }, { "weight", "weight" }, { "labels", "labels" } }
@@ -51,25 +49,6 @@ static bool has_margin(const clvi_objective *o)
     return clvi_objective_reads(o, "weight");
 }
 
-/* What the repulsor loss reads: the embedding, or the embedding and a projection; and the bank. */
-static clv_status build_repulsor(clvi_method *m, clv_node x)
-{
-    const clvi_settings *s = m->settings;
-    const int64_t shape[2] = { s->queue_dim, m->dim };
-    const clv_init init = { CLV_INIT_UNIFORM_FAN, 0.0, m->dim };
-    char momentum[40];
-    snprintf(momentum, sizeof momentum, "%.17g", s->queue_momentum);
-    const clv_option more[] = {
-        { "update", s->queue_update == CLVI_QUEUE_EMA ? "ema" : "fifo" }, { "momentum", momentum },
-        { "normalize", clvi_objective_option(&m->objective, "repulsor", "normalize") },
-    };
-    clvi_method_give(m, s->queue_dim > 0 ? "unprojected" : "row", x);
-    if (s->queue_dim > 0)
-        clvi_method_give(m, "projection",
-                         clv_parameter(m->graph, "repulsor.weight", CLV_PARAM_TRAINABLE, 2, shape, init));
-    return clvi_method_open_bank(m, "repulsor", s->queue_dim > 0 ? s->queue_dim : m->dim, more, CLVI_COUNT(more));
-}
-
 static clv_status open(clvi_method *base)
 {
     supervised *m = (supervised *)base;
@@ -105,7 +84,7 @@ static clv_status build(clvi_method *base)
         (void)clvi_method_give_input(base, "shares", &view);
     }
     if (!clvi_node_none(m->scores)) clv_graph_output(g, m->scores);
-    return clvi_objective_uses(&base->objective, "repulsor") ? build_repulsor(base, x) : CLV_OK;
+    return clvi_objective_uses(&base->objective, "repulsor") ? clvi_method_open_repulsor(base, x) : CLV_OK;
 }
 
 static clv_status ready(clvi_method *m)
@@ -129,14 +108,6 @@ static clv_status forward(clvi_method *base, const clv_batch *batch, const clvi_
     }
     CLV_TRY(clvi_method_run(base, &images, &out->loss));
     return clv_graph_read(base->graph, base->unit[0], &out->query);
-}
-
-static clv_status update(clvi_method *m, const clv_batch *batch)
-{
-    clv_view rows;
-    if (!m->bank) return CLV_OK;
-    CLV_TRY(clv_graph_read(m->graph, clvi_objective_kept(&m->objective), &rows));
-    return clvi_method_push(m, &rows, batch);
 }
 
 /* Percent of the batch whose class has the highest score; images without a label do not count. */
@@ -182,5 +153,5 @@ const clvi_method_class clvi_method_supervised = {
     .info = { "supervised", "a classifier trained with labels", NULL, 0 },
     .size = sizeof(supervised), .views = 1, .labels = true, .classifies = true, .takes = takes, .keeps = "projected",
     .choose_takes = choose_takes, .uses = uses, .choose_head = choose_head, .open = open, .build = build,
-    .ready = ready, .forward = forward, .update = update, .look = look, .close = close,
+    .ready = ready, .forward = forward, .update = clvi_method_push_repulsor, .look = look, .close = close,
 };
