@@ -10,7 +10,7 @@ enum {
     CLI_NETWORK_INDICES
 };
 
-#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification, frechet or all"
+#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification, frechet, tagging or all"
 
 static const cli_flag flags[] = {
     { "bank-split", 0, "NAME", "split that is searched, or trained on (default: train where there is one)" },
@@ -27,7 +27,7 @@ static const cli_flag flags[] = {
     { "ema", 0, NULL, "the average of the weights (ema-decay) instead of the last ones" },
     { "untrained", 0, NULL, "the same network before training" },
     { "pixels", 0, NULL, "raw pixels instead of an encoder (then DATA is the only argument)" },
-    { "batch-size", 'b', "N", "images at a time (default 256)" },
+    { "batch-size", 'b', "N", "images, or words, at a time (default 256)" },
     CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
 };
@@ -105,7 +105,14 @@ static const char *const votes[] = { "exponential", "majority" };
 
 static bool is_wanted(const cli_protocol *protocol, const char *name)
 {
-    return (!strcmp(name, "all") && !protocol->pictures) || !strcmp(name, protocol->name);
+    return (!strcmp(name, "all") && !protocol->pictures && !protocol->text) || !strcmp(name, protocol->name);
+}
+
+static bool is_text(const char *name)
+{
+    const cli_protocol *p = cli_protocols;
+    while (p->name && strcmp(p->name, name) != 0) p++;
+    return p->text;
 }
 
 /* A flag that cannot act is a mistake. */
@@ -120,6 +127,9 @@ static int check_flags(const cli_args *args, const char *name)
         { DISTANCE, { "knn", "retrieval", "verification" } },
         { SEED, { "linear", "low-shot", "clustering", "verification" } },
     };
+    for (int i = 0; is_text(name) && flags[i].name; i++)
+        if (args->value[i] && i != JSON && i != BATCH)
+            return cli_usage(&cli_command_eval, "eval %s: --%s cannot act", name, flags[i].name);
     for (size_t i = 0; i < sizeof flag_acts / sizeof *flag_acts; i++) {
         bool acts = !strcmp(name, "all");
         for (int j = 0; !acts && flag_acts[i].acts[j]; j++) acts = !strcmp(name, flag_acts[i].acts[j]);
@@ -254,6 +264,9 @@ static int run(cli *c, const cli_args *args)
     bool needs_bank = false;
     if (check_words(c, args, &needs_bank) != CLI_OK || read_flags(args, &e.knn, &e.seed, &enc) != CLI_OK)
         return CLI_USAGE;
+    if (is_text(args->positional[0]))
+        return cli_eval_tagging(c, args->positional[1], args->positional[2], enc.batch_size,
+                                is_on(args, JSON) ? CLI_EVAL_JSON : CLI_EVAL_LINE);
     const bool pixels = is_on(args, PIXELS);
     clv_config *config = NULL;
     int status = cli_network(c, &cli_command_eval, args, WEIGHTS,
@@ -284,10 +297,11 @@ const cli_command cli_command_eval = {
     .usage = "cleave eval PROTOCOL RUN|CHECKPOINT DATA [flags]  |  cleave eval PROTOCOL --weights FILE DATA  |  "
              "cleave eval PROTOCOL --pixels DATA [flags]\n"
              "PROTOCOL: " PROTOCOLS,
-    .summary = "evaluate an encoder",
+    .summary = "evaluate an encoder or a tagger",
     .example = "  cleave eval knn runs/demo recipes/data/glyphs.h5\n"
                "  cleave eval knn --pixels recipes/data/glyphs.h5 --distance centred-cosine -k 20 --knn-t 0.07\n"
-               "  cleave eval all runs/demo recipes/data/glyphs.h5",
+               "  cleave eval all runs/demo recipes/data/glyphs.h5\n"
+               "  cleave eval tagging runs/tagger wnut17/dev.conll",
     .flags = flags,
     .run = run,
 };

@@ -97,9 +97,9 @@ static void draw_bar(display *d, const clv_progress *p)
     memset(bar, '=', (size_t)filled);
     bar[24] = 0;
     fprintf(stderr,
-            "\r\033[Kepoch %lld/%lld [%s] %lld/%lld  %.0f img/s  data %2.0f%%  loss %.4f", (long long)p->epoch,
+            "\r\033[Kepoch %lld/%lld [%s] %lld/%lld  %.0f %s/s  data %2.0f%%  loss %.4f", (long long)p->epoch,
             (long long)p->epochs, bar, (long long)p->step, (long long)p->steps_per_epoch, p->images_per_second,
-            p->mean_seconds_step > 0 ? 100 * p->mean_seconds_data / p->mean_seconds_step : 0.0, p->loss_mean);
+            p->unit, p->mean_seconds_step > 0 ? 100 * p->mean_seconds_data / p->mean_seconds_step : 0.0, p->loss_mean);
     if (p->has_scores) fprintf(stderr, "  pretext@1 %.1f", p->pretext_top1_mean);
     fprintf(stderr, "  ETA %s", left);
     fflush(stderr);
@@ -127,11 +127,14 @@ static void print_epoch(const clv_progress *p)
 {
     fprintf(stderr, "Epoch: [%lld/%lld]  Loss %.4f", (long long)p->epoch, (long long)p->epochs, p->loss_mean);
     if (p->has_scores) fprintf(stderr, "  pretext@1 %.2f", p->pretext_top1_mean);
-    fprintf(stderr, "  %.0f img/s  std %.3f  rank %.1f", p->images_per_second, p->health.std,
+    fprintf(stderr, "  %.0f %s/s  std %.3f  rank %.1f", p->images_per_second, p->unit, p->health.std,
             p->health.effective_rank);
     if (p->knn_top1 >= 0)
         fprintf(stderr, "  kNN top-1 %.2f (best %.2f; %s)", p->knn_top1, p->knn_best, p->knn_protocol);
     if (p->val_top1 >= 0) fprintf(stderr, "  held-out acc@1 %.2f acc@5 %.2f", p->val_top1, p->val_top5);
+    if (p->has_spans)
+        fprintf(stderr, "  span F1 %.2f (precision %.2f, recall %.2f; %s)", p->spans.f1, p->spans.precision,
+                p->spans.recall, p->spans_protocol);
     fputc('\n', stderr);
 }
 

@@ -36,6 +36,7 @@ typedef struct cli_protocol {
     bool        bank;                /* it looks at rows beside those of the split that is judged */
     bool        apart;               /* which must be others: no leave-one-out */
     bool        pictures;            /* it judges pictures by the encoder, not the encoder: not one of "all" */
+    bool        text;                /* of words, not of rows: cli_eval_tagging instead of `measure`; not among `all` */
     double      share;               /* of the training rows; 0: all */
     clv_status (*measure)(const cli_eval *e, const struct cli_protocol *protocol, cli_outcome *out);
 } cli_protocol;
@@ -45,6 +46,8 @@ extern const cli_protocol cli_protocols[];
 extern const char *const cli_eval_distances[3];
 
 typedef enum cli_eval_form { CLI_EVAL_LINE, CLI_EVAL_TABLE, CLI_EVAL_JSON } cli_eval_form;
+/* Tags the words of `data` with a tagger's run, and prints the figures of all spans and of each type; an exit status. */
+int cli_eval_tagging(cli *c, const char *run, const char *data, int64_t batch, cli_eval_form form);
 /* To standard output; a table's head goes before its `first`. */
 void cli_eval_print(const cli_protocol *protocol, const cli_outcome *outcome, cli_eval_form form, bool first);
 

@@ -161,6 +161,7 @@ const cli_protocol cli_protocols[] = {
     { .name = "clustering", .title = "clustering", .measure = clustering },
     { .name = "verification", .title = "verification", .measure = verification },
     { .name = "frechet", .title = "Frechet", .bank = true, .apart = true, .pictures = true, .measure = frechet },
+    { .name = "tagging", .title = "tagging", .text = true },
     { .name = NULL },
 };
 

@@ -17,7 +17,8 @@ extern char **environ;
 #define BIG 1e15
 
 const clvi_option clvi_settings_table[] = {
-    TEXT(data, "data", "", "data set to train on: a packed file, a folder of images, CIFAR or IDX files"),
+    TEXT(data, "data", "",
+         "data set to train on: a packed file, a folder of images, CIFAR or IDX files; for a tagger words and tags"),
     TEXT(split, "split", "", "split of it to train on; empty: 'train' where there is one"),
     TEXT(val_data, "val-data", "", "data set that is classified along the way; empty: the training data set"),
     TEXT(val_split, "val-split", "", "split of it; empty: 'test' or 'val' where there is one, else leave-one-out"),
@@ -86,6 +87,13 @@ const clvi_option clvi_settings_table[] = {
     CHOICE(flow_time, "flow-time", "uniform", "uniform|logit-normal",
            "flow_matching: how times between noise and picture are drawn; logit-normal: mostly between the two"),
 
+    I64(context, "context", "3", 0, 16, "a tagger: words it sees on either side of the one to be tagged", NULL),
+    I64(word_dim, "word-dim", "64", 1, 4096, "a tagger: size of the vector of a word", NULL),
+    I64(word_rows, "word-rows", "32768", 1, 16777216, "a tagger: rows of the table that features of words are hashed to",
+        NULL),
+    F64(word_drop, "word-drop", "0", 0, 0.99, "a tagger: probability that a feature of a word is left out in training",
+        NULL),
+
     TEXT(optimizer, "optimizer", "sgd", "optimiser"),
     F64(lr, "lr", "0.03", 0, 1e6, "learning rate", NULL),
     CHOICE(lr_scaling, "lr-scaling", "none", "none|linear|sqrt",
@@ -141,8 +149,8 @@ const clvi_option clvi_settings_table[] = {
     FLAG(stop_on_collapse, "stop-on-collapse", "false", "end the run when the features collapse, not only warn"),
 
     I64(val_freq, "val-freq", "1", 0, 1e6,
-        "epochs between measurements of a classifier's accuracy on held-out images (and after the last); 0: never",
-        NULL),
+        "epochs between measurements of a classifier's accuracy on held-out images, or of a tagger's spans (and after "
+        "the last); 0: never", NULL),
     I64(knn_k, "knn-k", "200", 1, 1e6, "neighbours of the kNN monitor", "k"),
     F64(knn_t, "knn-t", "0.1", 1e-4, 1e4, "its temperature", NULL),
     CHOICE(knn_layer, "knn-layer", "embedding", "backbone|embedding", "features it compares"),

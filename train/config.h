@@ -35,8 +35,8 @@ typedef struct clvi_settings {
     int     sync_bn;
     int     bn_buffers, bank, queue_init, queue_mask, moco_queue_dtype, queue_update;
     double  queue_momentum;
-    int64_t queue_dim;
-    double  mixup_alpha, cutmix_alpha, mixup_prob, mixup_switch_prob;
+    int64_t queue_dim, context, word_dim, word_rows;
+    double  mixup_alpha, cutmix_alpha, mixup_prob, mixup_switch_prob, word_drop;
     int     flow_time;
     /* optimisation */
     char    optimizer[64];

@@ -158,6 +158,7 @@ static clv_status check_key(const clv_config *config, const clv_encoder_desc *de
 {
     const clvi_method_class *method = NULL;
     CLV_TRY(clvi_method_find(config->settings.method, &method));
+    CLV_CHECK(!method->text, CLV_ERR_INVALID, "'%s' is a tagger: it has no features of images", desc->checkpoint);
     CLV_CHECK(!desc->key || method->teacher, CLV_ERR_INVALID, "'%s': method '%s' has no momentum encoder",
               desc->checkpoint, method->info.name);
     CLV_CHECK(!desc->ema || config->settings.ema_decay > 0, CLV_ERR_INVALID,

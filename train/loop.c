@@ -1,6 +1,6 @@
 /* loop.c: the training loop. Every number it writes is a function of configuration, data and seed; the clock only
  * enters what it tells the user. */
-#include "train/trainer.h"
+#include "train/text.h"
 #include "core/checked.h"
 #include "core/file.h"
 #include "device/flat.h"
@@ -66,7 +66,8 @@ done:
 /* Labels and ids of all ranks beside this rank's images. */
 static clv_status next_batch(clv_trainer *t, clv_batch *batch)
 {
-    CLV_TRY(clv_loader_next(t->loader, batch));
+    if (t->text) clvi_words_next(clvi_text_words(t->text), batch);
+    else CLV_TRY(clv_loader_next(t->loader, batch));
     if (!t->labels) return CLV_OK;
     const clvi_division *d = &t->method->division;
     const size_t size = (size_t)d->local * sizeof *t->labels;
@@ -138,6 +139,7 @@ static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
         .mean_seconds_step = elapsed / steps,
         .mean_seconds_data = clock->data / steps,
         .images_per_second = elapsed > 0 ? steps * (double)t->settings->batch_size / elapsed : 0.0,
+        .unit = t->text ? "words" : "img",
         .knn_top1 = -1.0, .val_top1 = -1.0, .val_top5 = -1.0,
         .knn_best = t->at.knn_best,
     };
@@ -231,9 +233,9 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     clv_progress p = progress_now(t, clock);
     double top1 = -1.0;
     const int64_t mark = clv_profile_begin(t->ctx);
-    if (is_due(t, s->knn_freq) && clvi_trainer_speaks(t)) CLV_TRY(clvi_monitor_knn(t, &top1));
+    if (is_due(t, s->knn_freq) && !t->text && clvi_trainer_speaks(t)) CLV_TRY(clvi_monitor_knn(t, &top1));
     if (is_due(t, s->val_freq) && clvi_trainer_speaks(t))
-        CLV_TRY(clvi_monitor_classifier(t, &p.val_top1, &p.val_top5));
+        CLV_TRY(t->text ? clvi_text_measure(t, &p) : clvi_monitor_classifier(t, &p.val_top1, &p.val_top5));
     clv_profile_end(t->ctx, mark, "evaluation");
     p.kind = CLV_PROGRESS_EPOCH;
     p.loss = p.loss_mean;
@@ -350,11 +352,18 @@ static void tell_ranks(clv_trainer *t, int64_t steps, double seconds)
                       1e-6 * (double)c->bytes / (double)steps);
 }
 
+static clv_status seek(clv_trainer *t)
+{
+    const uint32_t epoch = (uint32_t)t->at.epoch;
+    return t->text ? clvi_words_seek(clvi_text_words(t->text), epoch, t->at.step)
+                   : clv_loader_seek(t->loader, epoch, t->at.step);
+}
+
 static clv_status run(clv_trainer *t)
 {
     CLV_TRY(check_ranks(t));
     CLV_TRY(open_files(t));
-    CLV_TRY(clv_loader_seek(t->loader, (uint32_t)t->at.epoch, t->at.step));
+    CLV_TRY(seek(t));
     const double begin = now();
     const int64_t first = t->at.total;
     const clv_status st = t->settings->profile ? all_epochs_timed(t) : all_epochs(t);

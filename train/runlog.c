@@ -162,6 +162,10 @@ static const metric step_metrics[] = {
 };
 static const metric knn_metrics[] = { METRIC("val/knn_top1", knn_top1), METRIC("val/knn_best", knn_best) };
 static const metric val_metrics[] = { METRIC("val/acc1", val_top1), METRIC("val/acc5", val_top5) };
+static const metric span_metrics[] = {
+    METRIC("val/span_precision", spans.precision), METRIC("val/span_recall", spans.recall),
+    METRIC("val/span_f1", spans.f1),
+};
 static const metric epoch_metrics[] = {
     METRIC("train/loss", loss_mean), METRIC("train/time_step", mean_seconds_step),
     METRIC("train/time_data", mean_seconds_data), METRIC("train/images_per_second", images_per_second),
@@ -189,6 +193,7 @@ void clvi_runlog_each(const clv_progress *p, double grad_norm, visit_fn fn, void
     for (int i = 0; i < p->metric_count; i++) fn(p->metrics[i].name, p->metrics[i].value, user);
     if (epoch && p->knn_top1 >= 0) visit(p, knn_metrics, CLVI_COUNT(knn_metrics), fn, user);
     if (epoch && p->val_top1 >= 0) visit(p, val_metrics, CLVI_COUNT(val_metrics), fn, user);
+    if (epoch && p->has_spans) visit(p, span_metrics, CLVI_COUNT(span_metrics), fn, user);
 }
 
 static void put_visited(const char *name, double value, void *user)
@@ -222,6 +227,7 @@ clv_status clvi_runlog_write(clvi_runlog *log, const clv_progress *p, double gra
         epoch ? "epoch" : "step", p->epoch, p->step, p->total_step);
     clvi_runlog_each(p, grad_norm, put_visited, &line);
     if (epoch && p->knn_top1 >= 0) put(&line, ", \"val/knn_protocol\": \"%s\"", p->knn_protocol);
+    if (epoch && p->has_spans) put(&line, ", \"val/span_protocol\": \"%s\"", p->spans_protocol);
     if (epoch && p->has_scores) {
         put_counts(&line, "scores/positive_histogram", p->scores.positive_histogram);
         put_counts(&line, "scores/negative_histogram", p->scores.negative_histogram);

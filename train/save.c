@@ -1,6 +1,6 @@
 /* save.c: the checkpoints of a run directory: last.h5 and the one before it (previous.h5), best.h5,
  * checkpoint_NNNN.h5. */
-#include "train/trainer.h"
+#include "train/text.h"
 #include "core/checked.h"
 
 #include <errno.h>
@@ -25,7 +25,8 @@ static clv_status save(clv_trainer *t, const char *name)
     clvi_h5 *h5 = NULL;
     CLV_TRY(clvi_guard_check(t));                          /* an update can leave the finite numbers */
     CLV_TRY(clvi_checkpoint_begin(t->config, path, &t->at, t->info.channels, t->eval_aug, &h5));
-    const clv_status st = clvi_method_write(t->method, h5);
+    clv_status st = clvi_method_write(t->method, h5);
+    if (st == CLV_OK && t->text) st = clvi_text_write(t->text, h5);
     if (st != CLV_OK) {
         clvi_h5_close(h5);
         return st;
@@ -101,6 +102,7 @@ static clv_status load(clv_trainer *t, const char *path)
     CLV_CHECK_OR_DONE(at.step < t->steps_per_epoch, CLV_ERR_INVALID,
                       "'%s' stands at step %" PRId64 ", an epoch of this data set has %" PRId64, path, at.step,
                       t->steps_per_epoch);
+    if (t->text) CLV_TRY_OR_DONE(clvi_text_check(t, file->h5, path));
     CLV_TRY_OR_DONE(clvi_method_read(t->method, file->h5));
     t->at = at;
     clvi_trainer_note(t, "resumed from '%s': epoch %" PRId64 ", step %" PRId64, path, at.epoch + 1, at.step + 1);

@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 #include "train/foreign.h"
 #include "train/network.h"
+#include "train/text.h"
 #include "core/checked.h"
 #include "core/file.h"
 #include "device/backend.h"
@@ -82,7 +83,10 @@ static void tell_limits(clv_trainer *t)
 static clv_status open_data(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
+    const clvi_method_class *method = NULL;
     CLV_CHECK(s->data[0], CLV_ERR_INVALID, "no data set given: name one ('data: PATH', or PATH on the command line)");
+    CLV_TRY(clvi_method_find(s->method, &method));
+    if (method->text) return clvi_text_open(t);
     CLV_TRY(clv_dataset_open(t->ctx, s->data, or_null(s->split), &t->train));
     clv_dataset_describe(t->train, &t->info);
     CLV_CHECK(t->info.count >= s->batch_size, CLV_ERR_INVALID,
@@ -91,7 +95,7 @@ static clv_status open_data(clv_trainer *t)
     return CLV_OK;
 }
 
-static clv_status open_loader(clv_trainer *t)
+static clv_status open_images(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
     clv_transform transforms[CLVI_MAX_VIEWS];
@@ -110,9 +114,23 @@ static clv_status open_loader(clv_trainer *t)
     desc.exact_decode = s->exact_decode;
     CLV_TRY(clv_loader_create(t->ctx, t->train, &desc, &t->loader));
     t->steps_per_epoch = clv_loader_steps_per_epoch(t->loader);
+    return CLV_OK;
+}
+
+static clv_status open_words(clv_trainer *t)
+{
+    CLV_TRY(clvi_text_open_words(t));
+    t->steps_per_epoch = clvi_words_steps_per_epoch(clvi_text_words(t->text));
+    return CLV_OK;
+}
+
+static clv_status open_loader(clv_trainer *t)
+{
+    const size_t batch = (size_t)t->settings->batch_size;
+    CLV_TRY(t->text ? open_words(t) : open_images(t));
     if (t->method->division.ranks == 1) return CLV_OK;
-    t->labels = clvi_calloc(t->ctx, (size_t)s->batch_size, sizeof *t->labels);
-    t->ids = clvi_calloc(t->ctx, (size_t)s->batch_size, sizeof *t->ids);
+    t->labels = clvi_calloc(t->ctx, batch, sizeof *t->labels);
+    t->ids = clvi_calloc(t->ctx, batch, sizeof *t->ids);
     return t->labels && t->ids ? CLV_OK : CLV_ERR_NOMEM;
 }
 
@@ -151,8 +169,9 @@ static clv_status make_chains(clv_trainer *t, clv_transform *view)
 
 static clv_status make_method(clv_trainer *t)
 {
-    clv_transform view;
-    CLV_TRY(make_chains(t, &view));
+    clv_transform view = { .height = 0 };
+    if (!t->text) CLV_TRY(make_chains(t, &view));
+    else if (!(t->eval_aug = clvi_strdup(t->ctx, ""))) return CLV_ERR_NOMEM;
     const clvi_method_setup setup = {
         .ctx = t->ctx,
         .settings = t->settings,
@@ -163,7 +182,7 @@ static clv_status make_method(clv_trainer *t)
         .comm = t->comm,
     };
     CLV_TRY(clvi_method_create(&setup, &t->method));
-    tell_limits(t);
+    if (!t->text) tell_limits(t);
     return CLV_OK;
 }
 
@@ -262,6 +281,7 @@ void clv_trainer_destroy(clv_trainer *t)
     clvi_method_destroy(t->method);
     clv_augment_destroy(t->augment2);
     clv_augment_destroy(t->augment);
+    clvi_text_release(t);
     clvi_free(t->ctx, t->eval_aug);
     clv_dataset_destroy(t->val);
     clv_dataset_destroy(t->train);
@@ -278,7 +298,7 @@ static clv_status describe_memory(clv_trainer *t, void (*line)(const char *text,
     clvi_method_bytes m;
     char text[320];
     CLV_TRY(clvi_method_memory(t->method, &m));
-    const size_t loader = clv_loader_memory(t->loader);
+    const size_t loader = t->text ? clvi_words_memory(clvi_text_words(t->text)) : clv_loader_memory(t->loader);
     const size_t all = m.parameters + m.gradients + m.optimizer + m.activations + m.bank + loader;
     snprintf(text, sizeof text,
              "memory in bytes: parameters %zu, gradients %zu, optimiser %zu, activations %zu, bank %zu, loader %zu; "
@@ -288,19 +308,40 @@ static clv_status describe_memory(clv_trainer *t, void (*line)(const char *text,
     return CLV_OK;
 }
 
+static void describe_data(const clv_trainer *t, void (*line)(const char *text, void *user), void *user)
+{
+    const clv_dataset_info *i = &t->info;
+    char text[CLVI_PATH_SIZE + 256], channels[48];
+    snprintf(channels, sizeof channels, ", %" PRId64 " channels", i->channels);
+    snprintf(text, sizeof text, "data: %s '%s'%s%s, %" PRId64 " %s%s, %" PRId64 " %s", i->kind, t->settings->data,
+             i->split[0] ? " split " : "", i->split, i->count, t->text ? "words" : "images", t->text ? "" : channels,
+             i->classes, t->text ? "tags" : "classes");
+    line(text, user);
+}
+
+static void describe_chains(const clv_trainer *t, void (*line)(const char *text, void *user), void *user)
+{
+    char text[8192];                       /* room for a chain */
+    snprintf(text, sizeof text, "augmentation: %s", clv_augment_describe(t->augment));
+    line(text, user);
+    if (t->augment2) {
+        snprintf(text, sizeof text, "augmentation of the second view: %s", clv_augment_describe(t->augment2));
+        line(text, user);
+    }
+    snprintf(text, sizeof text, "evaluation: %s", t->eval_aug);
+    line(text, user);
+}
+
 clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, void *user), void *user)
 {
     CLV_CHECK(t && line, CLV_ERR_INVALID, "clv_trainer_describe: an argument is NULL");
     const clvi_settings *s = t->settings;
-    char text[8192];                       /* room for a path and a chain */
+    char text[512];
     if (!clvi_trainer_speaks(t)) return CLV_OK;
-    snprintf(text, sizeof text, "data: %s '%s'%s%s, %" PRId64 " images, %" PRId64 " channels, %" PRId64 " classes",
-             t->info.kind, s->data, t->info.split[0] ? " split " : "", t->info.split, t->info.count, t->info.channels,
-             t->info.classes);
-    line(text, user);
+    describe_data(t, line, user);
     snprintf(text, sizeof text,
-             "schedule: %" PRId64 " epochs of %" PRId64 " steps of %" PRId64 " images; learning rate %g, first %g",
-             s->epochs, t->steps_per_epoch, s->batch_size, t->schedule.base,
+             "schedule: %" PRId64 " epochs of %" PRId64 " steps of %" PRId64 " %s; learning rate %g, first %g",
+             s->epochs, t->steps_per_epoch, s->batch_size, t->text ? "words" : "images", t->schedule.base,
              clvi_schedule_at(&t->schedule, 0, 0, t->steps_per_epoch));
     line(text, user);
     if (s->lr_scaling != CLVI_LR_AS_GIVEN) {
@@ -325,14 +366,7 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
     snprintf(text, sizeof text, "parameters: %" PRId64 " trainable; optimizer %s, weight decay %g, see each below",
              trainable, s->optimizer, s->weight_decay);
     line(text, user);
-    snprintf(text, sizeof text, "augmentation: %s", clv_augment_describe(t->augment));
-    line(text, user);
-    if (t->augment2) {
-        snprintf(text, sizeof text, "augmentation of the second view: %s", clv_augment_describe(t->augment2));
-        line(text, user);
-    }
-    snprintf(text, sizeof text, "evaluation: %s", t->eval_aug);
-    line(text, user);
+    if (!t->text) describe_chains(t, line, user);
     if (t->at.total > 0) {
         snprintf(text, sizeof text, "resumed: epoch %" PRId64 ", step %" PRId64, t->at.epoch + 1, t->at.step + 1);
         line(text, user);

@@ -24,7 +24,8 @@ struct clv_trainer {
     clv_dataset      *train, *val;   /* val NULL: leave-one-out on train */
     clv_dataset_info  info;          /* of train */
     clv_augment      *augment, *augment2;   /* augment2: of the second view, NULL when it is as the first */
-    clv_loader       *loader;
+    clv_loader       *loader;        /* NULL, as data sets and augmentation, if there is `text` */
+    struct clvi_text *text;          /* the data of a method that takes words (text.c); NULL: images */
     char             *eval_aug;      /* resolved evaluation chain */
     clvi_schedule     schedule;
     clvi_method      *method;

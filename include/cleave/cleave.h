@@ -14,6 +14,7 @@
 #include <cleave/loss.h>
 #include <cleave/option.h>
 #include <cleave/profile.h>
+#include <cleave/text.h>
 #include <cleave/train.h>
 #include <cleave/transform.h>
 #include <cleave/view.h>

@@ -1,5 +1,5 @@
 /* eval.h: what an encoder is worth: nearest neighbours, a linear classifier, retrieval, clustering and verification on
- * features, and the health of the features themselves. */
+ * features, spans of tags, and the health of the features themselves. */
 #ifndef CLEAVE_EVAL_H
 #define CLEAVE_EVAL_H
 
@@ -218,6 +218,44 @@ typedef struct clv_frechet_result {
  * CLV_ERR_NUMERIC, CLV_ERR_NOMEM. Thread-safe. */
 CLV_API clv_status clv_frechet_distance(clv_context *ctx, const clv_view *a, const clv_view *b,
                                         clv_frechet_result *out) CLV_NODISCARD;
+
+/* ---- spans ---- */
+
+#define CLV_SPAN_MAX_TYPES 64
+#define CLV_SPAN_MAX_TYPE  64                  /* bytes of a type's name, with the 0 */
+
+/* Spans of one type, or of all. Percent: precision of those predicted, recall of those there are, f1 their harmonic mean;
+ * 0 where there is nothing to divide by. */
+typedef struct clv_span_counts {
+    int64_t predicted, present, right;         /* right: begin, end and type agree */
+    double  precision, recall, f1;
+} clv_span_counts;
+
+typedef struct clv_span_result {
+    clv_span_counts all;                       /* micro: every span counts the same */
+    int64_t words;
+    double  accuracy;                          /* percent of the words with the right tag, O included */
+    int64_t types;
+    struct {
+        char            name[CLV_SPAN_MAX_TYPE];
+        clv_span_counts counts;
+    } type[CLV_SPAN_MAX_TYPES];                /* in alphabetical order */
+} clv_span_result;
+
+/* Tags of all words of some sentences: O, B-TYPE or I-TYPE. */
+typedef struct clv_tagging {
+    const int64_t     *tag;                    /* [words], below `tags` */
+    const char *const *name;                   /* [tags] */
+    int64_t            tags;
+} clv_tagging;
+
+/* Spans of IOB2 tags, as the script conlleval of CoNLL-2000 and later tasks counts them (Tjong Kim Sang and Buchholz 2000):
+ * a span begins at B-, and also at an I- after O, after another type or at the start of a sentence; it ends before the next
+ * beginning, before O and with its sentence. first [sentences + 1]: the first word of each, in order, and the number of
+ * words. Errors: CLV_ERR_INVALID (a tag of another form or out of range; sentences out of order), CLV_ERR_UNSUPPORTED (more
+ * than CLV_SPAN_MAX_TYPES types, or a longer name). Thread-safe. */
+CLV_API clv_status clv_spans_measure(const clv_tagging *truth, const clv_tagging *predicted, const int64_t *first,
+                                     int64_t sentences, clv_span_result *out) CLV_NODISCARD;
 
 /* ---- health of a representation ---- */
 

@@ -6,6 +6,7 @@
 #include <cleave/data.h>
 #include <cleave/eval.h>
 #include <cleave/option.h>
+#include <cleave/text.h>
 #include <cleave/view.h>
 
 #ifdef __cplusplus
@@ -56,7 +57,8 @@ typedef struct clv_progress {
     double  lr, momentum;               /* learning rate; momentum of the key encoder */
     double  seconds_step, seconds_data; /* this step: wall time, and the part spent waiting for data */
     double  mean_seconds_step, mean_seconds_data;
-    double  images_per_second;          /* over the epoch so far */
+    double  images_per_second;          /* over the epoch so far; of what `unit` says: "img", or "words" of a tagger */
+    const char *unit;
     bool    has_bank, has_teacher;      /* of the method: else queue_fill and queue_age, or the momentum, are 0 */
     bool    has_scores;                 /* it has a bank and keys to compare with it: else pretext and scores are 0 */
     double  pretext_top1, pretext_top1_mean;   /* percent */
@@ -68,6 +70,9 @@ typedef struct clv_progress {
     double  val_top1, val_top5;         /* EPOCH: percent of the held-out images that the classifier under training gets
                                          * right, or -1 when not measured */
     const char *knn_protocol;           /* EPOCH: "kNN k=200 T=0.1 embedding cosine, bank 2912, queries 858" */
+    bool    has_spans;                  /* EPOCH: else what follows is 0 */
+    clv_span_counts spans;              /* what a tagger finds in the words held out */
+    const char *spans_protocol;         /* "as conlleval, micro, 1009 sentences, 15733 words" */
     const clv_metric *metrics;          /* what the method and its losses have to say of the last step that was logged */
     int     metric_count;
     const char *note; /* NOTE: a line for the user: a checkpoint written, a damaged one skipped, a warning */
@@ -189,6 +194,24 @@ CLV_API clv_status clv_images_save(clv_context *ctx, const char *path, const clv
 CLV_API clv_status clv_features_save(clv_context *ctx, const char *path, const clv_view *features,
                                      const int64_t *labels, const int64_t *ids, const clv_option *attributes,
                                      int attribute_count) CLV_NODISCARD;
+
+/* ---- taggers: a trained network, ready to tag words ---- */
+
+typedef struct clv_tagger clv_tagger;
+
+/* From a checkpoint, or a run directory, of the method `tagger`, which computes `batch_size` words at a time. Errors:
+ * CLV_ERR_IO, CLV_ERR_FORMAT (damaged, or no checkpoint), CLV_ERR_INVALID (of another method), CLV_ERR_NOMEM. *out is NULL
+ * on error. Threads: one call at a time per tagger. */
+CLV_API clv_status clv_tagger_open(clv_context *ctx, const char *checkpoint, int64_t batch_size,
+                                   clv_tagger **out) CLV_NODISCARD;
+/* NULL is accepted. */
+CLV_API void clv_tagger_destroy(clv_tagger *tagger);
+/* Name of a tag it knows, NULL past the last. Borrowed from the tagger. */
+CLV_API const char *clv_tagger_tag_name(const clv_tagger *tagger, int64_t tag);
+/* Tags every word of a corpus: predicted [words], numbers of its own tags. `out` (may be NULL): what that comes to, beside
+ * the corpus's tags. Errors: CLV_ERR_NOMEM; those of clv_spans_measure. */
+CLV_API clv_status clv_tagger_tag(clv_tagger *tagger, const clv_corpus *corpus, int64_t *predicted,
+                                  clv_span_result *out) CLV_NODISCARD;
 
 /* ---- files ---- */
 

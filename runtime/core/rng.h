@@ -21,7 +21,8 @@ typedef enum clvi_rng_purpose {
     CLVI_RNG_DROP_PATH,     /* stochastic depth: epoch = run of the graph, sample = row, view = path */
     CLVI_RNG_MIX,           /* mixing images of a batch: sample = step */
     CLVI_RNG_FLOW,          /* flow matching: time and noise of a picture in an epoch */
-    CLVI_RNG_SAMPLE         /* where generated pictures begin: sample = number of the picture */
+    CLVI_RNG_SAMPLE,        /* where generated pictures begin: sample = number of the picture */
+    CLVI_RNG_WORD_DROP      /* features of words left out: sample = word */
 } clvi_rng_purpose;
 
 typedef struct clvi_rng {

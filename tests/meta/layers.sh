@@ -16,7 +16,7 @@ find include/cleave runtime losses memorybank augment backbones data train eval 
         knows["program"] = ""           # public headers and its own folder only: cli, examples, bench, recipes/tools
 
         split("base core|option core|view core|image core|transform core|profile core|device device|" \
-              "graph tensor|loss losses|bank memorybank|augment augment|backbone backbones|data data|train train|eval eval", lines, "|")
+              "graph tensor|loss losses|bank memorybank|augment augment|backbone backbones|data data|text data|train train|eval eval", lines, "|")
         for (i in lines) { split(lines[i], pair, " "); header[pair[1]] = pair[2] }
     }
     function area_of(path,   part) {

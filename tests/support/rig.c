@@ -31,6 +31,16 @@ static void fill(rig *r, const clvi_comm *comm)
     r->batch.labels = r->labels;
 }
 
+/* Some features are missing. */
+static void fill_words(rig *r, const clvi_comm *comm)
+{
+    const int64_t local = RIG_BATCH / (comm ? comm->ranks : 1), first = comm ? comm->rank * local : 0;
+    clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, 0);
+    for (int i = 0; i < RIG_BATCH * RIG_NUMBERS; i++) r->numbers[i] = (int64_t)clvi_rng_below(&rng, RIG_ROWS + 8) - 8;
+    for (int i = 0; i < RIG_BATCH * RIG_NUMBERS; i++) r->numbers[i] = r->numbers[i] < 0 ? -1 : r->numbers[i];
+    r->view[0] = clv_view_2d(r->numbers + first * RIG_NUMBERS, CLV_I64, local, RIG_NUMBERS);
+}
+
 clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, clvi_comm *comm,
                         rig **out, ...)
 {
@@ -39,6 +49,7 @@ clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64
         { "arch", generates ? "uvit" : "resnet8" }, { "width", generates ? "8" : "4" }, { "batch-size", "16" },
         { "moco-dim", "16" },  { "moco-k", "32" },
         { "moco-t", "0.2" },   { "moco-mlp-dim", "24" }, { "seed", "5" },    { "weight-decay", "0" },
+        { "context", "1" },    { "word-dim", "8" }, { "word-rows", "64" },
         { "method", method },  { "loss", loss },
     };
     rig *r = calloc(1, sizeof *r);
@@ -54,6 +65,8 @@ clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64
         assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
     va_end(args);
     fill(r, comm);
+    const clvi_method_class *cls = NULL;
+    if (clvi_method_find(method, &cls) == CLV_OK && cls->text) fill_words(r, comm);
     const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, RIG_SIDE, RIG_SIDE, classes, comm };
     return clvi_method_create(&setup, &r->method);
 }

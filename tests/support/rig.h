@@ -1,11 +1,12 @@
-/* rig.h: a training method with a configuration and one batch of 16 pictures that differ. */
+/* rig.h: a training method with a configuration and one batch of 16 pictures that differ, or of 16 words in windows. */
 #ifndef CLEAVE_TESTS_SUPPORT_RIG_H
 #define CLEAVE_TESTS_SUPPORT_RIG_H
 
 #include "tests/support/test.h"
 #include "train/method.h"
 
-enum { RIG_BATCH = 16, RIG_SIDE = 16, RIG_CLASSES = 3, RIG_PIXELS = RIG_BATCH * RIG_SIDE * RIG_SIDE * 3 };
+enum { RIG_BATCH = 16, RIG_SIDE = 16, RIG_CLASSES = 3, RIG_PIXELS = RIG_BATCH * RIG_SIDE * RIG_SIDE * 3,
+       RIG_NUMBERS = 3 * 8, RIG_ROWS = 64 };        /* of a word: the window's and its own; of their table */
 
 typedef struct rig {
     clv_context *ctx;
@@ -15,6 +16,7 @@ typedef struct rig {
     clv_view     view[2];
     int64_t      ids[RIG_BATCH], labels[RIG_BATCH];
     float        pixels[2][RIG_PIXELS];
+    int64_t      numbers[RIG_BATCH * RIG_NUMBERS];
 } rig;
 
 /* resnet8 of width 4 (flow_matching: uvit of width 8), a bank of 32 rows, then settings: name, value, ..., NULL (a NULL name ends them). A rank of `comm`

@@ -35,6 +35,16 @@ static void make_pictures(test_env *t, const char *path)
     assert_ok(clvi_h5_commit(h5));
 }
 
+/* Words and tags for as many steps; the first letter tells the tag. */
+static void make_words(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < STEPS * BATCH; i++)
+        fprintf(file, "%c%d\t%s\n%s", 'a' + i % 3, i * 7 % 11, i % 3 ? "O" : "B-thing", i % 9 ? "" : "\n");
+    assert_int_equal(fclose(file), 0);
+}
+
 /* In place of every "size=224" of a chain: the pictures are small. */
 static void shrink_chain(char *chain)
 {
@@ -116,13 +126,15 @@ static void every_recipe_makes_twenty_steps(void **state)
     test_env *t = *state;
     static seen s;
     glob_t recipes;
-    char data[512];
+    char data[512], words[512];
     snprintf(data, sizeof data, "%s", test_path(t, "pictures.h5"));
+    snprintf(words, sizeof words, "%s", test_path(t, "words"));
     make_pictures(t, data);
+    make_words(words);
     assert_int_equal(glob("recipes/*.yaml", 0, NULL, &recipes), 0);
     for (size_t i = 0; i < recipes.gl_pathc; i++)
         if (!strstr(recipes.gl_pathv[i], "glyphs") && !strstr(recipes.gl_pathv[i], "mnist"))   /* one channel: the demo's */
-            train(t, recipes.gl_pathv[i], data, &s);
+            train(t, recipes.gl_pathv[i], strstr(recipes.gl_pathv[i], "tagging") ? words : data, &s);
     for (int m = 0; clvi_method_at(m); m++)
         if (!s.method[m]) fail_msg("there is no recipe for %s", clvi_method_at(m)->info.name);
     globfree(&recipes);

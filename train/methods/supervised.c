@@ -110,26 +110,10 @@ static clv_status forward(clvi_method *base, const clv_batch *batch, const clvi_
     return clv_graph_read(base->graph, base->unit[0], &out->query);
 }
 
-/* Percent of the batch whose class has the highest score; images without a label do not count. */
-static clv_status look(clvi_method *base, const clv_batch *batch, clvi_metrics *out)
+static clv_status look(clvi_method *m, const clv_batch *batch, clvi_metrics *out)
 {
-    const supervised *m = (const supervised *)base;
-    const int64_t classes = base->setup.classes;
-    clv_view view;
-    int64_t right = 0, known = 0;
-    if (clvi_node_none(m->scores)) return CLV_OK;
-    CLV_TRY(clv_graph_read(base->graph, m->scores, &view));
-    for (int64_t i = 0; i < base->batch; i++) {
-        const float *scores = (const float *)view.data + i * classes;
-        int64_t best = 0;
-        for (int64_t c = 1; c < classes; c++)
-            if (scores[c] > scores[best]) best = c;
-        right += best == batch->labels[i];
-        known += batch->labels[i] >= 0;
-    }
-    if (out->count < CLVI_MAX_METRICS)
-        out->at[out->count++] = (clv_metric) { "train/acc1", known ? 100.0 * (double)right / (double)known : 0.0 };
-    return CLV_OK;
+    const clv_node scores = ((const supervised *)m)->scores;
+    return clvi_node_none(scores) ? CLV_OK : clvi_method_accuracy(m, scores, batch, out);
 }
 
 static const clvi_takes *choose_takes(const clvi_settings *s)
