@@ -104,7 +104,8 @@ static void the_order_of_a_batch_does_not_matter(void **state)
 static const struct { const char *name, *variant; } rowwise[] = {
     { "info_nce", "explicit" }, { "moco_queue", NULL }, { "mochi", NULL }, { "feature_transform", NULL },
     { "arcface", NULL }, { "cosface", NULL }, { "circle", "classwise" }, { "cosine_regression", "byol" },
-    { "cosine_regression", "simsiam" }, { "cross_entropy", NULL }, { "focal", "softmax" }, { "focal", "sigmoid" },
+    { "cosine_regression", "simsiam" }, { "cross_entropy", "hard" }, { "cross_entropy", "soft" },
+    { "focal", "softmax" }, { "focal", "sigmoid" },
     { "triplet", "explicit" }, { "dice", "dsc_per_example" }, { "dice", "dl_per_example" },
     { "dice", "tversky_per_example" },
 };
@@ -282,7 +283,8 @@ static void keep_labels_below(test_loss *l, int64_t classes)
 {
     for (int i = 0; i < l->n_in; i++) {
         const clv_view *x = &l->in[i].view;
-        if (strcmp(l->in[i].name, "labels") != 0 && strcmp(l->in[i].name, "targets") != 0) continue;
+        if (x->dtype != CLV_I64 || (strcmp(l->in[i].name, "labels") != 0 && strcmp(l->in[i].name, "targets") != 0))
+            continue;
         for (int64_t j = 0; j < clv_view_count(x); j++)
             ((int64_t *)x->data)[j] %= classes;
     }

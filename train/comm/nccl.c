@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <nccl.h>
 #include <netdb.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,18 @@ static int system_error(const char *call, char *why)
 /* ---- finding each other ---- */
 
 /* The first of these variables that is set: torchrun's, Open MPI's, Slurm's. */
+/* 0 for what is no count. */
+static int whole(const char *text)
+{
+    const long value = strtol(text, NULL, 10);
+    return value >= 0 && value < INT_MAX ? (int)value : 0;
+}
+
 static int number(const char *torch, const char *mpi, const char *slurm, int otherwise)
 {
     const char *const names[] = { torch, mpi, slurm };
     for (int i = 0; i < 3; i++)
-        if (getenv(names[i])) return atoi(getenv(names[i]));
+        if (getenv(names[i])) return whole(getenv(names[i]));
     return otherwise;
 }
 
@@ -60,7 +68,7 @@ static int resolve(struct addrinfo **out, char *why)
     const char *address = getenv("MASTER_ADDR"), *port = getenv("MASTER_PORT");
     const struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM };
     char service[16];
-    snprintf(service, sizeof service, "%d", (port ? atoi(port) : 29500) + 1);
+    snprintf(service, sizeof service, "%d", (port ? whole(port) : 29500) + 1);
     const int error = getaddrinfo(address ? address : "127.0.0.1", service, &hints, out);
     if (error) snprintf(why, CLVI_COMM_WHY, "MASTER_ADDR '%.80s': %s", address ? address : "", gai_strerror(error));
     return error != 0;
