@@ -23,7 +23,8 @@ static void print(const clv_span_result *r, const clv_corpus_info *info, cli_eva
     put_counts(&all, &r->all);
     put(&all, "accuracy", r->accuracy);
     snprintf(all.how, sizeof all.how,
-             "spans as conlleval counts them, micro; %lld sentences, %lld words, %lld spans, %lld predicted, %lld right",
+             "spans as conlleval counts them, micro; %lld sentences, %lld words, %lld spans, %lld predicted, "
+             "%lld right",
              (long long)info->sentences, (long long)info->words, (long long)r->all.present, (long long)r->all.predicted,
              (long long)r->all.right);
     const cli_protocol protocol = { .name = "tagging", .title = title };

@@ -89,8 +89,8 @@ const clvi_option clvi_settings_table[] = {
 
     I64(context, "context", "3", 0, 16, "a tagger: words it sees on either side of the one to be tagged", NULL),
     I64(word_dim, "word-dim", "64", 1, 4096, "a tagger: size of the vector of a word", NULL),
-    I64(word_rows, "word-rows", "32768", 1, 16777216, "a tagger: rows of the table that features of words are hashed to",
-        NULL),
+    I64(word_rows, "word-rows", "32768", 1, 16777216,
+        "a tagger: rows of the table that features of words are hashed to", NULL),
     F64(word_drop, "word-drop", "0", 0, 0.99, "a tagger: probability that a feature of a word is left out in training",
         NULL),
 

@@ -446,7 +446,8 @@ static void describe_parts(const clvi_method *m, void (*line)(const char *text, 
     char text[256];
     snprintf(text, sizeof text,
              "batch: %" PRId64 " %s on %d rank%s, %" PRId64 " at a time; loss and gradient are those of all; batch "
-             "norm sees %" PRId64 " at once", d->batch, m->cls->text ? "words" : "images", d->ranks, d->ranks > 1 ? "s" : "", d->part,
+             "norm sees %" PRId64 " at once", d->batch, m->cls->text ? "words" : "images", d->ranks,
+             d->ranks > 1 ? "s" : "", d->part,
              d->sync ? d->batch : d->part / d->groups);
     line(text, user);
 }

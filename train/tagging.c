@@ -33,7 +33,8 @@ clv_node clvi_tagger_nodes(clv_graph *g, const clvi_settings *s, clv_node words)
     int64_t shape[CLV_MAX_DIMS] = { 0 };
     (void)clv_node_shape(g, words, shape);
     const int64_t n = shape[0], places = 2 * s->context + 1, all = n * places * CLVI_WORD_FEATURES;
-    const int64_t table_shape[2] = { s->word_rows, s->word_dim }, weight_shape[2] = { s->moco_dim, places * s->word_dim };
+    const int64_t table_shape[2] = { s->word_rows, s->word_dim };
+    const int64_t weight_shape[2] = { s->moco_dim, places * s->word_dim };
     const int64_t apart[3] = { n * places, CLVI_WORD_FEATURES, s->word_dim }, window[2] = { n, places * s->word_dim };
     const clv_init uniform = { CLV_INIT_UNIFORM_FAN, 0.0, places * s->word_dim };
     const clv_init zero = { CLV_INIT_CONSTANT, 0.0, 0 };       /* a row that training never meets says nothing */
@@ -120,7 +121,8 @@ clv_status clv_tagger_open(clv_context *ctx, const char *checkpoint, int64_t bat
     CLV_TRY_OR_DONE(clvi_checkpoint_open(ctx, checkpoint, config, &file));
     CLV_TRY_OR_DONE(check_method(config, file->path));
     CLV_TRY_OR_DONE(clvi_h5_attr_texts(file->h5, "/", "tags", &tags, &names));
-    CLV_CHECK_OR_DONE(tags >= 1 && tags <= CLV_TEXT_MAX_TAGS, CLV_ERR_FORMAT, "'%s': %" PRId64 " tags", file->path, tags);
+    CLV_CHECK_OR_DONE(tags >= 1 && tags <= CLV_TEXT_MAX_TAGS, CLV_ERR_FORMAT, "'%s': %" PRId64 " tags", file->path,
+                      tags);
     CLV_TRY_OR_DONE(clvi_tagger_over(config, NULL, (const char *const *)names, tags, batch_size, &t));
     t->owned_names = names;
     names = NULL;

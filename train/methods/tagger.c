@@ -42,8 +42,8 @@ static const char *const uses[] = { "val-freq", "context", "word-dim", "word-row
 
 extern const clvi_method_class clvi_method_tagger;
 const clvi_method_class clvi_method_tagger = {
-    .info = { "tagger", "tags words, by a convolution over their neighbours", "https://www.jmlr.org/papers/v12/collobert11a.html",
-              0 },
-    .size = sizeof(tagger), .views = 1, .labels = true, .classifies = true, .text = true, .takes = takes, .uses = uses, .build = build,
-    .look = look,
+    .info = { "tagger", "tags words, by a convolution over their neighbours",
+              "https://www.jmlr.org/papers/v12/collobert11a.html", 0 },
+    .size = sizeof(tagger), .views = 1, .labels = true, .classifies = true, .text = true, .takes = takes,
+    .uses = uses, .build = build, .look = look,
 };
