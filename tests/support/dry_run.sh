@@ -6,7 +6,7 @@ cleave=${CLEAVE:-build/release/cleave}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# 4200 pictures of 8x8 pixels, in CIFAR-100's and in MNIST's layout: enough for the largest batch.
+# 4200 pictures of 8x8 pixels, in CIFAR-100's and in MNIST's layout: enough for the largest batch; and sentences.
 mkdir "$scratch/gray"
 {
     printf '\0\0\010\003\0\0\020\150\0\0\0\010\0\0\0\010'
@@ -20,10 +20,16 @@ awk 'BEGIN { printf "\\0\\0\\010\\001\\0\\0\\020\\150"; for (i = 0; i < 4200; i+
 printf "$(cat "$scratch/labels")" >"$scratch/gray/train-labels-idx1-ubyte"
 cp "$scratch/gray/train-labels-idx1-ubyte" "$scratch/"
 
+i=0
+while [ $i -lt 600 ]; do
+    printf 'Ann\tB-person\nBell\tI-person\nsees\tO\nOslo\tB-location\n.\tO\n\n'
+    i=$((i + 1))
+done >"$scratch/words.conll"
+
 failed=0
 for recipe; do
     data=$scratch
-    case $recipe in *glyphs*|*mnist*) data=$scratch/gray ;; esac
+    case $recipe in *glyphs*|*mnist*) data=$scratch/gray ;; *tagging*) data=$scratch/words.conll ;; esac
     if ! "$cleave" train "$recipe" "$data" --dry-run --results-dir "$scratch/run" >"$scratch/out" 2>"$scratch/err" ||
        ! grep -q '^schedule: ' "$scratch/out" || ! grep -q '^memory in bytes: ' "$scratch/out" ||
        ! grep -q '^parameter: ' "$scratch/out"; then
