@@ -93,6 +93,11 @@ typedef struct cli_loss_bench {
 } cli_loss_bench;
 int cli_bench_loss(cli *c, const cli_loss_bench *bench);
 
+/* landscapes.c: `count` computed pictures, RGB, one after another; free() them. NULL: no memory. */
+#define CLI_LANDSCAPE_HEIGHT 240
+#define CLI_LANDSCAPE_WIDTH  320
+uint8_t *cli_landscapes(int64_t count);
+
 /* signal.c: true once SIGINT or SIGTERM came. A second one ends the process. */
 void cli_catch_signals(void);
 bool cli_stop_requested(void);

@@ -7,15 +7,15 @@
 enum { OUTPUT, AUG, PRESET, IMAGES, VIEWS, ZOOM, SEED, SIZE, SPLIT };
 
 static const cli_flag flags[] = {
-    { "output", 'o', "OUT.png", "preview: the contact sheet to write" },
+    { "output", 'o', "OUT.png", "preview: the contact sheet to write (default preview.png)" },
     { "aug", 0, "TEXT", "preview: a preset or a chain (default moco-v2)" },
     { "preset", 0, "NAME", "preview: the same of a preset alone" },
-    { "images", 'n', "N", "preview: images, evenly spaced over the data set (default 8)" },
+    { "images", 'n', "N", "preview: images, evenly spaced over DATA; without it, computed ones (default 8)" },
     { "views", 0, "N", "preview: views of each (default 8)" },
     { "zoom", 0, "N", "preview: pixels of the sheet for each pixel of a view, in each direction (default 1)" },
     { "seed", 0, "N", "preview: seed of the draws (default 0)" },
     { "size", 0, "N", "preview: side of the views in pixels (default: the preset's)" },
-    { "split", 0, "NAME", "preview: split of the data set" },
+    { "split", 0, "NAME", "preview: split of DATA" },
     { NULL, 0, NULL, NULL },
 };
 
@@ -75,7 +75,26 @@ static clv_status collect(cli *c, const clv_dataset *ds, int64_t count, clv_imag
     return st;
 }
 
-static clv_status write_sheet(cli *c, const cli_args *args, const clv_augment *augment,
+/* Pictures of DATA or, without it, computed ones. */
+static clv_status gather(cli *c, const char *data, const char *split, int64_t count, clv_image *images,
+                         uint8_t **copies)
+{
+    clv_dataset *ds = NULL;
+    if (data) {
+        clv_status st = clv_dataset_open(c->ctx, data, split, &ds);
+        if (st == CLV_OK) st = collect(c, ds, count, images, copies);
+        clv_dataset_destroy(ds);
+        return st;
+    }
+    const int64_t each = (int64_t)CLI_LANDSCAPE_HEIGHT * CLI_LANDSCAPE_WIDTH * 3;
+    copies[0] = cli_landscapes(count);
+    if (!copies[0]) return CLV_ERR_NOMEM;
+    for (int64_t i = 0; i < count; i++)
+        images[i] = clv_image_dense(copies[0] + i * each, CLI_LANDSCAPE_HEIGHT, CLI_LANDSCAPE_WIDTH, 3);
+    return CLV_OK;
+}
+
+static clv_status write_sheet(cli *c, const char *output, const clv_augment *augment,
                               const clv_augment_preview_desc *desc, const clv_image *images, int64_t count)
 {
     uint8_t *pixels = NULL;
@@ -83,28 +102,27 @@ static clv_status write_sheet(cli *c, const cli_args *args, const clv_augment *a
     clv_status st = clv_augment_preview(augment, desc, images, count, &pixels, &height, &width, &channels);
     if (st != CLV_OK) return st;
     const clv_image sheet = clv_image_dense(pixels, height, width, channels);
-    st = clv_image_write_png(c->ctx, args->value[OUTPUT], &sheet);
+    st = clv_image_write_png(c->ctx, output, &sheet);
     clv_augment_preview_free(augment, pixels);
     return st;
 }
 
-static clv_status preview(cli *c, const cli_args *args, const clv_augment_preview_desc *desc, int64_t count)
+static clv_status preview(cli *c, const cli_args *args, const char *output, const clv_augment_preview_desc *desc,
+                          int64_t count)
 {
+    const char *data = args->positional_count > 1 ? args->positional[1] : NULL;
     const clv_option size = { "size", args->value[SIZE] };
     clv_augment *augment = NULL;
-    clv_dataset *ds = NULL;
     clv_image *images = calloc((size_t)count, sizeof *images);
     uint8_t **copies = calloc((size_t)count, sizeof *copies);
     clv_status st = images && copies ? CLV_OK : CLV_ERR_NOMEM;
     if (st == CLV_OK)
         st = clv_augment_create(c->ctx, desc->title, &size, args->value[SIZE] ? 1 : 0, &augment);
-    if (st == CLV_OK) st = clv_dataset_open(c->ctx, args->positional[1], args->value[SPLIT], &ds);
-    if (st == CLV_OK) st = collect(c, ds, count, images, copies);
-    if (st == CLV_OK) st = write_sheet(c, args, augment, desc, images, count);
+    if (st == CLV_OK) st = gather(c, data, args->value[SPLIT], count, images, copies);
+    if (st == CLV_OK) st = write_sheet(c, output, augment, desc, images, count);
     for (int64_t i = 0; copies && i < count; i++) free(copies[i]);
     free(copies);
     free(images);
-    clv_dataset_destroy(ds);
     clv_augment_destroy(augment);
     return st;
 }
@@ -112,10 +130,12 @@ static clv_status preview(cli *c, const cli_args *args, const clv_augment_previe
 static int run_preview(cli *c, const cli_args *args)
 {
     clv_augment_preview_desc desc = CLV_AUGMENT_PREVIEW_DESC_INIT;
-    const char *preset = args->value[PRESET];
+    const char *preset = args->value[PRESET], *output = args->value[OUTPUT] ? args->value[OUTPUT] : "preview.png";
     long long count = 8, views = desc.views, seed = 0, zoom = 1;
-    if (args->positional_count != 2) return cli_usage(&cli_command_augment, "augment preview: expected DATA");
-    if (!args->value[OUTPUT]) return cli_usage(&cli_command_augment, "augment preview: no output given (-o OUT.png)");
+    if (args->positional_count > 2)
+        return cli_usage(&cli_command_augment, "augment preview: expected one DATA, got '%s' too", args->positional[2]);
+    if (args->value[SPLIT] && args->positional_count < 2)
+        return cli_usage(&cli_command_augment, "augment preview: --split is of DATA, and there is none");
     if (args->value[IMAGES] && !cli_integer("images", args->value[IMAGES], 1, 256, &count)) return CLI_USAGE;
     if (args->value[VIEWS] && !cli_integer("views", args->value[VIEWS], 1, 64, &views)) return CLI_USAGE;
     if (args->value[SEED] && !cli_integer("seed", args->value[SEED], 0, INT64_MAX, &seed)) return CLI_USAGE;
@@ -129,9 +149,9 @@ static int run_preview(cli *c, const cli_args *args)
     desc.zoom = zoom;
     desc.views = views;
     desc.seed = (uint64_t)seed;
-    const clv_status st = preview(c, args, &desc, count);
+    const clv_status st = preview(c, args, output, &desc, count);
     if (st != CLV_OK) return cli_fail(st);
-    printf("%s\n", args->value[OUTPUT]);
+    printf("%s\n", output);
     return CLI_OK;
 }
 
@@ -147,12 +167,13 @@ static int run(cli *c, const cli_args *args)
         return CLI_OK;
     }
     if (!strcmp(verb, "show") && args->positional_count == 2) return show_one(args->positional[1]);
-    return cli_usage(&cli_command_augment, "augment: expected 'list', 'show NAME' or 'preview DATA'");
+    return cli_usage(&cli_command_augment, "augment: expected 'list', 'show NAME' or 'preview [DATA]'");
 }
 
 const cli_command cli_command_augment = {
-    .name = "augment", .usage = "cleave augment list | show NAME | preview DATA -o OUT.png [flags]",
+    .name = "augment", .usage = "cleave augment list | show NAME | preview [DATA] [flags]",
     .summary = "list augmentations, or look at what they do",
-    .example = "  cleave augment preview recipes/data/glyphs.h5 --aug glyphs -o views.png",
+    .example = "  cleave augment preview --preset moco-v2 --images 8 --views 6\n"
+               "  cleave augment preview recipes/data/glyphs.h5 --aug glyphs -o views.png",
     .flags = flags, .run = run,
 };
