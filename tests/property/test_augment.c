@@ -1,9 +1,11 @@
-/* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, where scratch begins, what
- * it held before, and whether the processor's vector instructions are used. */
+/* test_augment.c (property): a view is the same bits whatever the order of calls, the thread, where scratch begins,
+ * what it held before, and whether the processor's vector instructions are used, for sides from 1 to 8192; what changes
+ * nothing, changes nothing. */
 #include "tests/support/augment.h"
 #include "tests/support/isa.h"
 #include "augment/augment.h"
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -134,15 +136,19 @@ static void compare_paths(test_env *t, const char *text, const clv_image *image)
     test_chain_free(&c);
 }
 
+static const int64_t sides[][2] = { { 1, 1 }, { 1, 9 }, { 9, 1 }, { 2, 3 }, { 31, 33 }, { 64, 65 }, { 40, 300 },
+                                    { 300, 41 }, { 700, 5 }, { 190, 130 }, { 1, 8192 }, { 8192, 1 }, { 3, 8192 },
+                                    { 8192, 3 }, { 64, 8191 }, { 8191, 33 } };
+
 static void any_size_and_stride_gives_the_same_bits_on_every_path(void **state)
 {
-    static const int64_t sides[][2] = { { 1, 1 }, { 1, 9 }, { 9, 1 }, { 2, 3 }, { 31, 33 }, { 64, 65 }, { 40, 300 },
-                                        { 300, 41 }, { 3, 8192 }, { 700, 5 }, { 190, 130 } };
     static const char *const chains[] = {
         "random-resized-crop size=33; flip; color-jitter p=1; gaussian-blur p=1",
         "random-resized-crop size=64 filter=bicubic; grayscale p=0.5; gaussian-blur p=1 mode=kernel",
         "center-crop size=17 margin=1.2; random-resized-crop size=61 scale-min=0.5; gaussian-blur p=1 sigma-min=8 "
         "sigma-max=16; solarize p=1",
+        "random-affine; flip p=1; color-jitter p=1; gaussian-blur p=1; gaussian-blur p=1 mode=kernel kernel-size=9; "
+        "grayscale p=0.5; random-erasing p=1; center-crop size=40",   /* each step on the whole picture */
     };
     for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
         for (int64_t channels = 1; channels <= 3; channels += 2)
@@ -153,11 +159,85 @@ static void any_size_and_stride_gives_the_same_bits_on_every_path(void **state)
             }
 }
 
+/* Weights that sum to one keep a picture without contrast as it is, to the bit. */
+static void a_flat_picture_stays_flat_at_any_size(void **state)
+{
+    static const char text[] = "random-affine fill=77; flip; gaussian-blur p=1; "
+                               "gaussian-blur p=1 mode=kernel kernel-size=9; center-crop size=50 margin=1.3; "
+                               "random-resized-crop size=40 filter=bicubic";
+    static float out[40 * 40 * 3];
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
+        cornered c = cornered_make(sides[i][0], sides[i][1], 3, 5);
+        memset((uint8_t *)c.image.pixels, 77, (size_t)(c.image.row_stride * (c.image.height - 1) + c.image.width * 3));
+        test_chain flat = test_chain_make(*state, text, c.image.height, c.image.width, 3);
+        assert_ok(flat.transform.apply(flat.transform.user, &c.image, 5, 1, i, 0, flat.scratch,
+                                         flat.scratch_size, out));
+        for (size_t k = 0; k < sizeof out / sizeof *out; k++) assert_true(out[k] == 77 / 255.0f);
+        test_chain_free(&flat);
+        munmap(c.map, c.map_size);
+    }
+}
+
+/* Steps that must leave a picture as it is, before a step that fixes the size. */
+static const char *const nothing[] = {
+    "random-affine degrees=0 translate=0 zoom-min=1 zoom-max=1 shear=0",
+    "color-jitter p=1 brightness=0 contrast=0 saturation=0 hue=0",
+    "gaussian-blur p=1 sigma-min=0.01 sigma-max=0.01",
+    "gaussian-blur p=1 sigma-min=0.01 sigma-max=0.01 mode=kernel kernel-size=5",
+    "flip p=1; flip p=1",
+    "solarize p=1 threshold=0; solarize p=1 threshold=0",
+    "flip p=0; color-jitter p=0; grayscale p=0; gaussian-blur p=0; solarize p=0; random-erasing p=0",
+};
+
+static void identity_parameters_and_two_flips_change_nothing(void **state)
+{
+    static float after[64 * 64 * 3], before[64 * 64 * 3];
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
+        const cornered c = cornered_make(sides[i][0], sides[i][1], 3, 2);
+        test_chain plain = test_chain_make(*state, "center-crop size=64", c.image.height, c.image.width, 3);
+        assert_ok(plain.transform.apply(plain.transform.user, &c.image, 5, 1, i, 0, plain.scratch, plain.scratch_size,
+                                        before));
+        for (size_t k = 0; k < sizeof nothing / sizeof *nothing; k++) {
+            char text[160];
+            snprintf(text, sizeof text, "%s; center-crop size=64", nothing[k]);
+            test_chain more = test_chain_make(*state, text, c.image.height, c.image.width, 3);
+            assert_ok(more.transform.apply(more.transform.user, &c.image, 5, 1, i, 0, more.scratch, more.scratch_size,
+                                           after));
+            assert_memory_equal(after, before, sizeof after);
+            test_chain_free(&more);
+        }
+        test_chain_free(&plain);
+        munmap(c.map, c.map_size);
+    }
+}
+
+static void a_crop_of_all_is_the_picture(void **state)
+{
+    static const int64_t all[] = { 1, 2, 31, 64 };
+    static float out[64 * 64 * 3];
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int bicubic = 0; bicubic < 2; bicubic++) {
+            char text[160];
+            snprintf(text, sizeof text, "random-resized-crop size=%d scale-min=1 scale-max=1 ratio-min=1 ratio-max=1 "
+                     "filter=%s", (int)all[i], bicubic ? "bicubic" : "bilinear");
+            const cornered c = cornered_make(all[i], all[i], 3, 0);
+            test_chain crop = test_chain_make(*state, text, all[i], all[i], 3);
+            assert_ok(crop.transform.apply(crop.transform.user, &c.image, 5, 1, i, 0, crop.scratch, crop.scratch_size,
+                                           out));
+            for (int64_t k = 0; k < all[i] * all[i] * 3; k++) assert_true(out[k] == (float)c.image.pixels[k] / 255.0f);
+            test_chain_free(&crop);
+            munmap(c.map, c.map_size);
+        }
+}
+
 static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(views_do_not_depend_on_threads_order_scratch_or_processor),
         TEST(any_size_and_stride_gives_the_same_bits_on_every_path),
+        TEST(a_flat_picture_stays_flat_at_any_size),
+        TEST(identity_parameters_and_two_flips_change_nothing),
+        TEST(a_crop_of_all_is_the_picture),
         TEST(applying_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
