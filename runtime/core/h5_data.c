@@ -3,8 +3,9 @@
 #include "core/h5_parts.h"
 #include <string.h>
 
-#define MAX_PACKING 4096                 /* deflate cannot reach this, so a larger promise is a lie */
-#define MAX_CHUNK   ((size_t)1 << 30)
+#define MAX_PACKING    4096              /* deflate cannot reach this, so a larger promise is a lie */
+#define MAX_CHUNK      ((size_t)1 << 30)
+#define CHUNKS_AT_ONCE 32               /* of reading: see rows_at_once */
 
 /* ---- types ---- */
 
@@ -241,17 +242,6 @@ static int64_t count_of(const int64_t *shape, int ndim)
     return count;
 }
 
-clv_status clvi_h5_read(clvi_h5 *h5, const char *name, const clv_view *dst)
-{
-    CLVI_H5_QUIET;
-    dataset d;
-    CLV_TRY(open_dataset(h5, name, &d));
-    clv_status st = check_host(h5, name, dst, count_of(d.info.shape, d.info.ndim));
-    if (st == CLV_OK && clv_view_count(dst) > 0) st = transfer(h5, name, &d, d.space, dst, false);
-    close_dataset(&d);
-    return st;
-}
-
 /* Rows [first, first + count) of d; its shape is told by its space, which serves reading and writing alike. */
 static clv_status transfer_rows(const clvi_h5 *h5, const char *name, const dataset *d, int64_t first, int64_t count,
                                 const clv_view *v, bool write)
@@ -272,6 +262,43 @@ static clv_status transfer_rows(const clvi_h5 *h5, const char *name, const datas
     if (H5Sselect_hyperslab(d->space, H5S_SELECT_SET, start, NULL, shape, NULL) < 0)
         return clvi_h5_fail(h5, CLV_ERR_FORMAT, "select rows of", name);
     return transfer(h5, name, d, d->space, v, write);
+}
+
+/* Rows to read at once. HDF5 makes a list of all chunks before it reads the first: with many, half of its time goes
+ * into a list that no cache holds. */
+static int64_t rows_at_once(const dataset *d)
+{
+    hsize_t chunk[CLV_MAX_DIMS] = { 0 };
+    int64_t chunks = 1;   /* of a row of chunks; all sizes are bounded by examine */
+    if (H5Pget_layout(d->plan) != H5D_CHUNKED) return d->info.shape[0];
+    if (H5Pget_chunk(d->plan, CLV_MAX_DIMS, chunk) != d->info.ndim) return d->info.shape[0];
+    for (int i = 1; i < d->info.ndim; i++)
+        chunks = CLVI_MIN(chunks * ((d->info.shape[i] - 1) / (int64_t)chunk[i] + 1), CHUNKS_AT_ONCE);
+    return (int64_t)chunk[0] * (CHUNKS_AT_ONCE / chunks);
+}
+
+static clv_status read_all(const clvi_h5 *h5, const char *name, const dataset *d, const clv_view *dst)
+{
+    if (d->info.ndim == 0) return transfer(h5, name, d, d->space, dst, false);
+    const int64_t rows = d->info.shape[0], row = clv_view_count(dst) / rows, step = rows_at_once(d);
+    for (int64_t first = 0; first < rows; first += step) {
+        const int64_t count = CLVI_MIN(step, rows - first);
+        uint8_t *at = (uint8_t *)dst->data + (size_t)(first * row) * clv_dtype_size(dst->dtype);
+        const clv_view part = clv_view_1d(at, dst->dtype, count * row);
+        CLV_TRY(transfer_rows(h5, name, d, first, count, &part, false));
+    }
+    return CLV_OK;
+}
+
+clv_status clvi_h5_read(clvi_h5 *h5, const char *name, const clv_view *dst)
+{
+    CLVI_H5_QUIET;
+    dataset d;
+    CLV_TRY(open_dataset(h5, name, &d));
+    clv_status st = check_host(h5, name, dst, count_of(d.info.shape, d.info.ndim));
+    if (st == CLV_OK && clv_view_count(dst) > 0) st = read_all(h5, name, &d, dst);
+    close_dataset(&d);
+    return st;
 }
 
 clv_status clvi_h5_read_rows(clvi_h5 *h5, const char *name, int64_t first, int64_t count, const clv_view *dst)

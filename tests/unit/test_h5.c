@@ -685,6 +685,35 @@ static void the_applications_own_error_printing_is_kept(void **state)
     assert_ptr_equal(arg, &mark);
 }
 
+/* Data are read some chunks at a time: the pieces must meet, whatever the chunks are. */
+static void data_in_chunks_of_any_shape_come_back_whole(void **state)
+{
+    enum { ROWS = 299, COUNT = ROWS * 5 * 7 };
+    static const hsize_t shape[] = { ROWS, 5, 7 };
+    static const hsize_t chunks[][3] = { { 1, 5, 7 }, { 1, 1, 1 }, { 3, 2, 7 }, { 7, 5, 3 }, { 50, 5, 7 },
+                                           { ROWS, 5, 7 } };
+    test_env *t = *state;
+    static int32_t numbers[COUNT], back[COUNT];
+    for (int i = 0; i < COUNT; i++) numbers[i] = i * 7919;
+    const clv_view v = clv_view_dense(back, CLV_I32, 3, (const int64_t[]) { ROWS, 5, 7 });
+    for (size_t k = 0; k < sizeof chunks / sizeof *chunks; k++) {
+        const char *path = test_path(t, "chunks.h5");
+        const hid_t file = foreign_begin(path), plan = H5Pcreate(H5P_DATASET_CREATE);
+        H5Pset_chunk(plan, 3, chunks[k]);
+        const hid_t id = foreign_dataset(file, "x", H5T_NATIVE_INT32, 3, shape, plan);
+        H5Dwrite(id, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers);
+        H5Dclose(id);
+        H5Pclose(plan);
+        H5Fclose(file);
+        clvi_h5 *h5;
+        assert_ok(clvi_h5_open(t->ctx, path, &h5));
+        memset(back, 0, sizeof back);
+        assert_ok(clvi_h5_read(h5, "x", &v));
+        assert_memory_equal(back, numbers, sizeof back);
+        clvi_h5_close(h5);
+    }
+}
+
 TEST_MAIN(TEST(a_file_without_a_seal_is_not_shown_to_hdf5_where_one_is_wanted),
           TEST(what_is_written_comes_back), TEST(a_file_in_memory_reads_like_one_on_disk), TEST(texts_come_back),
           TEST(members_and_attributes_are_listed_in_order), TEST(attributes_may_be_large),
@@ -692,6 +721,7 @@ TEST_MAIN(TEST(a_file_without_a_seal_is_not_shown_to_hdf5_where_one_is_wanted),
           TEST(rows_are_written_and_read_in_parts), TEST(types_are_converted_but_integers_exactly),
           TEST(what_is_not_there_is_named), TEST(what_is_not_hdf5_is_refused),
           TEST(any_damaged_byte_of_a_sealed_file_is_found), TEST(giving_up_leaves_nothing_and_keeps_the_old_file),
-          TEST(a_file_is_built_around_bytes_that_are_there), TEST(sizes_beyond_the_file_are_refused), TEST(what_leads_to_other_files_is_refused),
+          TEST(a_file_is_built_around_bytes_that_are_there), TEST(sizes_beyond_the_file_are_refused),
+          TEST(what_leads_to_other_files_is_refused), TEST(data_in_chunks_of_any_shape_come_back_whole),
           TEST(other_types_ranks_and_filters), TEST(other_peoples_strings_are_read),
           TEST(the_applications_own_error_printing_is_kept))
