@@ -141,14 +141,6 @@ clv_status clvi_comm_broadcast(clvi_comm *c, void *x, size_t size)
     return account(c, begin, c->rank == 0 ? size : 0, error, why);
 }
 
-clv_status clvi_comm_barrier(clvi_comm *c)
-{
-    if (alone(c)) return CLV_OK;
-    char why[CLVI_COMM_WHY] = "";
-    const double begin = seconds();
-    return account(c, begin, 0, c->backend->barrier(why), why);
-}
-
 /* ---- sums ---- */
 
 /* The parts of all ranks, added up in their order, into the first. */

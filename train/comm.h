@@ -39,6 +39,5 @@ clv_status clvi_comm_all_reduce_f64(clvi_comm *c, double *x, int64_t n) CLV_NODI
 clv_status clvi_comm_all_gather(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
 /* x of rank 0 on every rank. */
 clv_status clvi_comm_broadcast(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
-clv_status clvi_comm_barrier(clvi_comm *c) CLV_NODISCARD;
 
 #endif

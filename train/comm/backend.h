@@ -20,7 +20,6 @@ typedef struct clvi_comm_backend {
     int  (*all_to_all)(const void *from, void *to, size_t size, char *why);      /* [ranks, size] each */
     int  (*all_gather)(void *x, size_t size, char *why);                          /* [ranks, size], in place */
     int  (*broadcast)(void *x, size_t size, char *why);                           /* from rank 0 */
-    int  (*barrier)(char *why);
     /* The sum of n floats in the memory of the GPU, in place, the same bits on all ranks; NULL: cannot. */
     int  (*sum_on_device)(void *x, int64_t n, char *why);
 } clvi_comm_backend;

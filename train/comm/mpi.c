@@ -71,14 +71,9 @@ static int mpi_broadcast(void *x, size_t size, char *why)
     return check(MPI_Bcast(x, (int)size, MPI_BYTE, 0, MPI_COMM_WORLD), "MPI_Bcast", why);
 }
 
-static int mpi_barrier(char *why)
-{
-    return check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier", why);
-}
-
 static const clvi_comm_backend backend = {
     .abi = CLVI_COMM_ABI, .name = "MPI", .open = mpi_open, .close = mpi_close, .all_to_all = mpi_all_to_all,
-    .all_gather = mpi_all_gather, .broadcast = mpi_broadcast, .barrier = mpi_barrier,
+    .all_gather = mpi_all_gather, .broadcast = mpi_broadcast,
 };
 
 __attribute__((visibility("default"))) const clvi_comm_backend *clvi_comm_get(void);

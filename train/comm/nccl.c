@@ -205,12 +205,6 @@ static int nccl_broadcast(void *x, size_t size, char *why)
     return down(x, receive_buffer, size, why);
 }
 
-static int nccl_barrier(char *why)
-{
-    char nothing = 0;
-    return nccl_broadcast(&nothing, 1, why);
-}
-
 /* Whoever filled x has been waited for; this waits for the sum. */
 static int nccl_sum_on_device(void *x, int64_t n, char *why)
 {
@@ -220,7 +214,7 @@ static int nccl_sum_on_device(void *x, int64_t n, char *why)
 
 static const clvi_comm_backend backend = {
     .abi = CLVI_COMM_ABI, .name = "NCCL", .open = nccl_open, .close = nccl_close, .all_to_all = nccl_all_to_all,
-    .all_gather = nccl_all_gather, .broadcast = nccl_broadcast, .barrier = nccl_barrier,
+    .all_gather = nccl_all_gather, .broadcast = nccl_broadcast,
     .sum_on_device = nccl_sum_on_device,
 };
 
