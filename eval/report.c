@@ -16,17 +16,6 @@
 
 /* ---- headline figures ---- */
 
-/* Index of the epoch with the highest (or, without `best`, the last) value; -1: never measured. */
-static int64_t find_epoch(const clvi_run *run, clvi_run_metric metric, bool best)
-{
-    int64_t found = -1;
-    for (int64_t i = 0; i < run->epoch_count; i++) {
-        const float value = run->epochs[i].line.value[metric];
-        if (isfinite(value) && (found < 0 || !best || value > run->epochs[found].line.value[metric])) found = i;
-    }
-    return found;
-}
-
 static void open_fact(clvi_text *page, const char *name)
 {
     clvi_text_print(page, "<div><dt>%s</dt><dd>", name);
@@ -34,7 +23,7 @@ static void open_fact(clvi_text *page, const char *name)
 
 static void put_knn(clvi_text *page, const clvi_run *run)
 {
-    const int64_t best = find_epoch(run, CLVI_RUN_KNN, true);
+    const int64_t best = clvi_run_find_epoch(run, CLVI_RUN_KNN, true);
     open_fact(page, "best kNN accuracy");
     if (best < 0) {
         clvi_text_put(page, "&ndash;</dd><dd>not measured</dd></div>\n");
@@ -48,7 +37,7 @@ static void put_knn(clvi_text *page, const clvi_run *run)
 
 static void put_loss(clvi_text *page, const clvi_run *run)
 {
-    const int64_t last = find_epoch(run, CLVI_RUN_LOSS, false);
+    const int64_t last = clvi_run_find_epoch(run, CLVI_RUN_LOSS, false);
     open_fact(page, "final loss");
     if (last < 0)
         clvi_text_put(page, "&ndash;</dd><dd>no epoch finished</dd></div>\n");

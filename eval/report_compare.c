@@ -39,21 +39,10 @@ static void put_mark(clvi_text *page, int run)
 
 /* ---- the table ---- */
 
-/* The epoch with the highest value, or without `best` the last; -1: never measured. */
-static int64_t find_epoch(const clvi_run *run, clvi_run_metric metric, bool best)
-{
-    int64_t found = -1;
-    for (int64_t i = 0; i < run->epoch_count; i++) {
-        const float value = run->epochs[i].line.value[metric];
-        if (isfinite(value) && (found < 0 || !best || value > run->epochs[found].line.value[metric])) found = i;
-    }
-    return found;
-}
-
 static void put_figure(clvi_text *page, const clvi_run *run, clvi_run_metric metric, bool best, const char *format)
 {
     char text[64] = "&ndash;";
-    const int64_t at = find_epoch(run, metric, best);
+    const int64_t at = clvi_run_find_epoch(run, metric, best);
     if (at >= 0) snprintf(text, sizeof text, format, (double)run->epochs[at].line.value[metric]);
     clvi_text_print(page, "<td>%s</td>", text);
 }

@@ -123,6 +123,16 @@ static clv_status read_config(clvi_run *run, const char *path)
     return st;
 }
 
+int64_t clvi_run_find_epoch(const clvi_run *run, clvi_run_metric metric, bool best)
+{
+    int64_t found = -1;
+    for (int64_t i = 0; i < run->epoch_count; i++) {
+        const float value = run->epochs[i].line.value[metric];
+        if (isfinite(value) && (found < 0 || !best || value > run->epochs[found].line.value[metric])) found = i;
+    }
+    return found;
+}
+
 const char *clvi_run_option_value(const clvi_run *run, const char *name)
 {
     for (int64_t i = 0; i < run->option_count; i++)

@@ -61,6 +61,9 @@ typedef struct clvi_run {
 clv_status clvi_run_read(clv_context *ctx, const char *directory, clvi_run *out) CLV_NODISCARD;
 void clvi_run_release(clvi_run *run);
 
+/* Index of the epoch with the highest value, or without `best` of the last that has one; -1: never measured. */
+int64_t clvi_run_find_epoch(const clvi_run *run, clvi_run_metric metric, bool best);
+
 /* Value of an option; "" when it is not there. */
 const char *clvi_run_option_value(const clvi_run *run, const char *name);
 
