@@ -1,10 +1,10 @@
 /* op_batch_norm.c: batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167), whole or split into groups of
  * samples, with the running statistics of PyTorch. */
 #include "tensor/graph.h"
+#include "tensor/batch_norm.h"
 #include "device/sync_norm.h"
 
-/* [N,C] or [N,C,H,W]. */
-static clv_status want_batch(const clvi_op_call *call, int input)
+clv_status clvi_batch_norm_want(const clvi_op_call *call, int input)
 {
     CLV_TRY(clvi_op_want_float(call, input));
     CLV_CHECK(call->in[input].ndim == 2 || call->in[input].ndim == 4, CLV_ERR_SHAPE,
@@ -17,7 +17,7 @@ static clv_status infer(clvi_op_call *call)
     static const char *const names[] = { "x", "gamma", "beta", "running_mean", "running_var" };
     const clvi_batch_norm_attr *a = call->attr;
     const clvi_desc *x = &call->in[0];
-    CLV_TRY(want_batch(call, 0));
+    CLV_TRY(clvi_batch_norm_want(call, 0));
     for (int i = 1; i < 5; i++) {
         if (!clvi_op_has(call, i)) continue;
         char text[CLVI_SHAPE_TEXT];
@@ -65,9 +65,9 @@ const clvi_op_class clvi_op_batch_norm = {
 };
 
 /* dy, x, gamma?, mean, var, workspace -> dx, dgamma, dbeta */
-static clv_status bwd_infer(clvi_op_call *call)
+clv_status clvi_batch_norm_bwd_infer(clvi_op_call *call)
 {
-    CLV_TRY(want_batch(call, 1));
+    CLV_TRY(clvi_batch_norm_want(call, 1));
     CLV_TRY(clvi_op_want_same_shape(call, 0, 1));
     const int64_t channels = call->in[1].shape[1];
     clvi_op_out_like(call, 1);
@@ -78,7 +78,7 @@ static clv_status bwd_infer(clvi_op_call *call)
 
 const clvi_op_class clvi_op_batch_norm_bwd = {
     .name = "batch_norm_bwd", .attr_size = sizeof(clvi_batch_norm_attr), .n_in = 6, .optional = 1u << 2,
-    .infer = bwd_infer, .half = { .in = 1 | 2, .out = 1, .like = 2 },
+    .infer = clvi_batch_norm_bwd_infer, .half = { .in = 1 | 2, .out = 1, .like = 2 },
 };
 
 clv_node clv_batch_norm(clv_graph *g, clv_node x, const clv_batch_norm_desc *desc)

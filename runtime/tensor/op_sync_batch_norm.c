@@ -1,4 +1,5 @@
 /* op_sync_batch_norm.c: batch normalisation over the batch of all ranks of a run, of which a graph sees a share. */
+#include "tensor/batch_norm.h"
 #include "tensor/graph.h"
 #include "tensor/sync.h"
 
@@ -7,17 +8,9 @@ void clvi_graph_sync(clv_graph *g, const clvi_rank_sum *ranks)
     g->ranks = ranks;
 }
 
-static clv_status want_batch(const clvi_op_call *call, int input)
-{
-    CLV_TRY(clvi_op_want_float(call, input));
-    CLV_CHECK(call->in[input].ndim == 2 || call->in[input].ndim == 4, CLV_ERR_SHAPE,
-              "%s: expected 2 or 4 dimensions, got %d", call->op, call->in[input].ndim);
-    return CLV_OK;
-}
-
 static clv_status infer(clvi_op_call *call)
 {
-    CLV_TRY(want_batch(call, 0));
+    CLV_TRY(clvi_batch_norm_want(call, 0));
     const clvi_desc *x = &call->in[0];
     const int64_t channels = x->shape[1];
     for (int i = 1; i < 5; i++) {
@@ -49,18 +42,7 @@ const clvi_op_class clvi_op_sync_batch_norm = {
     .infer = infer, .backward = backward, .effect = true,
 };
 
-static clv_status bwd_infer(clvi_op_call *call)
-{
-    CLV_TRY(want_batch(call, 1));
-    CLV_TRY(clvi_op_want_same_shape(call, 0, 1));
-    const int64_t channels = call->in[1].shape[1];
-    clvi_op_out_like(call, 1);
-    clvi_op_out(call, call->in[1].dtype, 1, &channels);
-    clvi_op_out(call, call->in[1].dtype, 1, &channels);
-    return CLV_OK;
-}
-
 const clvi_op_class clvi_op_sync_batch_norm_bwd = {
     .name = "sync_batch_norm_bwd", .attr_size = sizeof(clvi_sync_norm_attr), .n_in = 5, .optional = 1u << 2,
-    .infer = bwd_infer,
+    .infer = clvi_batch_norm_bwd_infer,
 };
