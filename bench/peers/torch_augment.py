@@ -6,7 +6,6 @@ torch_augment.py (--check FILE | --serve PRESET)
 seconds of a view of `moco-v2`, `moco-cifar` or `eval`.
 """
 import argparse
-import math
 import random
 import sys
 import time
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms as T
+
+from torch_step import read_records
 
 # Pillow 13 resizes tall pictures along the height first, and rounds to bytes in between.
 LEVELS = 1.01
@@ -46,16 +47,6 @@ def picture(height, width):
     return Image.fromarray((128 + 90 * np.sin(x * 0.02) + noise).astype(np.uint8).reshape(height, width, 3))
 
 
-def read_records(path):
-    records = {}
-    with open(path, "rb") as file:
-        while line := file.readline():
-            name, _, *shape = line.decode().split()
-            shape = [int(n) for n in shape]
-            records[name] = np.frombuffer(file.read(4 * math.prod(shape)), np.float32).reshape(shape)
-    return records
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--check")
@@ -64,8 +55,8 @@ def main():
     torch.set_num_threads(1)
     if args.check:
         records = read_records(args.check)
-        want = chain("eval")(Image.fromarray(records["picture"].astype(np.uint8)))
-        levels = (want.permute(1, 2, 0).numpy() - records["view"]) * [0.229, 0.224, 0.225] * 255
+        want = chain("eval")(Image.fromarray(records["picture"].numpy().astype(np.uint8)))
+        levels = (want.permute(1, 2, 0).numpy() - records["view"].numpy()) * [0.229, 0.224, 0.225] * 255
         error = np.abs(levels).max()
         print(f"largest difference of a view from torchvision's: {error:.2f} grey levels")
         if not error <= LEVELS:

@@ -7,7 +7,6 @@ torch_moco.py [--backbone resnet18|resnet50] [--stem cifar|imagenet] [--size PIX
 --check starts from what `bench_moco --export FILE` wrote and compares loss and gradients as torch_step.py does. Without, or
 with --serve, it is timed as torch_step.py is.
 """
-import argparse
 import copy
 import statistics
 import sys
@@ -17,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from torch_step import (FAMILIES, GRADIENT_FACTOR, LOSS_TOLERANCE, ResNet, errors, finish, forward, load, read_records,
-                        report)
+from torch_step import (FAMILIES, GRADIENT_FACTOR, LOSS_TOLERANCE, ResNet, errors, finish, forward, load, options, parse,
+                        read_records, time_steps)
 
 DIM, TEMPERATURE, MOMENTUM = 128, 0.2, 0.999
 
@@ -65,23 +64,9 @@ def check(args):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--backbone", default="resnet18", choices=FAMILIES)
-    parser.add_argument("--stem", default="cifar")
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=256)
+    parser = options(FAMILIES)
     parser.add_argument("--queue", type=int, default=4096)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--check")
-    parser.add_argument("--serve", action="store_true")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    args = parse(parser)
     if args.check:
         check(args)
         return
@@ -114,11 +99,7 @@ def main():
         finish(args)
         return time.perf_counter() - start
 
-    if args.serve:
-        for _ in sys.stdin:
-            print(f"{step():.6f}", flush=True)
-    else:
-        report(args, "moco", step)
+    time_steps(args, "moco", step)
 
 
 if __name__ == "__main__":

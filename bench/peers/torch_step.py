@@ -198,8 +198,13 @@ def finish(args):
         torch.cuda.synchronize(args.device)
 
 
-def report(args, what, step):
-    """The median of the steps after the first ones, which also compile."""
+def time_steps(args, what, step):
+    """--serve: a step for each line read, and its seconds. Else the median of the steps after the first ones, which also
+    compile."""
+    if args.serve:
+        for _ in sys.stdin:
+            print(f"{step():.6f}", flush=True)
+        return
     for _ in range(3):
         step()
     seconds = sorted(step() for _ in range(args.steps))
@@ -208,12 +213,11 @@ def report(args, what, step):
           f"min_s={seconds[0]:.5f},max_s={seconds[-1]:.5f},images_per_s={args.batch / statistics.median(seconds):.1f}")
 
 
-def main():
+def options(backbones):
     parser = argparse.ArgumentParser()
-    parser.add_argument("--backbone", default="resnet18", choices=[*FAMILIES, *LAST])
+    parser.add_argument("--backbone", default="resnet18", choices=backbones)
     parser.add_argument("--stem", default="cifar")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--infer", action="store_true")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--device", default="cpu")
@@ -223,10 +227,20 @@ def main():
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--check")
     parser.add_argument("--serve", action="store_true")
+    return parser
+
+
+def parse(parser):
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    return args
 
+
+def main():
+    parser = options([*FAMILIES, *LAST])
+    parser.add_argument("--infer", action="store_true")
+    args = parse(parser)
     if args.check:
         (check_logits if args.infer else check)(args)
         return
@@ -254,11 +268,7 @@ def main():
         finish(args)
         return time.perf_counter() - start
 
-    if args.serve:
-        for _ in sys.stdin:
-            print(f"{step():.6f}", flush=True)
-    else:
-        report(args, "inference" if args.infer else "step", step)
+    time_steps(args, "inference" if args.infer else "step", step)
 
 
 if __name__ == "__main__":
