@@ -1,25 +1,10 @@
 #!/bin/bash
 # A pack that is killed at any moment and called again ends with the same bytes as one that was left alone, in one file and
-# in shards. TEST_SEED repeats the moments of an earlier run; CLEAVE_TORTURE=1 kills more often.
-set -u
+# in shards.
+kills=5
+. tests/support/kill.sh
 
-kills=6 cleave=${CLEAVE:-$PWD/build/cleave}
-if [ -n "${CLEAVE_TORTURE:-}" ]; then
-    kills=50 cleave=$PWD/build/release/cleave
-    unset CLEAVE_TORTURE
-fi
-seed=${TEST_SEED:-$((${EPOCHREALTIME/[.,]/} % 32768))}
-RANDOM=$seed
-echo "TEST_SEED=$seed"
-export OMP_NUM_THREADS=1
-home=$(mktemp -d) || exit 1
-trap 'rm -rf "$home"' EXIT
-sh tests/support/tiny_data.sh "$home/data" && cd "$home" || exit 1
-
-fail() { echo "$*"; [ ! -e log ] || tail -n 5 log; exit 1; }
 pack() { exec "$cleave" pack data -o "$@" --format raw --size 200 -j 2 >log 2>&1; }   # `exec` so that signals reach it
-microseconds() { echo "${EPOCHREALTIME/[.,]/}"; }
-pause() { sleep "$(printf '%d.%06d' $(($1 / 1000000)) $(($1 % 1000000)))"; }
 
 killed=0 resumed=0
 for shards in 1 3; do

@@ -1,22 +1,8 @@
 #!/bin/bash
 # A training run that is killed at any moment and resumed ends with the same bytes as one that was left alone.
-# TEST_SEED repeats the moments of an earlier run; CLEAVE_TORTURE=1 kills more often.
-set -u
+kills=5
+. tests/support/kill.sh
 
-kills=5 cleave=${CLEAVE:-$PWD/build/cleave}
-if [ -n "${CLEAVE_TORTURE:-}" ]; then
-    kills=50 cleave=$PWD/build/release/cleave
-    unset CLEAVE_TORTURE            # no option of a run
-fi
-seed=${TEST_SEED:-$((${EPOCHREALTIME/[.,]/} % 32768))}
-RANDOM=$seed
-echo "TEST_SEED=$seed"
-export OMP_NUM_THREADS=1
-home=$(mktemp -d) || exit 1
-trap 'rm -rf "$home"' EXIT
-sh tests/support/tiny_data.sh "$home/data" && cd "$home" || exit 1
-
-fail() { echo "$*"; [ ! -e log ] || tail -n 5 log; exit 1; }
 train() {   # train DIRECTORY [FLAG...]; `exec` so that signals reach it
     exec "$cleave" train data --results-dir "$@" --arch resnet8 --width 4 --mlp --aug glyphs --size 16 --batch-size 16 \
         --bn-splits 2 --moco-dim 16 --moco-k 64 --lr 0.05 --cos --epochs 12 --knn-k 5 --knn-freq 4 --save-freq 5 \
@@ -35,8 +21,6 @@ same() {    # same DIRECTORY WHEN [previous.h5]
     cmp <(table calm) <(table "$1") || fail "$2: log.csv differs"
     ! compgen -G "$1/*.tmp-*" >/dev/null || fail "$2: temporary files are left: $(ls "$1")"
 }
-microseconds() { echo "${EPOCHREALTIME/[.,]/}"; }
-pause() { sleep "$(printf '%d.%06d' $(($1 / 1000000)) $(($1 % 1000000)))"; }
 
 begin=$(microseconds)
 (train calm --dry-run) || fail "a dry run failed"

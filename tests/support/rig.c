@@ -41,8 +41,8 @@ static void fill_words(rig *r, const clvi_comm *comm)
     r->view[0] = clv_view_2d(r->numbers + first * RIG_NUMBERS, CLV_I64, local, RIG_NUMBERS);
 }
 
-clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, clvi_comm *comm,
-                        rig **out, ...)
+static clv_status try_make(test_env *t, const char *method, const char *loss, int64_t classes, clvi_comm *comm,
+                           rig **out, va_list args)
 {
     const bool generates = !strcmp(method, "flow_matching");
     const char *const settings[][2] = {
@@ -59,16 +59,33 @@ clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64
     assert_ok(clv_config_create(r->ctx, &r->config));
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
         assert_ok(clv_config_set(r->config, settings[i][0], settings[i][1]));
-    va_list args;
-    va_start(args, out);
     for (const char *name; (name = va_arg(args, const char *));)
         assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
-    va_end(args);
     fill(r, comm);
     const clvi_method_class *cls = NULL;
     if (clvi_method_find(method, &cls) == CLV_OK && cls->text) fill_words(r, comm);
     const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, RIG_SIDE, RIG_SIDE, classes, comm };
     return clvi_method_create(&setup, &r->method);
+}
+
+clv_status rig_try_make(test_env *t, const char *method, const char *loss, int64_t classes, clvi_comm *comm,
+                        rig **out, ...)
+{
+    va_list args;
+    va_start(args, out);
+    const clv_status st = try_make(t, method, loss, classes, comm, out, args);
+    va_end(args);
+    return st;
+}
+
+rig *rig_make(test_env *t, const char *method, ...)
+{
+    rig *r = NULL;
+    va_list args;
+    va_start(args, method);
+    assert_ok(try_make(t, method, "", RIG_CLASSES, NULL, &r, args));
+    va_end(args);
+    return r;
 }
 
 void rig_destroy(rig *r)
@@ -86,6 +103,16 @@ clvi_step_result rig_forward(rig *r, int64_t total, double key_momentum)
     assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
     assert_true(isfinite(result.loss) && isfinite(result.grad_norm) && result.grad_norm > 0);
     return result;
+}
+
+double rig_metric(rig *r, const char *name)
+{
+    clvi_metrics m;
+    assert_ok(clvi_method_look(r->method, &r->batch, &m));
+    for (int i = 0; i < m.count; i++)
+        if (!strcmp(m.at[i].name, name)) return m.at[i].value;
+    fail_msg("no metric '%s'", name);
+    return 0;
 }
 
 void rig_loss_text(const clvi_takes *takes, char *text, size_t size)

@@ -100,3 +100,18 @@ void test_damage_file(test_env *t, const char *name, long offset)
     assert_true(fputc(byte ^ 4, file) != EOF);
     assert_int_equal(fclose(file), 0);
 }
+
+void test_embed(test_env *t, const clv_encoder_desc *desc, float rows[16 * 64])
+{
+    clv_encoder_desc at = *desc;
+    clv_encoder *encoder = NULL;
+    clv_dataset *ds = NULL;
+    at.batch_size = 16;
+    assert_ok(clv_encoder_open(t->ctx, &at, &encoder));
+    assert_ok(clv_dataset_open(t->ctx, test_path(t, "data.h5"), NULL, &ds));
+    const clv_view view = clv_view_2d(rows, CLV_F32, 16, clv_encoder_dim(encoder));
+    assert_true(clv_encoder_dim(encoder) <= 64);
+    assert_ok(clv_encoder_embed(encoder, ds, 0, 16, &view, NULL, NULL));
+    clv_encoder_destroy(encoder);
+    clv_dataset_destroy(ds);
+}

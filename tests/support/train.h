@@ -13,6 +13,9 @@ clv_config *test_run_config(test_env *t, const char *directory, ...) __attribute
 clv_status test_run_in(clv_context *ctx, clv_config *config, clv_progress_fn progress, void *user);
 clv_status test_run(test_env *t, clv_config *config, clv_progress_fn progress, void *user);
 
+/* Opens what `desc` says and embeds the first 16 images of `data.h5`: at most 64 numbers each, row after row. */
+void test_embed(test_env *t, const clv_encoder_desc *desc, float rows[16 * 64]);
+
 /* Whether the files "a/last.h5" of the test's folder and such have the same bytes. Both must exist. */
 bool test_same_file(test_env *t, const char *a, const char *b);
 bool test_has_file(test_env *t, const char *name);

@@ -22,8 +22,7 @@ static void the_average_follows_the_weights(void **state)
 {
     test_env *t = *state;
     static float now[MOST], average[MOST], wanted[MOST];
-    rig *r = NULL;
-    assert_ok(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "ema-decay", "0.75", NULL));
+    rig *r = rig_make(t, "simclr", "ema-decay", "0.75", NULL);
     const int64_t n = weights(r->method->params, wanted);
     for (int step = 0; step < 3; step++) {
         const clvi_step at = { 5, step, 0, 0.1, 0.9 };
@@ -41,8 +40,7 @@ static void the_average_follows_the_weights(void **state)
 static void running_statistics_are_averaged_alike(void **state)
 {
     test_env *t = *state;
-    rig *r = NULL;
-    assert_ok(rig_try_make(t, "simclr", "", RIG_CLASSES, NULL, &r, "ema-decay", "0.5", NULL));
+    rig *r = rig_make(t, "simclr", "ema-decay", "0.5", NULL);
     const float *of_network = clvi_params_buffers(r->method->params), *of_average = clvi_params_buffers(r->method->average);
     const float before = of_average[0];
     const clvi_step at = { 5, 0, 0, 0.1, 0.9 };
@@ -69,23 +67,6 @@ static void a_run_with_an_average_goes_on_to_the_same_bits(void **state)
     assert_true(test_same_file(t, "a/last.h5", "b/last.h5"));
 }
 
-static void embed(test_env *t, bool ema, float rows[16 * 64])
-{
-    clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
-    clv_encoder *e = NULL;
-    clv_dataset *ds = NULL;
-    desc.checkpoint = test_path(t, "run");
-    desc.ema = ema;
-    desc.batch_size = 16;
-    assert_ok(clv_encoder_open(t->ctx, &desc, &e));
-    assert_ok(clv_dataset_open(t->ctx, test_path(t, "data.h5"), NULL, &ds));
-    const clv_view view = clv_view_2d(rows, CLV_F32, 16, clv_encoder_dim(e));
-    assert_true(clv_encoder_dim(e) <= 64);
-    assert_ok(clv_encoder_embed(e, ds, 0, 16, &view, NULL, NULL));
-    clv_encoder_destroy(e);
-    clv_dataset_destroy(ds);
-}
-
 static void encoders_are_opened_from_the_average(void **state)
 {
     test_env *t = *state;
@@ -93,11 +74,12 @@ static void encoders_are_opened_from_the_average(void **state)
     clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
     clv_encoder *e = NULL;
     assert_ok(test_run(t, test_run_config(t, "run", "epochs", "1", "ema-decay", "0.9", NULL), NULL, NULL));
-    embed(t, false, last);
-    embed(t, true, average);
-    assert_true(memcmp(last, average, sizeof last) != 0);
     desc.checkpoint = test_path(t, "run");
-    desc.ema = desc.key = true;
+    test_embed(t, &desc, last);
+    desc.ema = true;
+    test_embed(t, &desc, average);
+    assert_true(memcmp(last, average, sizeof last) != 0);
+    desc.key = true;
     assert_fails(clv_encoder_open(t->ctx, &desc, &e), CLV_ERR_INVALID, "not both");
     assert_ok(test_run(t, test_run_config(t, "plain", "epochs", "1", NULL), NULL, NULL));
     desc.key = false;

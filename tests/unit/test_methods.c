@@ -237,25 +237,16 @@ static void features_of_every_method_can_be_embedded(void **state)
     for (int i = 0; (cls = next_of_images(&i)); i++) {
         clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
         clv_encoder *e = NULL;
-        clv_dataset *ds = NULL;
         float rows[16 * 64];
         assert_ok(test_run(t, run_config(t, cls, cls->info.name, "epochs", "1"), NULL, NULL));
         desc.checkpoint = test_path(t, cls->info.name);
         desc.layer = CLV_LAYER_EMBEDDING;
-        desc.batch_size = 16;
-        assert_ok(clv_encoder_open(t->ctx, &desc, &e));
-        assert_ok(clv_dataset_open(t->ctx, test_path(t, "data.h5"), NULL, &ds));
-        const clv_view view = clv_view_2d(rows, CLV_F32, 16, clv_encoder_dim(e));
-        assert_true(clv_encoder_dim(e) <= 64);
-        assert_ok(clv_encoder_embed(e, ds, 0, 16, &view, NULL, NULL));
-        clv_encoder_destroy(e);
-        e = NULL;
+        test_embed(t, &desc, rows);
         desc.key = true;
         const clv_status st = clv_encoder_open(t->ctx, &desc, &e);
         if (cls->teacher) assert_ok(st);
         else assert_fails(st, CLV_ERR_INVALID, "has no momentum encoder");
         clv_encoder_destroy(e);
-        clv_dataset_destroy(ds);
     }
 }
 
@@ -349,16 +340,6 @@ static void a_held_predictor_keeps_its_learning_rate(void **state)
     }
 }
 
-static double metric(rig *r, const char *name)
-{
-    clvi_metrics m;
-    assert_ok(clvi_method_look(r->method, &r->batch, &m));
-    for (int i = 0; i < m.count; i++)
-        if (!strcmp(m.at[i].name, name)) return m.at[i].value;
-    fail_msg("no metric '%s'", name);
-    return 0;
-}
-
 static void a_classifier_learns_its_batch_by_heart(void **state)
 {
     test_env *t = *state;
@@ -372,7 +353,7 @@ static void a_classifier_learns_its_batch_by_heart(void **state)
             rig_forward(r, step, 0);
         }
         assert_true(rig_forward(r, 61, 0).loss < 0.8 * first);
-        if (metric(r, "train/acc1") < 90) fail_msg("%s: %g %%", losses[i], metric(r, "train/acc1"));
+        if (rig_metric(r, "train/acc1") < 90) fail_msg("%s: %g %%", losses[i], rig_metric(r, "train/acc1"));
         rig_destroy(r);
     }
 }
@@ -385,9 +366,9 @@ static void losses_add_up_with_their_weights(void **state)
     rig *two = make(t, "supervised", "opl gamma=2", NULL, NULL);
     const double sum = rig_forward(both, 0, 0).loss, ce = rig_forward(one, 0, 0).loss, opl = rig_forward(two, 0, 0).loss;
     assert_near(sum, ce + 0.5 * opl, 1e-5);
-    assert_near(metric(both, "cross_entropy/loss"), ce, 1e-5);
-    assert_near(metric(both, "opl/loss"), opl, 1e-5);
-    const double s = metric(both, "opl/pos_mean"), d = metric(both, "opl/neg_term");
+    assert_near(rig_metric(both, "cross_entropy/loss"), ce, 1e-5);
+    assert_near(rig_metric(both, "opl/loss"), opl, 1e-5);
+    const double s = rig_metric(both, "opl/pos_mean"), d = rig_metric(both, "opl/neg_term");
     assert_near(opl, 1 - s + 2 * d, 1e-5);
     rig *r = NULL;
     assert_fails(try_make(t, "supervised", "cross_entropy; arcface", NULL, NULL, CLASSES, &r), CLV_ERR_INVALID,
@@ -413,7 +394,7 @@ static void features_are_kept_away_from_those_of_earlier_batches(void **state)
     const clvi_step_result first = rig_forward(r, 0, 0);
     assert_ptr_equal(first.bank, bank);
     assert_near(first.loss, rig_forward(plain, 0, 0).loss, 1e-6);          /* nothing to keep away from yet */
-    assert_near(metric(r, "repulsor/loss"), 0, 0);
+    assert_near(rig_metric(r, "repulsor/loss"), 0, 0);
 
     const size_t bytes = (size_t)(BATCH * r->method->dim) * sizeof(float);
     float *unit = malloc(bytes);
@@ -434,8 +415,8 @@ static void features_are_kept_away_from_those_of_earlier_batches(void **state)
         }
     const double wanted = 0.5 * log(sum / (BATCH * BATCH));            /* the option of the loss, not of the term */
     const double loss = rig_forward(r, 1, 0).loss;
-    assert_near(metric(r, "repulsor/loss"), wanted, 1e-5);
-    assert_near(loss, metric(r, "cross_entropy/loss") + wanted, 1e-5);
+    assert_near(rig_metric(r, "repulsor/loss"), wanted, 1e-5);
+    assert_near(loss, rig_metric(r, "cross_entropy/loss") + wanted, 1e-5);
     free(unit);
     rig_destroy(plain);
     rig_destroy(r);

@@ -1,92 +1,17 @@
 /* test_moco.c: what momentum contrast does in a step: directions, shuffling, the order of the bank, running
  * statistics. */
-#include "tests/support/test.h"
-#include "core/rng.h"
-#include "train/method.h"
+#include "tests/support/rig.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 16, SIDE = 16, DIM = 16, BANK = 64, PIXELS = BATCH * SIDE * SIDE * 3, PARAMETERS = 1 << 18 };
+enum { BATCH = RIG_BATCH, DIM = 16, PARAMETERS = 1 << 18 };
 
-/* A method with a configuration and one batch of two views. */
-typedef struct rig {
-    clv_context *ctx;
-    clv_config  *config;
-    clvi_method *method;
-    clv_batch    batch;
-    clv_view     view[2];
-    int64_t      ids[BATCH], labels[BATCH];
-    float        pixels[2][PIXELS];
-} rig;
-
-static rig *make(test_env *t, ...) __attribute__((sentinel));
-static rig *make(test_env *t, ...)
-{
-    static const char *const tiny[][2] = {
-        { "arch", "resnet8" }, { "width", "4" },   { "batch-size", "16" }, { "moco-dim", "16" }, { "moco-k", "64" },
-        { "moco-m", "0.9" },   { "moco-t", "0.2" }, { "seed", "5" },
-    };
-    rig *r = calloc(1, sizeof *r);
-    assert_non_null(r);
-    r->ctx = test_context(t, 1);
-    assert_ok(clv_config_create(r->ctx, &r->config));
-    for (size_t i = 0; i < sizeof tiny / sizeof tiny[0]; i++)
-        assert_ok(clv_config_set(r->config, tiny[i][0], tiny[i][1]));
-    va_list args;
-    va_start(args, t);
-    for (const char *name; (name = va_arg(args, const char *));)
-        assert_ok(clv_config_set(r->config, name, va_arg(args, const char *)));
-    va_end(args);
-    const clvi_method_setup setup = { r->ctx, &r->config->settings, 3, SIDE, SIDE, 3, NULL };
-    assert_ok(clvi_method_create(&setup, &r->method));
-    for (int v = 0; v < 2; v++) {
-        clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, (uint32_t)v);
-        for (int i = 0; i < PIXELS; i++) {                  /* each image has waves of its own, and noise */
-            const int image = i / (PIXELS / BATCH), column = i / 3 % SIDE, row = i / 3 / SIDE % SIDE;
-            const double wave = sin(0.4 * (image / 4 + 1) * column + 0.5 * (image % 4) * row + i % 3);
-            r->pixels[v][i] = (float)(2 * wave + 0.3 * clvi_rng_normal(&rng));
-        }
-        r->view[v] = clv_view_nhwc(r->pixels[v], CLV_F32, BATCH, 3, SIDE, SIDE);
-    }
-    for (int i = 0; i < BATCH; i++) {
-        r->ids[i] = 1000 + i;
-        r->labels[i] = i % 3;
-    }
-    r->batch.view = r->view;
-    r->batch.ids = r->ids;
-    r->batch.labels = r->labels;
-    return r;
-}
-
-static void destroy(rig *r)
-{
-    clvi_method_destroy(r->method);
-    clv_config_destroy(r->config);
-    clv_context_destroy(r->ctx);
-    free(r);
-}
-
-/* Epochs of four steps. */
-static double epoch_of(int64_t total)
-{
-    return (double)total / 4;
-}
-
-static clvi_step_result forward(rig *r, int64_t total, double key_momentum)
-{
-    const clvi_step at = { 5, total, epoch_of(total), 0.1, key_momentum };
-    clvi_step_result result = { .bank = NULL };
-    assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
-    assert_true(isfinite(result.loss) && result.grad_norm > 0);
-    return result;
-}
+#define make(t, ...) rig_make(t, "moco", "moco-k", "64", "weight-decay", "1e-4", __VA_ARGS__)
 
 static void update(rig *r, int64_t total, double lr)
 {
-    const clvi_step at = { 5, total, epoch_of(total), lr, 0.9 };
+    const clvi_step at = { 5, total, (double)total / 4, lr, 0.9 };
     assert_ok(clvi_method_update(r->method, &r->batch, &at));
 }
 
@@ -142,21 +67,21 @@ static void a_symmetric_step_is_the_sum_of_its_two_directions(void **state)
         *two = make(t, "mlp", "true", NULL);
     memset(both, 0, sizeof both);
     memset(apart, 0, sizeof apart);
-    const double loss = forward(s, 0, 0.9).loss;
+    const double loss = rig_forward(s, 0, 0.9).loss;
     const int64_t n = add_gradient(s, both);
-    double sum = forward(one, 0, 0.9).loss;
+    double sum = rig_forward(one, 0, 0.9).loss;
     assert_int_equal(add_gradient(one, apart), n);
     swap_views(two);
-    sum += forward(two, 0, 0.9).loss;
+    sum += rig_forward(two, 0, 0.9).loss;
     add_gradient(two, apart);
     double largest = 0;
     for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs(apart[i]));
     assert_true(largest > 1e-3);
     for (int64_t i = 0; i < n; i++) assert_near(both[i], apart[i], 1e-6 * largest);
     assert_near(loss, sum, 1e-6 * sum);
-    destroy(s);
-    destroy(one);
-    destroy(two);
+    rig_destroy(s);
+    rig_destroy(one);
+    rig_destroy(two);
 }
 
 static void a_symmetric_step_enqueues_the_first_views_keys_and_then_the_seconds(void **state)
@@ -164,21 +89,21 @@ static void a_symmetric_step_enqueues_the_first_views_keys_and_then_the_seconds(
     test_env *t = *state;
     float first[BATCH * DIM], second[BATCH * DIM];
     rig *s = make(t, "symmetric", "true", NULL), *one = make(t, NULL), *two = make(t, NULL);
-    clvi_step_result of_one = forward(one, 0, 0.9);           /* its keys are of the second view */
+    clvi_step_result of_one = rig_forward(one, 0, 0.9);           /* its keys are of the second view */
     copy_rows(&of_one.key, second);
     swap_views(two);
-    clvi_step_result of_two = forward(two, 0, 0.9);
+    clvi_step_result of_two = rig_forward(two, 0, 0.9);
     copy_rows(&of_two.key, first);
-    const clvi_step_result of_both = forward(s, 0, 0.9);
+    const clvi_step_result of_both = rig_forward(s, 0, 0.9);
     update(s, 0, 0.1);
     const clv_view rows = clv_bank_rows(of_both.bank), ids = clv_bank_ids(of_both.bank);
     assert_int_equal(clv_bank_pointer(of_both.bank), 2 * BATCH);
     assert_rows_near(rows.data, first, 1e-6);
     assert_rows_near((const float *)rows.data + BATCH * DIM, second, 1e-6);
     for (int i = 0; i < 2 * BATCH; i++) assert_int_equal(((const int64_t *)ids.data)[i], 1000 + i % BATCH);
-    destroy(s);
-    destroy(one);
-    destroy(two);
+    rig_destroy(s);
+    rig_destroy(one);
+    rig_destroy(two);
 }
 
 static void what_the_trainer_looks_at_belongs_to_the_first_direction(void **state)
@@ -186,13 +111,13 @@ static void what_the_trainer_looks_at_belongs_to_the_first_direction(void **stat
     test_env *t = *state;
     float query[BATCH * DIM], key[BATCH * DIM];
     rig *s = make(t, "symmetric", "true", NULL), *one = make(t, NULL);
-    const clvi_step_result of_one = forward(one, 0, 0.9), of_both = forward(s, 0, 0.9);
+    const clvi_step_result of_one = rig_forward(one, 0, 0.9), of_both = rig_forward(s, 0, 0.9);
     copy_rows(&of_one.query, query);
     copy_rows(&of_one.key, key);
     assert_rows_near(of_both.query.data, query, 1e-6);
     assert_rows_near(of_both.key.data, key, 1e-6);
-    destroy(s);
-    destroy(one);
+    rig_destroy(s);
+    rig_destroy(one);
 }
 
 /* ---- shuffling ---- */
@@ -222,13 +147,13 @@ static void keys_come_back_in_the_order_of_the_batch(void **state)
         rig *r = make(t, "bn-splits", splits == 1 ? "1" : "2", NULL);
         r->view[1] = r->view[0];
         for (int step = 0; step < STEPS; step++) {
-            const clvi_step_result result = forward(r, step, 0.0);
+            const clvi_step_result result = rig_forward(r, step, 0.0);
             if (splits == 1) assert_rows_near(result.query.data, result.key.data, 1e-5);
             for (int i = 0; i < BATCH; i++)
                 right += nearest_row((const float *)result.query.data + i * DIM, result.key.data) == i;
         }
         assert_in_range(right, splits == 1 ? STEPS * BATCH : STEPS * BATCH / 2, STEPS * BATCH);
-        destroy(r);
+        rig_destroy(r);
     }
 }
 
@@ -237,14 +162,14 @@ static void shuffling_acts_with_several_groups_and_differs_from_step_to_step(voi
     test_env *t = *state;
     float plain[BATCH * DIM], shuffled[BATCH * DIM], later[BATCH * DIM];
     rig *a = make(t, "bn-splits", "4", "shuffle-bn", "false", NULL), *b = make(t, "bn-splits", "4", NULL);
-    clvi_step_result result = forward(a, 0, 1.0);              /* m = 1: the key encoder stands still */
+    clvi_step_result result = rig_forward(a, 0, 1.0);              /* m = 1: the key encoder stands still */
     copy_rows(&result.key, plain);
-    result = forward(a, 1, 1.0);
+    result = rig_forward(a, 1, 1.0);
     copy_rows(&result.key, later);
     assert_rows_near(plain, later, 0);
-    result = forward(b, 0, 1.0);
+    result = rig_forward(b, 0, 1.0);
     copy_rows(&result.key, shuffled);
-    result = forward(b, 1, 1.0);
+    result = rig_forward(b, 1, 1.0);
     copy_rows(&result.key, later);
     double from_plain = 0, from_later = 0;
     for (int i = 0; i < BATCH * DIM; i++) {
@@ -252,8 +177,8 @@ static void shuffling_acts_with_several_groups_and_differs_from_step_to_step(voi
         from_later = fmax(from_later, fabs(shuffled[i] - later[i]));
     }
     assert_true(from_plain > 1e-3 && from_later > 1e-3);
-    destroy(a);
-    destroy(b);
+    rig_destroy(a);
+    rig_destroy(b);
 }
 
 static void with_one_group_keys_are_those_without_shuffling_to_the_bit(void **state)
@@ -261,12 +186,12 @@ static void with_one_group_keys_are_those_without_shuffling_to_the_bit(void **st
     test_env *t = *state;
     float a[BATCH * DIM], b[BATCH * DIM];
     rig *on = make(t, "shuffle-bn", "true", NULL), *off = make(t, "shuffle-bn", "false", NULL);
-    const clvi_step_result x = forward(on, 7, 0.9), y = forward(off, 7, 0.9);
+    const clvi_step_result x = rig_forward(on, 7, 0.9), y = rig_forward(off, 7, 0.9);
     copy_rows(&x.key, a);
     copy_rows(&y.key, b);
     assert_memory_equal(a, b, sizeof a);
-    destroy(on);
-    destroy(off);
+    rig_destroy(on);
+    rig_destroy(off);
 }
 
 /* ---- running statistics of the key encoder ---- */
@@ -278,11 +203,11 @@ static void running_statistics_follow_the_policy(void **state)
     float key[3][64], query[64], query_before[64], key_before[64], own_update[64];
     for (int p = 0; p < 3; p++) {
         rig *r = make(t, "bn-buffers", policies[p], NULL);
-        forward(r, 0, 0.9);
+        rig_forward(r, 0, 0.9);
         update(r, 0, 0.0);
         read_buffer(r, false, "bn1.running_mean", query_before);
         read_buffer(r, true, "bn1.running_mean", key_before);
-        forward(r, 1, 0.75);
+        rig_forward(r, 1, 0.75);
         const int64_t n = read_buffer(r, true, "bn1.running_mean", key[p]);
         read_buffer(r, false, "bn1.running_mean", query);
         /* The key encoder's own pass then moves whatever it started from by a tenth towards this batch's mean. Weights
@@ -299,7 +224,7 @@ static void running_statistics_follow_the_policy(void **state)
         double apart = 0;
         for (int64_t i = 0; i < n; i++) apart = fmax(apart, fabs(query_before[i] - key_before[i]));
         assert_true(apart > 1e-4);                     /* else the policies could not be told apart */
-        destroy(r);
+        rig_destroy(r);
     }
 }
 
@@ -314,7 +239,7 @@ static void compare_losses(test_env *t, const char *loss, const char *other, int
     for (int64_t step = from; step < from + 3; step++) {
         memset(a, 0, sizeof a);
         memset(b, 0, sizeof b);
-        const double x = forward(one, step, 0.9).loss, y = forward(two, step, 0.9).loss;
+        const double x = rig_forward(one, step, 0.9).loss, y = rig_forward(two, step, 0.9).loss;
         const int64_t n = add_gradient(one, a);
         add_gradient(two, b);
         for (int64_t i = 0; i < n; i++) {
@@ -327,8 +252,8 @@ static void compare_losses(test_env *t, const char *loss, const char *other, int
     }
     assert_true(largest > 1e-3);
     assert_true(equal ? apart <= 1e-5 * largest : apart > 1e-2 * largest);
-    destroy(one);
-    destroy(two);
+    rig_destroy(one);
+    rig_destroy(two);
 }
 
 static void a_loss_that_adds_nothing_is_moco_queue(void **state)
@@ -358,12 +283,12 @@ static void draws_depend_on_seed_and_step_alone(void **state)
     static const char *const losses[] = { "mochi N=16 s=32 s-prime=16", "feature_transform" };
     for (int i = 0; i < 2; i++) {
         rig *a = make(t, "loss", losses[i], NULL), *b = make(t, "loss", losses[i], NULL);
-        const double first = forward(a, 3, 1.0).loss, second = forward(a, 4, 1.0).loss;
+        const double first = rig_forward(a, 3, 1.0).loss, second = rig_forward(a, 4, 1.0).loss;
         assert_true(first != second);                          /* m = 1 and no update: only the draws differ */
-        assert_true(forward(b, 4, 1.0).loss == second);
-        assert_true(forward(b, 3, 1.0).loss == first);
-        destroy(a);
-        destroy(b);
+        assert_true(rig_forward(b, 4, 1.0).loss == second);
+        assert_true(rig_forward(b, 3, 1.0).loss == first);
+        rig_destroy(a);
+        rig_destroy(b);
     }
 }
 
@@ -375,21 +300,11 @@ static void both_directions_draw_apart(void **state)
     rig *one = make(t, "loss", "feature_transform", NULL);
     s->view[1] = s->view[0];
     one->view[1] = one->view[0];
-    const double both = forward(s, 3, 0.0).loss, single = forward(one, 6, 0.0).loss;     /* number 6 and 7 */
+    const double both = rig_forward(s, 3, 0.0).loss, single = rig_forward(one, 6, 0.0).loss;     /* number 6 and 7 */
     assert_true(fabs(both - 2 * single) > 1e-6);
-    assert_near(both, single + forward(one, 7, 0.0).loss, 1e-5);
-    destroy(s);
-    destroy(one);
-}
-
-static double metric(rig *r, const char *name)
-{
-    clvi_metrics m;
-    assert_ok(clvi_method_look(r->method, &r->batch, &m));
-    for (int i = 0; i < m.count; i++)
-        if (!strcmp(m.at[i].name, name)) return m.at[i].value;
-    fail_msg("no metric '%s'", name);
-    return 0;
+    assert_near(both, single + rig_forward(one, 7, 0.0).loss, 1e-5);
+    rig_destroy(s);
+    rig_destroy(one);
 }
 
 static void labels_reach_the_loss_from_a_labelled_bank_only(void **state)
@@ -400,8 +315,8 @@ static void labels_reach_the_loss_from_a_labelled_bank_only(void **state)
     rig *seen = make(t, "loss", mochi, "moco-k", "16", "bank", "labelled", NULL);
     rig *told = make(t, "loss", oracle, "moco-k", "16", "bank", "labelled", NULL);
     for (int step = 0; step < 2; step++) {
-        const double a = forward(plain, step, 0.9).loss, b = forward(seen, step, 0.9).loss;
-        const double c = forward(told, step, 0.9).loss;
+        const double a = rig_forward(plain, step, 0.9).loss, b = rig_forward(seen, step, 0.9).loss;
+        const double c = rig_forward(told, step, 0.9).loss;
         assert_true(a == b);
         assert_true(step == 0 ? a == c : a > c);
         if (step == 0) {
@@ -413,10 +328,10 @@ static void labels_reach_the_loss_from_a_labelled_bank_only(void **state)
     clvi_metrics m;
     assert_ok(clvi_method_look(plain->method, &plain->batch, &m));
     for (int i = 0; i < m.count; i++) assert_null(strstr(m.at[i].name, "false_negative"));
-    assert_in_range(1000 * metric(seen, "mochi/topn_false_negative_rate"), 100, 900);      /* three classes */
-    destroy(plain);
-    destroy(seen);
-    destroy(told);
+    assert_in_range(1000 * rig_metric(seen, "mochi/topn_false_negative_rate"), 100, 900);      /* three classes */
+    rig_destroy(plain);
+    rig_destroy(seen);
+    rig_destroy(told);
 }
 
 /* With all of the bank of the query's class, nothing is left to tell the key from. */
@@ -436,8 +351,8 @@ static void rows_of_a_querys_own_image_or_class_can_be_left_out(void **state)
             update(r, at.total, 0.0);
         }
         for (int k = 0; k < BATCH; k++) r->ids[k] = r->labels[k] = 8;
-        assert_true(forward(r, 2, 0.9).loss > 1);
-        destroy(r);
+        assert_true(rig_forward(r, 2, 0.9).loss > 1);
+        rig_destroy(r);
     }
 }
 
@@ -446,31 +361,21 @@ static void what_a_loss_measures_of_a_step_can_be_looked_at(void **state)
     test_env *t = *state;
     static const char two[] = "feature_transform target=none; mochi N=8 s=8 s-prime=8 weight=0.5";
     rig *r = make(t, "loss", two, "bank", "labelled", NULL);
-    const double loss = forward(r, 0, 0.9).loss;
-    const double positive = metric(r, "feature_transform/score_pos");
-    assert_near(metric(r, "feature_transform/loss") + 0.5 * metric(r, "mochi/loss"), loss, 1e-5);
-    assert_true(positive > -1 && positive < 1 && fabs(metric(r, "feature_transform/score_neg_mean")) < 1);
-    assert_near(metric(r, "mochi/topn_false_negative_rate"), 0, 0);        /* random rows are of no class */
-    destroy(r);
+    const double loss = rig_forward(r, 0, 0.9).loss;
+    const double positive = rig_metric(r, "feature_transform/score_pos");
+    assert_near(rig_metric(r, "feature_transform/loss") + 0.5 * rig_metric(r, "mochi/loss"), loss, 1e-5);
+    assert_true(positive > -1 && positive < 1 && fabs(rig_metric(r, "feature_transform/score_neg_mean")) < 1);
+    assert_near(rig_metric(r, "mochi/topn_false_negative_rate"), 0, 0);        /* random rows are of no class */
+    rig_destroy(r);
 }
 
 /* A rig that cannot be made. */
 static void assert_refused(test_env *t, const char *loss, const char *bank, const char *what)
 {
-    clv_context *ctx = test_context(t, 1);
-    clv_config *config = NULL;
-    clvi_method *method = NULL;
-    assert_ok(clv_config_create(ctx, &config));
-    assert_ok(clv_config_set(config, "arch", "resnet8"));
-    assert_ok(clv_config_set(config, "batch-size", "16"));
-    assert_ok(clv_config_set(config, "moco-k", "64"));
-    assert_ok(clv_config_set(config, "loss", loss));
-    assert_ok(clv_config_set(config, "bank", bank));
-    const clvi_method_setup setup = { ctx, &config->settings, 3, SIDE, SIDE, 3, NULL };
-    assert_fails(clvi_method_create(&setup, &method), CLV_ERR_INVALID, what);
-    assert_null(method);
-    clv_config_destroy(config);
-    clv_context_destroy(ctx);
+    rig *r = NULL;
+    assert_fails(rig_try_make(t, "moco", loss, RIG_CLASSES, NULL, &r, "bank", bank, NULL), CLV_ERR_INVALID, what);
+    assert_null(r->method);
+    rig_destroy(r);
 }
 
 static void a_loss_that_makes_no_sense_is_refused_with_what_would(void **state)
