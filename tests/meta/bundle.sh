@@ -1,20 +1,23 @@
 #!/bin/bash
-# A bundle runs where it was moved to, with nothing in the environment, and takes no library from this machine but the C
-# library and CUDA's. Its gpu-check says what is missing, and can be rehearsed without a GPU.
+# A bundle has less than 60 MB, runs where it was moved to, with nothing in the environment, and takes no library from this
+# machine but the C library and CUDA's. Its gpu-check says what is missing, and can be rehearsed without a GPU.
 set -u
 command -v patchelf >/dev/null || { echo "no patchelf (\`make bundle\` installs it)"; exit 77; }
 fail() { echo "$*"; exit 1; }
 env -u MAKEFLAGS -u MAKELEVEL make bundle-run >"$TMPDIR/make.log" 2>&1 || { cat "$TMPDIR/make.log"; exit 1; }
 mv build/cleave-*-"$(uname -m)" "$TMPDIR/moved"
 cd "$TMPDIR" || exit 1
+size=$(du -sb moved | cut -f 1)
+[ "$size" -lt 60000000 ] || { du -ab moved | sort -rn | head -n 20; fail "the bundle has $size bytes"; }
 bare() { env -i PATH=/usr/bin:/bin OMP_WAIT_POLICY=passive PYTHON=/nonexistent "$@"; }
 
-for program in moved/cleave moved/tests/cuda/test_graph moved/bench/bench_moco; do
-    from=$(bare ldd $program | awk '$2 == "=>" && $1 !~ /^(lib(c|m|dl|rt|pthread|resolv)\.so|libcud|libcublas|libnv)/ { print $3 }')
+for program in moved/cleave moved/tests/cuda/test_graph moved/tests/cuda/test_plans; do
+    from=$(bare LD_TRACE_LOADED_OBJECTS=1 $program | awk '$2 == "=>" && $1 !~ /^(lib(c|m|dl|rt|pthread|resolv)\.so|libcud|libcublas|libnv)/ { print $3 }')
     [ -n "$from" ] || fail "$program: needs nothing?"
     ! grep -v "^$TMPDIR/moved/" <<<"$from" || fail "$program: takes these from the machine"
 done
 bare moved/cleave version >/dev/null || fail "the command does not run"
+ln -s moved/cleave other && bare ./other version >/dev/null || fail "the command does not run by another name"
 
 bare moved/gpu-check --speed 2>error && fail "an unknown option is taken"
 grep -q "no option '--speed'" error || fail "an unknown option is not told: $(cat error)"
