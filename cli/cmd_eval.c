@@ -10,7 +10,7 @@ enum {
     CLI_NETWORK_INDICES
 };
 
-#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification, frechet, tagging or all"
+#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification, angles, frechet, tagging or all"
 
 static const cli_flag flags[] = {
     { "bank-split", 0, "NAME", "split that is searched, or trained on (default: train where there is one)" },

@@ -26,7 +26,7 @@ typedef struct cli_outcome {
     int  count;
     struct {
         char   name[24];
-        double value;                /* percent; frechet: a distance */
+        double value;                /* percent; angles: degrees; frechet: a distance */
     } figure[CLI_EVAL_FIGURES];
     char how[256];                   /* the whole protocol */
 } cli_outcome;

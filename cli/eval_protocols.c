@@ -138,6 +138,20 @@ static clv_status verification(const cli_eval *e, const cli_protocol *protocol, 
     return CLV_OK;
 }
 
+static clv_status angles(const cli_eval *e, const cli_protocol *protocol, cli_outcome *out)
+{
+    clv_angles_result r;
+    (void)protocol;
+    const clv_status st = clv_angles_measure(e->ctx, &e->query->view, e->query->labels, &r);
+    if (st != CLV_OK) return st;
+    add(out, r.intra, "intra-class");
+    add(out, r.inter, "inter-class");
+    add(out, r.nearest, "nearest class");
+    snprintf(out->how, sizeof out->how, "degrees to and between class centres, %s; rows %" PRId64 ", classes %" PRId64,
+             e->features, r.rows, r.classes);
+    return CLV_OK;
+}
+
 static clv_status frechet(const cli_eval *e, const cli_protocol *protocol, cli_outcome *out)
 {
     clv_frechet_result r;
@@ -160,6 +174,7 @@ const cli_protocol cli_protocols[] = {
     { .name = "retrieval", .title = "retrieval", .bank = true, .measure = retrieval },
     { .name = "clustering", .title = "clustering", .measure = clustering },
     { .name = "verification", .title = "verification", .measure = verification },
+    { .name = "angles", .title = "angles", .measure = angles },
     { .name = "frechet", .title = "Frechet", .bank = true, .apart = true, .pictures = true, .measure = frechet },
     { .name = "tagging", .title = "tagging", .text = true },
     { .name = NULL },

@@ -1,5 +1,5 @@
-/* eval.h: what an encoder is worth: nearest neighbours, a linear classifier, retrieval, clustering and verification on
- * features, spans of tags, and the health of the features themselves. */
+/* eval.h: what an encoder is worth: nearest neighbours, a linear classifier, retrieval, clustering, verification and
+ * angles of features, spans of tags, and the health of the features themselves. */
 #ifndef CLEAVE_EVAL_H
 #define CLEAVE_EVAL_H
 
@@ -201,6 +201,24 @@ CLV_API clv_status clv_verification_measure(clv_context *ctx, const clv_verifica
  * rows, and reads only the rates of desc. Errors: CLV_ERR_INVALID (an array is empty), CLV_ERR_NUMERIC (NaN). */
 CLV_API clv_status clv_verification_scores(const clv_verification_desc *desc, float *genuine, int64_t genuine_count,
                                            float *impostor, int64_t impostor_count, clv_verification_result *out) CLV_NODISCARD;
+
+/* ---- angles ---- */
+
+/* Degrees, between features and centres, the centre of a class being the direction of the mean of its features scaled to
+ * unit length: Intra and Inter of Deng et al. 2019, arXiv:1801.07698, table 3, are `intra` and `nearest`. */
+typedef struct clv_angles_result {
+    double  intra;           /* of a row to the centre of its class, mean over rows */
+    double  inter;           /* of two centres, mean over pairs of classes */
+    double  nearest;         /* of a centre to the nearest other one, mean over classes */
+    int64_t rows, classes;   /* classes that have rows */
+} clv_angles_result;
+
+/* rows [n,D] float32 host view with dense rows, labels 0 .. 2^20 - 1. A row, or a mean, of zeros is at right angles to
+ * everything. Computed in float64; memory: 8 D bytes for each class. The result does not depend on the
+ * number of threads. Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (a label out of range, fewer than two classes),
+ * CLV_ERR_NUMERIC, CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_angles_measure(clv_context *ctx, const clv_view *rows, const int64_t *labels,
+                                      clv_angles_result *out) CLV_NODISCARD;
 
 /* ---- distance of two sets of images ---- */
 
