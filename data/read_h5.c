@@ -43,13 +43,18 @@ static clv_status survey_in_child(clv_context *ctx, void *arg, int fd)
     return st;
 }
 
+static clv_status check_head(const char *path, const clvi_map *map)
+{
+    const clvi_survey *s = (const void *)map->data;
+    CLV_CHECK(map->size >= sizeof *s && s->magic == CLVI_SURVEY_MAGIC && s->splits.count >= 0 &&
+              s->splits.count <= CLV_DATA_MAX_SPLITS, CLV_ERR_FORMAT, "'%s': its survey makes no sense", path);
+    return CLV_OK;
+}
+
 static clv_status survey(const request *r, clvi_map *map)
 {
     CLV_TRY(clvi_isolate(r->path, survey_in_child, (void *)r, map));
-    const clvi_survey *s = (const void *)map->data;
-    CLV_CHECK(map->size >= sizeof *s && s->magic == CLVI_SURVEY_MAGIC && s->splits.count >= 0 &&
-              s->splits.count <= CLV_DATA_MAX_SPLITS, CLV_ERR_FORMAT, "'%s': its survey makes no sense", r->path);
-    return CLV_OK;
+    return check_head(r->path, map);
 }
 
 /* `size` bytes at `at` of a map, or NULL when they do not lie inside or are not aligned for int64. */
@@ -251,13 +256,19 @@ static clv_status open_shards(clv_dataset *ds, const clvi_survey *s, const char 
     return clvi_dataset_set_split(ds, ds->shard[0]->split);
 }
 
+clv_status clvi_dataset_from_survey(clv_dataset *ds, const char *split)
+{
+    CLV_TRY(check_head(ds->path, &ds->map[0]));
+    const clvi_survey *s = (const void *)ds->map[0].data;
+    return s->shards_at >= 0 ? open_shards(ds, s, split) : take_images(ds);
+}
+
 static clv_status open_h5(clv_dataset *ds, const char *split)
 {
     request r = { .path = ds->path, .split = split };
     CLV_TRY(file_size(ds->path, &r.file_size));
-    CLV_TRY(survey(&r, &ds->map[0]));
-    const clvi_survey *s = (const void *)ds->map[0].data;
-    return s->shards_at >= 0 ? open_shards(ds, s, split) : take_images(ds);
+    CLV_TRY(clvi_isolate(ds->path, survey_in_child, &r, &ds->map[0]));
+    return clvi_dataset_from_survey(ds, split);
 }
 
 /* The splits of a set are those of its first shard. */

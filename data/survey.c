@@ -8,6 +8,8 @@
 
 #define DEFLATE_MAX_RATIO 1100   /* deflate cannot do better than 1032 : 1; a file promising more is a bomb */
 
+#define MAX_PARTS 8   /* of a survey: its head, images, offsets, labels, checksums, two lists of strings */
+
 typedef struct survey {
     clv_context *ctx;
     clvi_h5     *h5;
@@ -15,6 +17,8 @@ typedef struct survey {
     int64_t      file_size, size;   /* of the HDF5 file; of the survey so far */
     int          fd;
     clvi_survey  head;
+    clvi_map     part[MAX_PARTS];   /* mapped while it is written */
+    int          parts;
 } survey;
 
 static void member(const survey *s, const char *name, char *out, size_t size)
@@ -58,10 +62,12 @@ static clv_status append(survey *s, int64_t size, int64_t *at, void **memory)
               "the limit is %" PRId64, s->path, size, CLVI_DATA_MAX_LOADED);
     CLV_CHECK(ftruncate(s->fd, place + size + 8) == 0, CLV_ERR_IO, "cannot take %" PRId64 " bytes to read '%s': %s",
               size, s->path, strerror(errno));
+    CLV_CHECK(s->parts < MAX_PARTS, CLV_ERR_INTERNAL, "'%s': the survey has too many parts", s->path);
     *memory = mmap(NULL, (size_t)size + 8, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, place);
     CLV_CHECK(*memory != MAP_FAILED, CLV_ERR_NOMEM, "cannot map %" PRId64 " bytes to read '%s': %s", size, s->path,
               strerror(errno));
     (void)madvise(*memory, (size_t)size + 8, MADV_POPULATE_WRITE);   /* faults one by one take as long as HDF5 */
+    s->part[s->parts++] = (clvi_map){ *memory, (size_t)size + 8 };
     *at = place;
     s->size = place + size + 8;
     return CLV_OK;
@@ -203,21 +209,28 @@ static clv_status survey_split(survey *s, const char *wanted)
     return survey_stats(s);
 }
 
-clv_status clvi_survey_write(clv_context *ctx, clvi_h5 *h5, const char *path, int64_t file_size, const char *wanted,
-                             bool list, int fd)
+static clv_status survey_file(survey *s, const char *wanted, bool list)
 {
     void *memory = NULL;
     int64_t at = 0;
+    CLV_TRY(append(s, sizeof s->head, &at, &memory));
+    if (clvi_h5_has_attr(s->h5, "/", "shards")) {
+        CLV_TRY(survey_set(s));
+    } else {
+        CLV_TRY(survey_splits(s->h5, s->path, &s->head.splits));
+        if (!list) CLV_TRY(survey_split(s, wanted));
+    }
+    memcpy(memory, &s->head, sizeof s->head);
+    return CLV_OK;
+}
+
+clv_status clvi_survey_write(clv_context *ctx, clvi_h5 *h5, const char *path, int64_t file_size, const char *wanted,
+                             bool list, int fd)
+{
     survey s = { .ctx = ctx, .h5 = h5, .path = path, .split = "", .file_size = file_size, .fd = fd,
                  .head = { .magic = CLVI_SURVEY_MAGIC, .blob_in_file = -1, .blob_at = -1, .offsets_at = -1,
                            .labels_at = -1, .checksums_at = -1, .names_at = -1, .shards_at = -1 } };
-    CLV_TRY(append(&s, sizeof s.head, &at, &memory));
-    if (clvi_h5_has_attr(h5, "/", "shards")) {
-        CLV_TRY(survey_set(&s));
-    } else {
-        CLV_TRY(survey_splits(h5, path, &s.head.splits));
-        if (!list) CLV_TRY(survey_split(&s, wanted));
-    }
-    memcpy(memory, &s.head, sizeof s.head);
-    return CLV_OK;
+    const clv_status st = survey_file(&s, wanted, list);
+    for (int i = 0; i < s.parts; i++) clvi_map_close(&s.part[i]);
+    return st;
 }

@@ -29,4 +29,8 @@ typedef struct clvi_survey {
 clv_status clvi_survey_write(clv_context *ctx, clvi_h5 *h5, const char *path, int64_t file_size, const char *wanted,
                              bool list, int fd) CLV_NODISCARD;
 
+/* The other side: fills ds, whose path is set, from a survey in ds->map[0], believing nothing of it. The set of a survey
+ * that names shards is put together from theirs. */
+clv_status clvi_dataset_from_survey(struct clv_dataset *ds, const char *split) CLV_NODISCARD;
+
 #endif

@@ -23,9 +23,17 @@ build/fuzz/%.o: %.c
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJ)
 	$(Q)clang -fopenmp -fsanitize=fuzzer,address $^ $(DEP_LIBS) -o $@
 
+# libhdf5 crashes within seconds: in a process that is started anew each time, crash after crash, sorted afterwards.
+FUZZ_FOUND := build/fuzz/found
+ifeq ($(TARGET),h5data)
+FUZZ_ENV  := CLEAVE_FUZZ_DIRECT=1 ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0
+FUZZ_MODE := -fork=1 -ignore_crashes=1 -ignore_ooms=1 -ignore_timeouts=1 -timeout=30 -max_len=32768
+FUZZ_SORT := sh tests/fuzz/contained.sh build/fuzz/fuzz_h5data $(FUZZ_FOUND)
+endif
 fuzz: build/fuzz/fuzz_$(TARGET) ## hunt for TIME seconds with libFuzzer in TARGET (idx, cifar, h5data, jpeg, png, tensors, ...)
-	@mkdir -p build/fuzz/found/$(TARGET)
-	build/fuzz/fuzz_$(TARGET) -max_total_time=$(TIME) -artifact_prefix=build/fuzz/found/ -rss_limit_mb=4096 \
-	    build/fuzz/found/$(TARGET) tests/fuzz/corpus/$(TARGET)
+	@mkdir -p $(FUZZ_FOUND)/$(TARGET)
+	$(FUZZ_ENV) build/fuzz/fuzz_$(TARGET) -max_total_time=$(TIME) -artifact_prefix=$(FUZZ_FOUND)/ -rss_limit_mb=4096 \
+	    $(FUZZ_MODE) $(FUZZ_FOUND)/$(TARGET) tests/fuzz/corpus/$(TARGET)
+	$(FUZZ_SORT)
 
 -include $(FUZZ_BIN:=.d) $(BUILD)/tests/fuzz/replay.d $(FUZZ_OBJ:.o=.d)
