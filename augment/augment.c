@@ -208,14 +208,26 @@ static void chain_window(void *user, int64_t height, int64_t width, int64_t chan
         a->step[0].class->window(a->step[0].params, draw.bytes, out);
 }
 
+static clv_status check_form(const clv_form *form, int64_t channels)
+{
+    const int64_t c = form->channels;
+    CLV_CHECK(form->dtype == CLV_F32 || form->dtype == CLV_BF16, CLV_ERR_INVALID,
+              "augmentation: a view is float32 or bfloat16, not %s", clv_dtype_name(form->dtype));
+    CLV_CHECK(c == channels || (c > channels && (c == 4 || c == CLV_FORM_MAX_CHANNELS)), CLV_ERR_INVALID,
+              "augmentation: a view of a picture of %" PRId64 " channels has as many, 4 or %d, not %" PRId64, channels,
+              CLV_FORM_MAX_CHANNELS, c);
+    return CLV_OK;
+}
+
 static clv_status chain_apply_part(void *user, const clv_part *part, uint64_t seed, uint32_t epoch, uint64_t sample,
-                                   uint32_t view, void *scratch, size_t scratch_size, float *out)
+                                   uint32_t view, void *scratch, size_t scratch_size, const clv_form *form, void *out)
 {
     const clv_augment *a = user;
-    CLV_CHECK(part && part->reduced >= 1, CLV_ERR_INVALID,
-              "augmentation: the picture is NULL, or reduced by less than 1");
+    CLV_CHECK(part && part->reduced >= 1 && form, CLV_ERR_INVALID,
+              "augmentation: the picture or the form is NULL, or the picture reduced by less than 1");
     const clv_image *in = &part->image;
     CLV_TRY(check_picture(part));
+    CLV_TRY(check_form(form, in->channels));
     const clvi_geometry whole = { (int)in->height, (int)in->width, (int)in->channels };
     const chain_room room = room_for(a, whole);
     CLV_CHECK(scratch && out && scratch_size >= scratch_bytes(&room), CLV_ERR_INVALID,
@@ -232,7 +244,7 @@ static clv_status chain_apply_part(void *user, const clv_part *part, uint64_t se
         const clvi_geometry now = { f.height, f.width, f.channels };
         CLV_CHECK(f.reduced == 1 || class->window, CLV_ERR_INVALID, "augmentation: '%s' takes no reduced picture",
                   class->info.name);
-        if (class->emit) return class->emit(a->step[i].params, &f, out);
+        if (class->emit) return class->emit(a->step[i].params, &f, form, out);
         if (!clvi_augment_draw(a, i, &now, seed, epoch, sample, view, draw.bytes)) continue;
         if (!class->resamples) clvi_frame_own(&f);
         CLV_TRY(class->apply(a->step[i].params, draw.bytes, &f));
@@ -245,7 +257,8 @@ static clv_status chain_apply(void *user, const clv_image *in, uint64_t seed, ui
 {
     CLV_CHECK(in, CLV_ERR_INVALID, "augmentation: the picture is NULL");
     const clv_part whole = { *in, 1 };
-    return chain_apply_part(user, &whole, seed, epoch, sample, view, scratch, scratch_size, out);
+    const clv_form form = { CLV_F32, in->channels };
+    return chain_apply_part(user, &whole, seed, epoch, sample, view, scratch, scratch_size, &form, out);
 }
 
 clv_status clv_augment_transform(const clv_augment *a, clv_transform *out)

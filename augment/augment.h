@@ -51,8 +51,8 @@ typedef struct clvi_augment_class {
     /* Fills `draw`; false when the step does not act this time. NULL: it always acts and draws nothing. */
     bool (*draw)(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw);
     clv_status (*apply)(const void *params, const void *draw, clvi_frame *frame);
-    /* The last step of every chain (normalize) writes floats instead. */
-    clv_status (*emit)(const void *params, const clvi_frame *frame, float *out);
+    /* The last step of every chain (normalize) writes the view, in a form that was checked, instead. */
+    clv_status (*emit)(const void *params, const clvi_frame *frame, const clv_form *form, void *out);
 } clvi_augment_class;
 
 /* The registry; NULL past the end, or for an unknown name. */

@@ -5,6 +5,7 @@
  * are under one mutex; pixels are written outside it, each image by one thread. What an image becomes depends on
  * (seed, epoch, sample, view) alone, so it does not matter who makes it. */
 #include "data/dataset.h"
+#include "core/bf16.h"
 #include "core/checked.h"
 #include "core/rng.h"
 #include "data/decode.h"
@@ -26,7 +27,7 @@ typedef struct slot {
     clv_status status;      /* of the failing image with the smallest index, `bad` */
     int64_t    bad;
     char       message[1024];
-    float     *pixels;      /* the views one after another */
+    uint8_t   *pixels;      /* the views one after another */
     clv_view  *view;
     int64_t   *labels, *ids;
 } slot;
@@ -46,6 +47,7 @@ struct clv_loader {
     clv_loader_desc    desc;
     clv_transform     *transforms;
     clv_dataset_info   info;
+    clv_form           form;
     int64_t            steps, global_batch;
 
     int                slot_count, maker_count;
@@ -101,13 +103,21 @@ static int64_t sample_at(const clv_loader *l, int64_t ordinal, int64_t item)
 /* ---- making images ---- */
 
 /* The transform of a loader without transforms. */
-static clv_status scale_to_unit(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample,
-                                uint32_t view, void *scratch, size_t scratch_size, float *out)
+static clv_status scale_to_unit(void *user, const clv_part *part, uint64_t seed, uint32_t epoch, uint64_t sample,
+                                uint32_t view, void *scratch, size_t scratch_size, const clv_form *form, void *out)
 {
     (void)user, (void)seed, (void)epoch, (void)sample, (void)view, (void)scratch, (void)scratch_size;
-    const int64_t row = in->width * in->channels;
+    const clv_image *in = &part->image;
+    float *floats = out;
+    uint16_t *halves = out;
     for (int64_t y = 0; y < in->height; y++)
-        for (int64_t x = 0; x < row; x++) out[y * row + x] = (float)in->pixels[y * in->row_stride + x] / 255.0f;
+        for (int64_t x = 0; x < in->width; x++)
+            for (int64_t c = 0; c < form->channels; c++) {
+                const uint8_t *pixel = in->pixels + y * in->row_stride + x * in->channels;
+                const float value = c < in->channels ? (float)pixel[c] / 255.0f : 0.0f;
+                if (form->dtype == CLV_BF16) *halves++ = clvi_bf16_round(value);
+                else *floats++ = value;
+            }
     return CLV_OK;
 }
 
@@ -151,14 +161,15 @@ static void choose_window(void *user, int64_t height, int64_t width, clv_window 
     *window = (clv_window){ top, left, bottom - top, right - left, reduce };
 }
 
-static clv_status make_view(const sampled *w, const clv_part *part, int64_t v, float *out)
+static clv_status make_view(const sampled *w, const clv_part *part, int64_t v, void *out)
 {
     const maker *m = w->maker;
-    const clv_transform *t = &m->loader->transforms[v];
-    const uint64_t seed = m->loader->desc.seed, sample = (uint64_t)w->sample;
+    const clv_loader *l = m->loader;
+    const clv_transform *t = &l->transforms[v];
+    const uint64_t seed = l->desc.seed, sample = (uint64_t)w->sample;
     if (t->apply_part)
         return t->apply_part(t->user, part, seed, w->epoch, sample, (uint32_t)v, m->scratch.data, m->scratch.capacity,
-                             out);
+                             &l->form, out);
     return t->apply(t->user, &part->image, seed, w->epoch, sample, (uint32_t)v, m->scratch.data, m->scratch.capacity,
                     out);
 }
@@ -174,8 +185,10 @@ static clv_status make_views(maker *m, const slot *s, uint32_t epoch, int64_t sa
     if (st != CLV_OK) return st;
     if (!l->info.raw) part.reduced = m->decoder->reduced;
     CLV_TRY(reserve_scratch(m, part.image.height, part.image.width));
-    for (int64_t v = 0; v < l->desc.views; v++)
-        CLV_TRY(make_view(&w, &part, v, (float *)s->view[v].data + item * s->view[v].stride[0]));
+    for (int64_t v = 0; v < l->desc.views; v++) {
+        const size_t at = (size_t)(item * s->view[v].stride[0]) * clv_dtype_size(l->form.dtype);
+        CLV_TRY(make_view(&w, &part, v, (uint8_t *)s->view[v].data + at));
+    }
     return CLV_OK;
 }
 
@@ -322,6 +335,33 @@ static clv_status plan_steps(clv_loader *l)
     return CLV_OK;
 }
 
+static clv_status choose_form(clv_loader *l)
+{
+    const int64_t have = l->info.channels, want = l->desc.channels ? l->desc.channels : have;
+    CLV_CHECK(l->desc.dtype == CLV_F32 || l->desc.dtype == CLV_BF16, CLV_ERR_INVALID,
+              "clv_loader_create: views are float32 or bfloat16, not %s", clv_dtype_name(l->desc.dtype));
+    CLV_CHECK(want == have || (want > have && (want == 4 || want == CLV_FORM_MAX_CHANNELS)), CLV_ERR_INVALID,
+              "clv_loader_create: the images of '%s' have %" PRId64 " channels; views have as many, 4 or %d, not %"
+              PRId64, l->info.path, have, CLV_FORM_MAX_CHANNELS, want);
+    l->form = (clv_form){ l->desc.dtype, want };
+    return CLV_OK;
+}
+
+static clv_status check_transform(const clv_loader *l, const clv_transform *t, int64_t v)
+{
+    const bool plain = l->form.dtype == CLV_F32 && l->form.channels == l->info.channels;
+    CLV_CHECK(!t->window || t->apply_part, CLV_ERR_INVALID,
+              "clv_loader_create: the transform of view %" PRId64 " has a window and no apply_part", v);
+    CLV_CHECK(plain || t->apply_part, CLV_ERR_INVALID,
+              "clv_loader_create: the transform of view %" PRId64 " has no apply_part: its views are float32 with the "
+              "images' channels", v);
+    CLV_CHECK((t->apply || t->apply_part) && t->height >= 1 && t->width >= 1 && t->height <= CLV_DATA_MAX_SIDE &&
+              t->width <= CLV_DATA_MAX_SIDE, CLV_ERR_INVALID,
+              "clv_loader_create: the transform of view %" PRId64 " gives %" PRId64 "x%" PRId64 " pixels", v, t->width,
+              t->height);
+    return CLV_OK;
+}
+
 static clv_status copy_transforms(clv_loader *l)
 {
     const int64_t views = l->desc.views;
@@ -333,46 +373,50 @@ static clv_status copy_transforms(clv_loader *l)
     for (int64_t v = 0; v < views; v++) {
         clv_transform *t = &l->transforms[v];
         *t = given ? given[v]
-                   : (clv_transform){ .apply = scale_to_unit, .height = l->info.height, .width = l->info.width };
-        CLV_CHECK(!t->window || t->apply_part, CLV_ERR_INVALID,
-                  "clv_loader_create: the transform of view %" PRId64 " has a window and no apply_part", v);
-        CLV_CHECK(t->apply && t->height >= 1 && t->width >= 1 && t->height <= CLV_DATA_MAX_SIDE &&
-                  t->width <= CLV_DATA_MAX_SIDE, CLV_ERR_INVALID,
-                  "clv_loader_create: the transform of view %" PRId64 " gives %" PRId64 "x%" PRId64 " pixels", v,
-                  t->width, t->height);
+                   : (clv_transform){ .apply_part = scale_to_unit, .height = l->info.height, .width = l->info.width };
+        CLV_TRY(check_transform(l, t, v));
     }
     return CLV_OK;
 }
 
+/* Bytes of view v of a batch, so that the next one is aligned. False on overflow. */
+static bool view_bytes(const clv_loader *l, int64_t v, size_t *bytes)
+{
+    const clv_transform *t = &l->transforms[v];
+    const size_t image = (size_t)(t->height * t->width * l->form.channels) * clv_dtype_size(l->form.dtype);
+    if (!clvi_mul_size(image, (size_t)l->desc.batch_size, bytes) || !clvi_add_size(*bytes, CLVI_ALIGN - 1, bytes))
+        return false;
+    *bytes -= *bytes % CLVI_ALIGN;
+    return true;
+}
+
 static clv_status make_slot(clv_loader *l, slot *s)
 {
-    const int64_t batch = l->desc.batch_size, channels = l->info.channels;
+    const int64_t batch = l->desc.batch_size;
     s->ordinal = -1;
     s->pixels = clvi_arena_alloc(l->ctx, l->slot_bytes);
     s->view = clvi_calloc(l->ctx, (size_t)l->desc.views, sizeof *s->view);
     s->labels = clvi_calloc(l->ctx, (size_t)batch, sizeof *s->labels);
     s->ids = clvi_calloc(l->ctx, (size_t)batch, sizeof *s->ids);
     if (!s->pixels || !s->view || !s->labels || !s->ids) return CLV_ERR_NOMEM;
-    float *at = s->pixels;
+    uint8_t *at = s->pixels;
     for (int64_t v = 0; v < l->desc.views; v++) {
         const clv_transform *t = &l->transforms[v];
-        s->view[v] = clv_view_nhwc(at, CLV_F32, batch, channels, t->height, t->width);
-        at += batch * channels * t->height * t->width;
+        size_t bytes = 0;
+        (void)view_bytes(l, v, &bytes);   /* make_slots has seen that it is representable */
+        s->view[v] = clv_view_nhwc(at, l->form.dtype, batch, l->form.channels, t->height, t->width);
+        at += bytes;
     }
     return CLV_OK;
 }
 
 static clv_status make_slots(clv_loader *l)
 {
-    size_t floats = 0;
     for (int64_t v = 0; v < l->desc.views; v++) {
-        const clv_transform *t = &l->transforms[v];
         size_t view = 0;
-        CLV_CHECK(clvi_mul_size((size_t)(t->height * t->width * l->info.channels), (size_t)l->desc.batch_size, &view) &&
-                  clvi_add_size(floats, view, &floats), CLV_ERR_INVALID, "clv_loader_create: a batch is too large");
+        CLV_CHECK(view_bytes(l, v, &view) && clvi_add_size(l->slot_bytes, view, &l->slot_bytes), CLV_ERR_INVALID,
+                  "clv_loader_create: a batch is too large");
     }
-    CLV_CHECK(clvi_mul_size(floats, sizeof(float), &l->slot_bytes), CLV_ERR_INVALID,
-              "clv_loader_create: a batch is too large");
     l->slot_count = l->desc.workers ? l->desc.prefetch + 1 : 1;
     l->slots = clvi_calloc(l->ctx, (size_t)l->slot_count, sizeof *l->slots);
     if (!l->slots) return CLV_ERR_NOMEM;
@@ -417,6 +461,7 @@ static clv_status loader_init(clv_loader *l, const clv_loader_desc *desc)
     CLV_TRY(import_desc(l, desc));
     clv_dataset_describe(l->ds, &l->info);
     CLV_TRY(plan_steps(l));
+    CLV_TRY(choose_form(l));
     CLV_TRY(copy_transforms(l));
     CLV_TRY(make_slots(l));
     CLV_TRY(make_makers(l));

@@ -122,6 +122,8 @@ typedef struct clv_loader_desc {
     bool     exif_orientation; /* see clv_decoder_desc */
     bool     exact_decode;     /* decode whole pictures in full size; otherwise a JPEG file is decoded where the windows
                                   of its views lie, and reduced where all of them allow it */
+    clv_dtype dtype;           /* of views: CLV_F32, or CLV_BF16, the float32 values rounded (clv_form) */
+    int64_t  channels;         /* of views: 0, the images'; 4 or 8: those beyond the images' are 0 */
     int      rank, ranks;      /* of step s, rank r takes the r-th run of batch_size images of a global batch of
                                   ranks * batch_size; 0, 0 means alone */
 } clv_loader_desc;
@@ -135,7 +137,7 @@ typedef struct clv_batch {
     int64_t  step;             /* within the epoch, counts from 0 */
     int64_t  count;            /* images: batch_size, or fewer in the last batch without drop_last */
     int64_t  views;
-    const clv_view *view;      /* [views]: float32 [count, C, H, W] by shape, NHWC in memory */
+    const clv_view *view;      /* [views]: [count, C, H, W] by shape, NHWC in memory; type and C: clv_loader_desc */
     const int64_t  *labels;    /* [count]; -1 without labels */
     const int64_t  *ids;       /* [count]: index in the data set */
 } clv_batch;

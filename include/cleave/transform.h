@@ -4,6 +4,7 @@
 #define CLEAVE_TRANSFORM_H
 
 #include <cleave/image.h>
+#include <cleave/view.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,6 +25,14 @@ typedef struct clv_part {
     int64_t   reduced;   /* 1: nothing is */
 } clv_part;
 
+/* What the values of a view are: CLV_F32, or CLV_BF16, the nearest to the float32 value with ties to even; and how many
+ * channels a pixel has: the picture's, or 4 or 8, of which those beyond the picture's are 0. */
+#define CLV_FORM_MAX_CHANNELS 8
+typedef struct clv_form {
+    clv_dtype dtype;
+    int64_t   channels;
+} clv_form;
+
 /* A picture in, height x width x channels floats out; channels as the picture's. A picture is decoded once and apply is
  * called once per view.
  *
@@ -37,7 +46,9 @@ typedef struct clv_part {
  *   window        What apply_part reads of a picture of this size for this view, inside of it and not empty: a picture
  *                 is then decoded in part. Called from any thread, like apply. NULL: all of it.
  *   apply_part    As apply, of a picture of which at least this view's window is there, reduced by at most what the
- *                 window allows. Not reduced, it writes what apply writes. Set if window is.
+ *                 window allows, in the form asked for: out[height * width * form->channels] of form->dtype. Not
+ *                 reduced, and in float32 with the picture's channels, it writes what apply writes. Set if window is;
+ *                 without it a loader gives no other form.
  *   user          Handed to all; it must outlive the transform. */
 typedef struct clv_transform {
     clv_status (*apply)(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample, uint32_t view,
@@ -46,7 +57,7 @@ typedef struct clv_transform {
     void (*window)(void *user, int64_t height, int64_t width, int64_t channels, uint64_t seed, uint32_t epoch,
                    uint64_t sample, uint32_t view, clv_window *out);
     clv_status (*apply_part)(void *user, const clv_part *in, uint64_t seed, uint32_t epoch, uint64_t sample,
-                             uint32_t view, void *scratch, size_t scratch_size, float *out);
+                             uint32_t view, void *scratch, size_t scratch_size, const clv_form *form, void *out);
     void   *user;
     int64_t height, width;   /* of the output */
 } clv_transform;
