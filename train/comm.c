@@ -132,6 +132,15 @@ clv_status clvi_comm_all_gather(clvi_comm *c, void *x, size_t size)
     return account(c, begin, (size_t)(c->ranks - 1) * size, error, why);
 }
 
+clv_status clvi_comm_swap(clvi_comm *c, int other, const void *x, void *y, size_t size)
+{
+    char why[CLVI_COMM_WHY] = "";
+    if (size == 0) return CLV_OK;
+    const double begin = seconds();
+    const int error = c->backend->swap(other, x, y, size, why);
+    return account(c, begin, size, error, why);
+}
+
 clv_status clvi_comm_broadcast(clvi_comm *c, void *x, size_t size)
 {
     if (alone(c) || size == 0) return CLV_OK;

@@ -37,6 +37,8 @@ clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n) CLV_NODI
 clv_status clvi_comm_all_reduce_f64(clvi_comm *c, double *x, int64_t n) CLV_NODISCARD;
 /* x [ranks, bytes]: this rank's part is there, the others' arrive. */
 clv_status clvi_comm_all_gather(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
+/* Gives `x` to another rank that makes the same call for this one, and gets its into `y`. */
+clv_status clvi_comm_swap(clvi_comm *c, int other, const void *x, void *y, size_t bytes) CLV_NODISCARD;
 /* x of rank 0 on every rank. */
 clv_status clvi_comm_broadcast(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
 

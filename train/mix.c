@@ -57,16 +57,36 @@ static void exchange(float *a, float *b, int64_t n)
 }
 
 /* The middle image of an odd batch meets itself and stays. */
-void clvi_mix_images(const clvi_mix *m, clv_view *images)
+static void mix_together(const clvi_mix *m, float *images, int64_t n, int64_t h, int64_t w, int64_t c)
 {
-    const int64_t n = images->shape[0], c = images->shape[1], h = images->shape[2], w = images->shape[3];
-    if (m->lambda == 1) return;
     for (int64_t i = 0; i < n / 2; i++) {
-        float *a = (float *)images->data + i * h * w * c, *b = (float *)images->data + (n - 1 - i) * h * w * c;
+        float *a = images + i * h * w * c, *b = images + (n - 1 - i) * h * w * c;
         if (!m->cut) blend(a, b, h * w * c, (float)m->lambda);
         for (int64_t y = m->top; m->cut && y < m->bottom; y++)
             exchange(a + (y * w + m->left) * c, b + (y * w + m->left) * c, (m->right - m->left) * c);
     }
+}
+
+/* The same numbers as if both shares were there. */
+static void mix_apart(const clvi_mix *m, float *images, const float *others, int64_t n, int64_t h, int64_t w, int64_t c)
+{
+    const float l = (float)m->lambda;
+    for (int64_t i = 0; i < n; i++) {
+        float *a = images + i * h * w * c;
+        const float *b = others + (n - 1 - i) * h * w * c;
+        for (int64_t k = 0; !m->cut && k < h * w * c; k++) a[k] = l * a[k] + (1.0f - l) * b[k];
+        for (int64_t y = m->top; m->cut && y < m->bottom; y++)
+            memcpy(a + (y * w + m->left) * c, b + (y * w + m->left) * c,
+                   (size_t)((m->right - m->left) * c) * sizeof *a);
+    }
+}
+
+void clvi_mix_images(const clvi_mix *m, clv_view *images, const float *others)
+{
+    const int64_t n = images->shape[0], c = images->shape[1], h = images->shape[2], w = images->shape[3];
+    if (m->lambda == 1) return;
+    if (others) mix_apart(m, images->data, others, n, h, w, c);
+    else mix_together(m, images->data, n, h, w, c);
 }
 
 void clvi_mix_targets(const clvi_mix *m, const int64_t *labels, int64_t n, int64_t classes, float *out)

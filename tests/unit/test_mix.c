@@ -47,7 +47,7 @@ static void images_are_mixed_by_the_formula(void **state)
     for (int k = 0; k < 4; k++) {
         const clvi_mix *m = &mixes[k];
         fill(images);
-        clvi_mix_images(m, &view);
+        clvi_mix_images(m, &view, NULL);
         for (int64_t i = 0; i < N; i++)
             for (int64_t p = 0; p < H * W * C; p++) {
                 const int64_t y = p / (W * C), x = p / C % W, c = p % C;
@@ -165,7 +165,7 @@ static void the_loss_is_the_mixture_of_the_losses_of_both_labels(void **state)
         assert_ok(rig_try_make(t, "supervised", loss, RIG_CLASSES, NULL, &plain, NULL));
         const clvi_mix m = clvi_mix_draw(mixed->method->settings, 1, 7, RIG_SIDE, RIG_SIDE);   /* as rig_forward */
         assert_true(m.cut == cut && m.lambda > 0.01 && m.lambda < 0.99);
-        clvi_mix_images(&m, &plain->view[0]);
+        clvi_mix_images(&m, &plain->view[0], NULL);
         const double own = rig_forward(plain, 7, 0.9).loss;
         int64_t reversed[RIG_BATCH];
         for (int i = 0; i < RIG_BATCH; i++) reversed[i] = plain->labels[RIG_BATCH - 1 - i];

@@ -112,15 +112,15 @@ static void so_has_what_only_some_methods_do(void **state)
     compare(t, "supervised", "arcface; opl weight=0.5", NULL, NULL);
 }
 
-/* Which rows lose a path is drawn for the row of the batch, not of the part. */
-static void dropped_paths_are_those_of_the_whole_batch(void **state)
+/* Which rows lose a path is drawn for the row of the batch, not of the part; views apart (barlow) or together (supcon, which has no
+ * batch norm). */
+static void compare_dropped_paths(test_env *t, const char *method)
 {
-    test_env *t = *state;
     rig *whole = NULL, *parts = NULL;
     for (int k = 0; k < 2; k++)
-        assert_ok(rig_try_make(t, "barlow", "", RIG_CLASSES, NULL, k ? &parts : &whole, "arch", "vit_small", "width",
-                               "48", "patch", "8", "drop-path", "0.5", "bn-splits", "4", "micro-batch-size", k ? "4" : "0",
-                               NULL));
+        assert_ok(rig_try_make(t, method, "", RIG_CLASSES, NULL, k ? &parts : &whole, "arch", "vit_small", "width",
+                               "48", "patch", "8", "drop-path", "0.5", "bn-splits", strcmp(method, "supcon") ? "4" : "1",
+                               "micro-batch-size", k ? "4" : "0", NULL));
     for (int step = 0; step < 2; step++) {
         const clvi_step_result a = rig_forward(whole, step, 0.9), b = rig_forward(parts, step, 0.9);
         assert_near(a.loss, b.loss, 1e-4 * fabs(a.loss));
@@ -129,6 +129,12 @@ static void dropped_paths_are_those_of_the_whole_batch(void **state)
     same_tensors(whole->method->params, parts->method->params, CLV_PARAM_VALUE, 1e-3, 1e-5, "vit");
     rig_destroy(whole);
     rig_destroy(parts);
+}
+
+static void dropped_paths_are_those_of_the_whole_batch(void **state)
+{
+    compare_dropped_paths(*state, "barlow");
+    compare_dropped_paths(*state, "supcon");
 }
 
 static void less_is_in_memory_at_once(void **state)

@@ -29,21 +29,28 @@ static clvi_comm *comm;             /* NULL: alone */
 typedef struct test_case {
     const char *method;
     char        loss[128];
-    const char *name, *value;
+    const char *set[10];            /* settings: name, value, ... */
     bool        other;              /* not the method's own loss: on two ranks only */
 } test_case;
+
+#define DROPS "arch", "vit_small", "width", "12", "patch", "8", "drop-path", "0.5"
 
 /* Case i, or false past the end: all methods with all losses, then what only some do. */
 static bool case_at(int i, test_case *out)
 {
     static const test_case more[] = {
-        { "moco", "", "symmetric", "true", false },     { "moco", "", "shuffle-bn", "false", false },
-        { "moco", "", "micro-batch-size", "4", false }, { "simclr", "", "micro-batch-size", "4", false },
-        { "moco", "", "queue-mask", "sample", false },  { "moco", "mochi", "bank", "labelled", false },
-        { "supervised", "cross_entropy; repulsor weight=0.5", "queue-dim", "8", false },
-        { "supervised", "arcface; opl weight=0.5", NULL, NULL, false },
-        { "moco", "", "sync-bn", "force", false },      { "simclr", "", "sync-bn", "on", false },
-        { "byol", "", "sync-bn", "on", false },
+        { "moco", "", { "symmetric", "true" }, false },     { "moco", "", { "shuffle-bn", "false" }, false },
+        { "moco", "", { "micro-batch-size", "4" }, false }, { "simclr", "", { "micro-batch-size", "4" }, false },
+        { "moco", "", { "queue-mask", "sample" }, false },  { "moco", "mochi", { "bank", "labelled" }, false },
+        { "supervised", "cross_entropy; repulsor weight=0.5", { "queue-dim", "8" }, false },
+        { "supervised", "arcface; opl weight=0.5", { NULL }, false },
+        { "supervised", "", { "mixup-alpha", "4" }, false }, { "supervised", "", { "cutmix-alpha", "1" }, false },
+        { "supervised", "", { "mixup-alpha", "1", "cutmix-alpha", "1", "micro-batch-size", "4" }, false },
+        { "moco", "", { "bn-splits", "1", "sync-bn", "force" }, false },
+        { "simclr", "", { "bn-splits", "1", "sync-bn", "on" }, false },
+        { "byol", "", { "bn-splits", "1", "sync-bn", "on" }, false },
+        { "barlow", "", { DROPS }, false }, { "simclr", "", { DROPS }, false }, { "mocov3", "", { DROPS }, false },
+        { "supcon", "", { DROPS, "bn-splits", "1" }, false },          /* no batch norm anywhere */
     };
     const clvi_method_class *cls;
     for (int m = 0; (cls = clvi_method_at(m)); m++) {
@@ -80,9 +87,9 @@ static void compute(test_env *t, const test_case *c, outcome *o)
 {
     rig *r = NULL;
     memset(o, 0, sizeof *o);
-    const bool sync = c->name && !strcmp(c->name, "sync-bn");
-    assert_ok(rig_try_make(t, c->method, c->loss, RIG_CLASSES, comm, &r, "bn-splits", sync ? "1" : "4", c->name,
-                           c->value, NULL));
+    const char *const *s = c->set;
+    assert_ok(rig_try_make(t, c->method, c->loss, RIG_CLASSES, comm, &r, "bn-splits", "4", s[0], s[1], s[2], s[3], s[4],
+                           s[5], s[6], s[7], s[8], s[9], NULL));
     for (int step = 0; step < STEPS; step++) {
         const clvi_step at = { 5, step, 0, 0.02, 0.9 };
         o->loss[step] = rig_forward(r, step, 0.9).loss;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Raised whenever anything here changes: a back end of another number is refused. */
-#define CLVI_COMM_ABI 1
+#define CLVI_COMM_ABI 2
 #define CLVI_COMM_WHY 256
 
 /* Functions return 0, or say in `why` (CLVI_COMM_WHY bytes) what went wrong. One call at a time. Sizes in bytes, of one
@@ -19,6 +19,7 @@ typedef struct clvi_comm_backend {
     void (*close)(bool failed);
     int  (*all_to_all)(const void *from, void *to, size_t size, char *why);      /* [ranks, size] each */
     int  (*all_gather)(void *x, size_t size, char *why);                          /* [ranks, size], in place */
+    int  (*swap)(int other, const void *from, void *to, size_t size, char *why);  /* two ranks with each other */
     int  (*broadcast)(void *x, size_t size, char *why);                           /* from rank 0 */
     /* The sum of n floats in the memory of the GPU, in place, the same bits on all ranks; NULL: cannot. */
     int  (*sum_on_device)(void *x, int64_t n, char *why);

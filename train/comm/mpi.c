@@ -65,6 +65,13 @@ static int mpi_all_gather(void *x, size_t size, char *why)
                  "MPI_Allgather", why);
 }
 
+static int mpi_swap(int other, const void *from, void *to, size_t size, char *why)
+{
+    if (too_large(size, why)) return 1;
+    return check(MPI_Sendrecv(from, (int)size, MPI_BYTE, other, 0, to, (int)size, MPI_BYTE, other, 0, MPI_COMM_WORLD,
+                              MPI_STATUS_IGNORE), "MPI_Sendrecv", why);
+}
+
 static int mpi_broadcast(void *x, size_t size, char *why)
 {
     if (too_large(size, why)) return 1;
@@ -73,7 +80,7 @@ static int mpi_broadcast(void *x, size_t size, char *why)
 
 static const clvi_comm_backend backend = {
     .abi = CLVI_COMM_ABI, .name = "MPI", .open = mpi_open, .close = mpi_close, .all_to_all = mpi_all_to_all,
-    .all_gather = mpi_all_gather, .broadcast = mpi_broadcast,
+    .all_gather = mpi_all_gather, .swap = mpi_swap, .broadcast = mpi_broadcast,
 };
 
 __attribute__((visibility("default"))) const clvi_comm_backend *clvi_comm_get(void);

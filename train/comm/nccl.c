@@ -197,6 +197,15 @@ static int nccl_all_gather(void *x, size_t size, char *why)
     return down(x, receive_buffer, size * (size_t)n_ranks, why);
 }
 
+static int nccl_swap(int other, const void *from, void *to, size_t size, char *why)
+{
+    if (reserve(size, why) || up(send_buffer, from, size, why)) return 1;
+    if (nccl(ncclGroupStart(), "ncclGroupStart", why)) return 1;
+    if (nccl(ncclSend(send_buffer, size, ncclUint8, other, comm, stream), "ncclSend", why)) return 1;
+    if (nccl(ncclRecv(receive_buffer, size, ncclUint8, other, comm, stream), "ncclRecv", why)) return 1;
+    return nccl(ncclGroupEnd(), "ncclGroupEnd", why) || down(to, receive_buffer, size, why);
+}
+
 static int nccl_broadcast(void *x, size_t size, char *why)
 {
     if (reserve(size, why) || up(send_buffer, x, size, why)) return 1;
@@ -214,7 +223,7 @@ static int nccl_sum_on_device(void *x, int64_t n, char *why)
 
 static const clvi_comm_backend backend = {
     .abi = CLVI_COMM_ABI, .name = "NCCL", .open = nccl_open, .close = nccl_close, .all_to_all = nccl_all_to_all,
-    .all_gather = nccl_all_gather, .broadcast = nccl_broadcast,
+    .all_gather = nccl_all_gather, .swap = nccl_swap, .broadcast = nccl_broadcast,
     .sum_on_device = nccl_sum_on_device,
 };
 

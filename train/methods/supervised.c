@@ -16,6 +16,7 @@ typedef struct supervised {
     clvi_method base;
     clv_node    scores;       /* [B,C] what the classifier says; none without one */
     float      *shares;       /* [B,C] of each class in an image, when images are mixed; else NULL */
+    float      *others;       /* the images of another rank that this one's are mixed with; NULL with one rank */
 } supervised;
 
 static const clvi_takes takes[] = {
@@ -54,12 +55,18 @@ static clv_status open(clvi_method *base)
     supervised *m = (supervised *)base;
     if (!clvi_mix_wanted(base->settings)) return CLV_OK;
     m->shares = clvi_calloc(base->ctx, (size_t)(base->batch * base->setup.classes), sizeof *m->shares);
-    return m->shares ? CLV_OK : CLV_ERR_NOMEM;
+    if (!m->shares) return CLV_ERR_NOMEM;
+    if (base->division.ranks == 1) return CLV_OK;
+    const clvi_method_setup *s = &base->setup;
+    m->others = clvi_calloc(base->ctx, (size_t)(base->division.local * s->channels * s->height * s->width),
+                            sizeof *m->others);
+    return m->others ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static void close(clvi_method *base)
 {
     clvi_free(base->ctx, ((supervised *)base)->shares);
+    clvi_free(base->ctx, ((supervised *)base)->others);
 }
 
 static clv_status build(clvi_method *base)
@@ -93,19 +100,29 @@ static clv_status ready(clvi_method *m)
     return CLV_OK;
 }
 
-/* Images are mixed where they lie: the batch is this step's alone. Each rank mixes its own by the same draw. */
+/* Images are mixed where they lie: the batch is this step's alone. The first image of the whole batch meets the last, so
+ * the ranks swap their shares: the first rank with the last, and so on. */
+static clv_status mix(supervised *m, clv_view *images, const clvi_step *at)
+{
+    clvi_method *base = &m->base;
+    const clvi_division *d = &base->division;
+    const int other = d->ranks - 1 - d->rank;
+    const clvi_mix how = clvi_mix_draw(base->settings, (uint32_t)at->epoch, (uint64_t)at->total, images->shape[2],
+                                       images->shape[3]);
+    clvi_mix_targets(&how, base->labels, base->batch, base->setup.classes, m->shares);
+    if (other == d->rank) clvi_mix_images(&how, images, NULL);
+    if (other == d->rank || how.lambda == 1) return CLV_OK;
+    const size_t size = (size_t)clv_view_count(images) * sizeof *m->others;
+    CLV_TRY(clvi_comm_swap(base->setup.comm, other, images->data, m->others, size));
+    clvi_mix_images(&how, images, m->others);
+    return CLV_OK;
+}
+
 static clv_status forward(clvi_method *base, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
 {
-    const supervised *m = (const supervised *)base;
+    supervised *m = (supervised *)base;
     clv_view images = batch->view[0];
-    if (m->shares) {
-        const clvi_mix mix = clvi_mix_draw(base->settings, (uint32_t)at->epoch, (uint64_t)at->total, images.shape[2],
-                                           images.shape[3]);
-        clvi_mix_images(&mix, &images);
-        const int64_t classes = base->setup.classes, local = base->division.local;
-        for (int64_t first = 0; first < base->batch; first += local)
-            clvi_mix_targets(&mix, base->labels + first, local, classes, m->shares + first * classes);
-    }
+    if (m->shares) CLV_TRY(mix(m, &images, at));
     CLV_TRY(clvi_method_run(base, &images, &out->loss));
     return clv_graph_read(base->graph, base->unit[0], &out->query);
 }
