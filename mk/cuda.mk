@@ -66,7 +66,8 @@ $(BACKEND): $(CU_OBJ) mk/backend.map
 	    -lcudnn -lcublasLt -lcudart -lm -o $@
 
 # Plans are made by the same code without a device.
-$(BUILD)/tests/cuda/test_plans.o: ALL_CPPFLAGS += -DCLV_HAVE_CUDA -isystem $(CUDA_HOME)/include
+$(BUILD)/tests/cuda/test_plans.o: ALL_CPPFLAGS += -DCLV_HAVE_CUDA -DCLV_CUDA_STUB='"$(CUDA_LIB)/stubs/libcuda.so"' \
+    -isystem $(CUDA_HOME)/include
 $(BUILD)/tests/cuda/test_plans: $(addprefix $(BUILD)/cuda/runtime/device/cuda/,dnn.o kept.o)
 $(BUILD)/tests/cuda/test_plans: DEP_LIBS += -L$(CUDA_LIB) -Wl,-rpath,$(CUDA_LIB) -lcudnn
 

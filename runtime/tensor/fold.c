@@ -70,7 +70,7 @@ static clv_status fold_sum(clv_graph *g, clvi_node *sum, const int32_t *uses)
 clv_status clvi_graph_fold(clv_graph *g)
 {
     clv_status st = CLV_OK;
-    if (g->ctx->device || g->precision == CLV_PRECISION_BF16) return CLV_OK;      /* no kernel for it there */
+    if (g->precision == CLV_PRECISION_BF16 && !g->ctx->device) return CLV_OK;     /* oneDNN has no fast kernel for it */
     int32_t *uses = clvi_graph_count_uses(g, -1);
     if (!uses) return CLV_ERR_NOMEM;
     for (int32_t i = 0; i < g->n_nodes && st == CLV_OK; i++)

@@ -71,6 +71,7 @@ static clv_status norm_infer(clvi_op_call *call)
 const clvi_op_class clvi_op_conv2d_norm = {
     .name = "conv2d_norm", .attr_size = sizeof(clvi_conv2d_norm_attr), .n_in = 7,
     .optional = 1u << 2 | 1u << 3 | 1u << 6, .infer = norm_infer, .flops = flops,
+    .half = { .in = 1 | 2 | 1 << 6, .out = 1 },
 };
 
 /* dy, w -> dx */

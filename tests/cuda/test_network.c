@@ -6,6 +6,7 @@
 #include <cleave/backbone.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define BATCH 4
 
@@ -147,6 +148,50 @@ static void a_step_of_resnet18(void **state)
     if (!test_device_is_emulated()) a_step_equals_the_hosts(*state, "resnet18", 64, CLV_PRECISION_FULL);
 }
 
+/* The features of a network in evaluation, with its first running statistics, to `out`; batch norms are folded. */
+static int64_t look(clv_context *ctx, const float *pixels, int64_t size, clv_precision precision, float *out)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    clv_node features;
+    clv_view view;
+    desc.precision = precision;
+    assert_ok(clv_graph_create(ctx, &desc, &g));
+    const clv_node images = clv_input_image(g, "images", BATCH, 3, size, size);
+    assert_ok(clv_backbone_node(g, "resnet8", NULL, 0, "", images, &features));
+    clv_graph_output(g, features);
+    assert_ok(clv_graph_finish(g));
+    assert_ok(clv_params_init(clv_graph_params(g), 7));
+    for (int32_t i = 0; i < g->n_steps; i++) assert_string_not_equal(g->steps[i].call.op, "batch_norm");
+    const clv_view x = clv_view_nhwc((void *)(uintptr_t)pixels, CLV_F32, BATCH, 3, size, size);
+    assert_ok(clv_graph_bind(g, images, &x));
+    assert_ok(clv_graph_run(g));
+    assert_ok(clv_graph_read(g, features, &view));
+    const int64_t count = clv_view_count(&view);
+    memcpy(out, view.data, (size_t)count * sizeof *out);
+    assert_int_equal(steps_in_bfloat16(g) > 5, precision == CLV_PRECISION_BF16);
+    clv_graph_destroy(g);
+    return count;
+}
+
+static void a_network_that_is_looked_at_is_folded(void **state)
+{
+    enum { SIZE = 8 };
+    static float pixels[BATCH * 3 * SIZE * SIZE], want[BATCH * 64], got[BATCH * 64];
+    clv_context *device = test_device_context(*state);
+    for (int i = 0; i < BATCH * 3 * SIZE * SIZE; i++) pixels[i] = (float)((i * 7919 + i / 13) % 257) / 128.0f - 1;
+    const int64_t count = look(((test_env *)*state)->ctx, pixels, SIZE, CLV_PRECISION_FULL, want);
+    assert_in_range(count, BATCH, BATCH * 64);
+    for (int half = 0; half < 2; half++) {
+        assert_int_equal(look(device, pixels, SIZE, half ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL, got), count);
+        float largest = 0;
+        for (int64_t i = 0; i < count; i++) largest = fmaxf(largest, fabsf(want[i]));
+        assert_true(largest > 0.01f);
+        for (int64_t i = 0; i < count; i++) assert_near(got[i], want[i], (half ? 2e-2 : 1e-5) * largest);
+    }
+    clv_context_destroy(device);
+}
+
 int main(void)
 {
     test_device_register();
@@ -154,6 +199,7 @@ int main(void)
         TEST(a_step_of_a_cifar_resnet),
         TEST(a_step_of_a_stem_with_pooling),
         TEST(a_step_in_bfloat16),
+        TEST(a_network_that_is_looked_at_is_folded),
         TEST(a_step_of_resnet18),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

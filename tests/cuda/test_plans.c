@@ -1,5 +1,6 @@
 /* test_plans.c: cuDNN can do every convolution of every backbone, but depthwise ones, on an H100 by the rules of dnn.h,
- * at batches of 32 and 256, forward and both gradients, in bfloat16 and float32. Needs the toolkit, no GPU: the device
+ * at batches of 32 and 256, forward and both gradients, in bfloat16 and float32; and those of networks that are only
+ * looked at with all that is folded into them. Needs the toolkit, no GPU: the device
  * is a text. Where CLEAVE_TEST_DEVICE names a device it is that one. CLEAVE_DEVICE_RECORD names a file for what cuDNN says
  * of it. */
 #include <stdio.h>
@@ -20,6 +21,7 @@ int main(void)
 #include "tests/support/test.h"
 #include <cleave/backbone.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,52 +97,77 @@ static void check_plan(walk *w, const clvi_dnn_conv *c, const char *backbone)
     clvi_dnn_plan plan;
     if (!is_new(w, c)) return;
     if (clvi_dnn_conv_plan(c, w->device, WORKSPACE, &plan) != CLV_OK)
-        fail_msg("%s: %s of [%ld,%ld,%ld,%ld] with [%ld,%ld,%ld,%ld]: %s", backbone, directions[c->direction],
-                 (long)c->x[0], (long)c->x[1], (long)c->x[2], (long)c->x[3], (long)c->w[0], (long)c->w[1],
-                 (long)c->w[2], (long)c->w[3], clv_error_message());
+        fail_msg("%s: %s (then %ld) of [%ld,%ld,%ld,%ld] with [%ld,%ld,%ld,%ld]: %s", backbone,
+                 directions[c->direction], (long)c->then, (long)c->x[0], (long)c->x[1], (long)c->x[2], (long)c->x[3],
+                 (long)c->w[0], (long)c->w[1], (long)c->w[2], (long)c->w[3], clv_error_message());
     assert_non_null(plan.plan);
     assert_true(plan.workspace <= WORKSPACE);
     assert_int_equal(plan.tensor_core, c->type == CUDNN_DATA_BFLOAT16);
     clvi_dnn_plan_free(&plan);
 }
 
+/* A node's convolution, of whichever operation. */
+static clvi_dnn_conv conv_of(const clv_graph *g, const clvi_node *node, const clvi_conv2d_attr *attr, int direction,
+                             bool half)
+{
+    clvi_dnn_conv c;
+    memset(&c, 0, sizeof c);
+    c.direction = (clvi_dnn_direction)direction;
+    c.type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+    memcpy(c.x, g->values[node->in[0]].desc.shape, sizeof c.x);
+    memcpy(c.w, g->values[node->in[1]].desc.shape, sizeof c.w);
+    memcpy(c.y, g->values[node->out[0]].desc.shape, sizeof c.y);
+    memcpy(c.stride, attr->stride, sizeof c.stride);
+    memcpy(c.pad, attr->pad, sizeof c.pad);
+    return c;
+}
+
 static void check_node(walk *w, const clv_graph *g, const clvi_node *node, const char *backbone)
 {
     const clvi_conv2d_attr *attr = node->attr;
     if (attr->groups != 1) return;         /* the kernel does not take those */
-    const clvi_value *x = &g->values[node->in[0]], *weight = &g->values[node->in[1]], *y = &g->values[node->out[0]];
+    const clvi_value *x = &g->values[node->in[0]];
     for (int direction = CLVI_DNN_FORWARD; direction <= CLVI_DNN_WEIGHTS; direction++) {
         if (direction == CLVI_DNN_DATA && x->kind == CLVI_VALUE_INPUT) continue;   /* nobody wants it */
         for (int half = 0; half < 2; half++) {
-            clvi_dnn_conv c;
-            memset(&c, 0, sizeof c);
-            c.direction = (clvi_dnn_direction)direction;
-            c.type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-            memcpy(c.x, x->desc.shape, sizeof c.x);
-            memcpy(c.w, weight->desc.shape, sizeof c.w);
-            memcpy(c.y, y->desc.shape, sizeof c.y);
-            memcpy(c.stride, attr->stride, sizeof c.stride);
-            memcpy(c.pad, attr->pad, sizeof c.pad);
+            const clvi_dnn_conv c = conv_of(g, node, attr, direction, half);
             check_plan(w, &c, backbone);
         }
     }
 }
 
-static void check_backbone(test_env *t, walk *w, const char *name, int64_t batch, int64_t size)
+/* In float32; for bfloat16 an engine is compiled at run time. */
+static void check_folded(walk *w, const clv_graph *g, const clvi_node *node, const char *backbone)
+{
+    const clvi_conv2d_norm_attr *attr = node->attr;
+    clvi_dnn_conv c = conv_of(g, node, &attr->conv, CLVI_DNN_FORWARD, false);
+    c.then = CLVI_DNN_BIAS | (node->in[6] >= 0 ? CLVI_DNN_SUM : 0) | (attr->relu ? CLVI_DNN_RELU : 0);
+    check_plan(w, &c, backbone);
+}
+
+static void check_backbone(test_env *t, walk *w, const char *name, int64_t batch, int64_t size, bool training)
 {
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     clv_graph *g = NULL;
     clv_node features;
-    desc.training = true;
+    desc.training = training;
     assert_ok(clv_graph_create(t->ctx, &desc, &g));
     const clv_node images = clv_input_image(g, "images", batch, 3, size, size);
     assert_ok(clv_backbone_node(g, name, NULL, 0, "", images, &features));
-    for (int32_t i = 0; i < g->n_nodes; i++)
-        if (strcmp(g->nodes[i].cls->name, "conv2d") == 0) check_node(w, g, &g->nodes[i], name);
+    if (!training) {
+        assert_ok(clvi_graph_fuse(g, -1));
+        assert_ok(clvi_graph_fold(g));
+    }
+    for (int32_t i = 0; i < g->n_nodes; i++) {
+        const clvi_node *node = &g->nodes[i];
+        if (node->fused) continue;
+        if (training && strcmp(node->cls->name, "conv2d") == 0) check_node(w, g, node, name);
+        if (!training && strcmp(node->cls->name, "conv2d_norm") == 0) check_folded(w, g, node, name);
+    }
     clv_graph_destroy(g);
 }
 
-static void every_convolution_of_every_backbone_has_a_plan(void **state)
+static void walk_backbones(test_env *t, bool training)
 {
     assert_int_equal(setenv("CLEAVE_CACHE_DIR", "", 1), 0);           /* nothing is kept */
     walk *w = calloc(1, sizeof *w);
@@ -149,11 +176,41 @@ static void every_convolution_of_every_backbone_has_a_plan(void **state)
     for (int i = 0; clv_backbone_info_at(i); i++)
         for (int64_t batch = 32; batch <= 256; batch *= 8)
             for (int64_t size = 32; size <= 224; size *= 7)
-                check_backbone(*state, w, clv_backbone_info_at(i)->name, batch, size);
-    assert_true(w->n_seen > 300);
+                check_backbone(t, w, clv_backbone_info_at(i)->name, batch, size, training);
+    assert_true(w->n_seen > (training ? 300 : 100));
     print_message("%d convolutions\n", w->n_seen);
     cudnnBackendDestroyDescriptor(w->device);
     free(w);
+}
+
+static void every_convolution_of_every_backbone_has_a_plan(void **state) { walk_backbones(*state, true); }
+static void every_folded_convolution_has_a_plan_in_float32(void **state) { walk_backbones(*state, false); }
+
+/* Engines that are compiled at run time need a driver's library; the toolkit has one that does nothing. With that cuDNN
+ * makes a kernel, compiles it, and fails when it is to be loaded. */
+static void folded_convolutions_in_bfloat16_compile(void **state)
+{
+    (void)state;
+    static const int64_t then[] = { CLVI_DNN_SCALE | CLVI_DNN_BIAS,
+                                    CLVI_DNN_SCALE | CLVI_DNN_BIAS | CLVI_DNN_RELU,
+                                    CLVI_DNN_SCALE | CLVI_DNN_BIAS | CLVI_DNN_SUM | CLVI_DNN_RELU };
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", "", 1), 0);
+    const bool stub = !getenv("CLEAVE_TEST_DEVICE") && !dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
+    if (stub && !dlopen(CLV_CUDA_STUB, RTLD_NOW | RTLD_GLOBAL)) skip();
+    const cudnnBackendDescriptor_t device = make_device();
+    for (int i = 0; i < 3; i++) {
+        clvi_dnn_conv c = { .direction = CLVI_DNN_FORWARD, .type = CUDNN_DATA_BFLOAT16, .x = { 32, 64, 56, 56 },
+                            .w = { 64, 64, 3, 3 }, .y = { 32, 64, 56, 56 }, .stride = { 1, 1 }, .pad = { 1, 1 } };
+        clvi_dnn_plan plan;
+        c.then = then[i];
+        const clv_status st = clvi_dnn_conv_plan(&c, device, WORKSPACE, &plan);
+        if (stub) {
+            assert_int_equal(st, CLV_ERR_DEVICE);
+            assert_non_null(strstr(clv_error_message(), "cuLibraryLoadData"));
+        } else assert_ok(st);
+        clvi_dnn_plan_free(&plan);
+    }
+    cudnnBackendDestroyDescriptor(device);
 }
 
 static void a_convolution_that_nobody_can_do_is_unsupported(void **state)
@@ -255,6 +312,7 @@ static void without_a_folder_plans_are_made(void **state)
 
 TEST_MAIN(TEST(a_plan_is_kept_for_the_next_run), TEST(a_damaged_plan_is_made_anew), TEST(without_a_folder_plans_are_made),
           TEST(the_device_describes_itself), TEST(every_convolution_of_every_backbone_has_a_plan),
-          TEST(a_convolution_that_nobody_can_do_is_unsupported))
+          TEST(every_folded_convolution_has_a_plan_in_float32),
+          TEST(a_convolution_that_nobody_can_do_is_unsupported), TEST(folded_convolutions_in_bfloat16_compile))
 
 #endif

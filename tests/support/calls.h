@@ -42,6 +42,7 @@ typedef struct test_call {
         clvi_layer_norm_attr  layer_norm;
         clvi_attention_attr   attention;
         clvi_conv2d_attr      conv2d;
+        clvi_conv2d_norm_attr conv2d_norm;
         clvi_pixels_attr      pixels;
         clvi_clamp_attr       clamp;
         clvi_batch_norm_attr  batch_norm;

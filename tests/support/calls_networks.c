@@ -42,24 +42,64 @@ static void make_attention(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = tokens * 4;
 }
 
+/* The three values of a convolution as the operation has them: x, w and y. */
+static void conv_operands(test_call *t, clv_dtype f, const int64_t x[4], const int64_t w[4], const clvi_conv2d_attr *a)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t y[4] = { x[0], w[0], (x[2] + 2 * a->pad[0] - w[2]) / a->stride[0] + 1,
+                           (x[3] + 2 * a->pad[1] - w[3]) / a->stride[1] + 1 };
+    const int64_t *const first = is(c, "conv2d_bwd_data") ? y : x, *const second = is(c, "conv2d_bwd_weights") ? y : w;
+    const int64_t *const result = is(c, "conv2d_bwd_data") ? x : is(c, "conv2d_bwd_weights") ? w : y;
+    test_call_picture(c->in, &c->n_in, f, first[0], first[1], first[2], first[3]);
+    test_call_picture(c->in, &c->n_in, f, second[0], second[1], second[2], second[3]);
+    test_call_picture(c->out, &c->n_out, f, result[0], result[1], result[2], result[3]);
+}
 
 static void make_depthwise(test_call *t, clv_dtype f, sizes s, int variant)
 {
     static const int64_t kernels[VARIANTS][2] = { { 7, 7 }, { 3, 3 }, { 5, 1 }, { 9, 9 } };
-    clvi_op_call *c = &t->call;
-    const int64_t *k = kernels[variant], pad[2] = { k[0] / 2, variant == 1 ? 0 : k[1] / 2 };
-    const int64_t n = s.a % 4, channels = 1 + s.b % 40, h = 1 + s.a % 9, w = 3 + s.c % 17;
-    const int64_t ow = w + 2 * pad[1] - k[1] + 1;
-    if (is(c, "conv2d_bwd_data")) test_call_picture(c->in, &c->n_in, f, n, channels, h, ow);
-    else test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
-    if (is(c, "conv2d_bwd_weights")) test_call_picture(c->in, &c->n_in, f, n, channels, h, ow);
-    else test_call_picture(c->in, &c->n_in, f, channels, 1, k[0], k[1]);
-    if (is(c, "conv2d")) test_call_picture(c->out, &c->n_out, f, n, channels, h, ow);
-    else if (is(c, "conv2d_bwd_data")) test_call_picture(c->out, &c->n_out, f, n, channels, h, w);
-    else test_call_picture(c->out, &c->n_out, f, channels, 1, k[0], k[1]);
-    t->attr.conv2d = (clvi_conv2d_attr){ .stride = { 1, 1 }, .pad = { pad[0], pad[1] }, .in_size = { h, w },
-                                         .kernel = { k[0], k[1] }, .groups = channels };
+    const int64_t *k = kernels[variant], n = s.a % 4, channels = 1 + s.b % 40, h = 1 + s.a % 9, w = 3 + s.c % 17;
+    t->attr.conv2d = (clvi_conv2d_attr){ .stride = { 1, 1 }, .pad = { k[0] / 2, variant == 1 ? 0 : k[1] / 2 },
+                                         .in_size = { h, w }, .kernel = { k[0], k[1] }, .groups = channels };
+    conv_operands(t, f, (int64_t[]){ n, channels, h, w }, (int64_t[]){ channels, 1, k[0], k[1] }, &t->attr.conv2d);
     t->depth = 81;
+}
+
+static clvi_conv2d_attr make_dense_conv(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    static const clvi_conv2d_attr kinds[VARIANTS] = {
+        { .stride = { 1, 1 }, .pad = { 1, 1 }, .kernel = { 3, 3 } }, { .stride = { 2, 2 }, .kernel = { 1, 1 } },
+        { .stride = { 2, 2 }, .pad = { 3, 3 }, .kernel = { 7, 7 } },
+        { .stride = { 2, 1 }, .pad = { 1, 0 }, .kernel = { 3, 2 } },
+    };
+    const int64_t n = s.a % 4, from = 1 + s.b % 9, to = 1 + s.b % 13, h = 5 + s.a % 5, w = 4 + s.c % 7;
+    clvi_conv2d_attr a = kinds[variant];
+    a.in_size[0] = h, a.in_size[1] = w, a.groups = 1;
+    conv_operands(t, f, (int64_t[]){ n, from, h, w }, (int64_t[]){ to, from, a.kernel[0], a.kernel[1] }, &a);
+    t->depth = CLVI_MAX(from, to) * 49;
+    return a;
+}
+
+static void make_conv2d(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    if (s.c % 4) make_depthwise(t, f, s, variant);
+    else t->attr.conv2d = make_dense_conv(t, f, s, variant);
+}
+
+/* Scales and offsets, a sum, the relu: each in half of the variants. */
+static void make_conv2d_norm(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    t->attr.conv2d_norm = (clvi_conv2d_norm_attr){ .conv = make_dense_conv(t, f, s, variant), .eps = 1e-2,
+                                                   .relu = variant == 1 || variant == 2 };
+    const int64_t *const y = c->out[0].shape;
+    for (int i = 2; i < 6; i++) {
+        if (i >= 4 || variant % 2) IN(f, 1, y[1], 0, 0);
+        else ABSENT;
+    }
+    if (variant / 2) test_call_picture(c->in, &c->n_in, f, y[0], y[1], y[2], y[3]);
+    else ABSENT;
+    t->low = 0.1;            /* variances, too */
 }
 
 /* Groups, the ReLU, running statistics, vectors in half of the variants; a matrix in one of them. The gradient's
@@ -132,7 +172,8 @@ const test_call_entry test_calls_networks[] = {
     { "layer_norm", make_layer_norm }, { "layer_norm_bwd", make_layer_norm },
     { "drop_path", make_drop_path },
     { "attention", make_attention }, { "attention_bwd", make_attention },
-    { "conv2d", make_depthwise }, { "conv2d_bwd_data", make_depthwise }, { "conv2d_bwd_weights", make_depthwise },
+    { "conv2d", make_conv2d }, { "conv2d_bwd_data", make_conv2d }, { "conv2d_bwd_weights", make_conv2d },
+    { "conv2d_norm", make_conv2d_norm },
     { "matmul", make_matmul },
     { "batch_norm", make_batch_norm }, { "batch_norm_bwd", make_batch_norm },
     { "avg_pool2d", make_pool2d }, { "avg_pool2d_bwd", make_pool2d },

@@ -121,6 +121,7 @@ static clv_status half_run(const clvi_op_call *call)
     }
 
 HALF(conv2d);
+HALF(conv2d_norm);
 HALF(conv2d_bwd_data);
 HALF(conv2d_bwd_weights);
 HALF(batch_norm);

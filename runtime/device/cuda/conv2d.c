@@ -1,23 +1,21 @@
 /* conv2d.c: convolutions by cuDNN: forward, gradient of the data, gradient of the weights. Channels come last in every
- * operand; the variant pack, cuDNN's list of addresses, is made anew only when an address changes. The gradient of bfloat16
- * weights is made in bfloat16, which is all cuDNN offers, and widened to the float32 of the masters. */
-#include "device/cuda/cuda.h"
-#include "device/cuda/dnn.h"
+ * operand. The gradient of bfloat16 weights is made in bfloat16, which is all cuDNN offers, and widened to the float32
+ * of the masters. */
+#include "device/cuda/conv2d.h"
 #include <string.h>
 
-typedef struct conv {
-    clvi_dnn_plan plan;
-    cudnnBackendDescriptor_t pack;
-    void *address[3];
-} conv;
+void clvi_cudnn_release(clvi_cudnn_exec *exec)
+{
+    if (exec->pack) cudnnBackendDestroyDescriptor(exec->pack);
+    exec->pack = NULL;
+    clvi_dnn_plan_free(&exec->plan);
+}
 
 static void release(clvi_op_call *call)
 {
-    conv *c = call->state;
-    if (!c) return;
-    if (c->pack) cudnnBackendDestroyDescriptor(c->pack);
-    clvi_dnn_plan_free(&c->plan);
-    clvi_free(call->ctx, c);
+    if (!call->state) return;
+    clvi_cudnn_release(call->state);
+    clvi_free(call->ctx, call->state);
     call->state = NULL;
 }
 
@@ -29,7 +27,8 @@ static bool widens(const clvi_op_call *call)
 static bool accepts_any(const clvi_op_call *call)
 {
     const clv_dtype type = call->in[0].dtype;
-    return (type == CLV_F32 || type == CLV_BF16) && call->in[1].dtype == type && clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->out[0]) > 0 &&
+    return (type == CLV_F32 || type == CLV_BF16) && call->in[1].dtype == type &&
+           clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->out[0]) > 0 &&
            ((const clvi_conv2d_attr *)call->attr)->groups == 1;
 }
 
@@ -65,11 +64,11 @@ static clv_status prepare(clvi_op_call *call, clvi_dnn_direction direction)
     }
     memcpy(wish.stride, attr->stride, sizeof wish.stride);
     memcpy(wish.pad, attr->pad, sizeof wish.pad);
-    conv *c = clvi_calloc(call->ctx, 1, sizeof *c);
-    if (!c) return CLV_ERR_NOMEM;
-    call->state = c;
+    clvi_cudnn_exec *exec = call->state = clvi_calloc(call->ctx, 1, sizeof *exec);
+    if (!exec) return CLV_ERR_NOMEM;
     if (widens(call)) call->scratch_size = (size_t)clvi_desc_count(&call->out[0]) * clv_dtype_size(CLV_BF16);
-    const clv_status st = clvi_dnn_conv_plan(&wish, clvi_cuda_of(call->ctx)->properties, CLVI_CUDA_WORKSPACE, &c->plan);
+    const clv_status st = clvi_dnn_conv_plan(&wish, clvi_cuda_of(call->ctx)->properties, CLVI_CUDA_WORKSPACE,
+                                             &exec->plan);
     if (st != CLV_OK) release(call);
     return st;
 }
@@ -78,33 +77,38 @@ static clv_status prepare_forward(clvi_op_call *call) { return prepare(call, CLV
 static clv_status prepare_data(clvi_op_call *call) { return prepare(call, CLVI_DNN_DATA); }
 static clv_status prepare_weights(clvi_op_call *call) { return prepare(call, CLVI_DNN_WEIGHTS); }
 
-static clv_status make_pack(conv *c, void *workspace)
+static clv_status make_pack(clvi_cudnn_exec *exec, int count, const int64_t *names, void *workspace)
 {
-    static const int64_t names[3] = { CLVI_DNN_X, CLVI_DNN_W, CLVI_DNN_Y };
-    if (c->pack) cudnnBackendDestroyDescriptor(c->pack);
-    c->pack = NULL;
-    CLVI_DNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &c->pack));
-    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, 3, names));
-    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, 3,
-                                      c->address));
-    CLVI_DNN(cudnnBackendSetAttribute(c->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace));
-    CLVI_DNN(cudnnBackendFinalize(c->pack));
+    if (exec->pack) cudnnBackendDestroyDescriptor(exec->pack);
+    exec->pack = NULL;
+    CLVI_DNN(cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &exec->pack));
+    CLVI_DNN(cudnnBackendSetAttribute(exec->pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, names));
+    CLVI_DNN(cudnnBackendSetAttribute(exec->pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count,
+                                      exec->address));
+    CLVI_DNN(cudnnBackendSetAttribute(exec->pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
+                                      &workspace));
+    CLVI_DNN(cudnnBackendFinalize(exec->pack));
+    return CLV_OK;
+}
+
+clv_status clvi_cudnn_run(const clvi_op_call *call, clvi_cudnn_exec *exec, int count, const int64_t *names,
+                          void *const *addresses)
+{
+    clvi_cuda_device *d = clvi_cuda_of(call->ctx);
+    if (!exec->pack || memcmp(addresses, exec->address, (size_t)count * sizeof *addresses) != 0) {
+        void *workspace = clvi_cuda_workspace(d);
+        if (!workspace) return CLV_ERR_NOMEM;
+        memcpy(exec->address, addresses, (size_t)count * sizeof *addresses);
+        CLV_TRY(make_pack(exec, count, names, workspace));
+    }
+    CLVI_DNN(cudnnBackendExecute(d->dnn, exec->plan.plan, exec->pack));
     return CLV_OK;
 }
 
 static clv_status run(const clvi_op_call *call, void *x, void *w, void *y)
 {
-    clvi_cuda_device *d = clvi_cuda_of(call->ctx);
-    conv *c = call->state;
-    void *const address[3] = { x, w, y };
-    if (!c->pack || memcmp(address, c->address, sizeof address) != 0) {
-        void *workspace = clvi_cuda_workspace(d);
-        if (!workspace) return CLV_ERR_NOMEM;
-        memcpy(c->address, address, sizeof address);
-        CLV_TRY(make_pack(c, workspace));
-    }
-    CLVI_DNN(cudnnBackendExecute(d->dnn, c->plan.plan, c->pack));
-    return CLV_OK;
+    static const int64_t names[3] = { CLVI_DNN_X_NAME, CLVI_DNN_W_NAME, CLVI_DNN_Y_NAME };
+    return clvi_cudnn_run(call, call->state, 3, names, (void *[]) { x, w, y });
 }
 
 static clv_status forward(const clvi_op_call *call)

@@ -64,39 +64,50 @@ static clv_status set_desc(desc d, cudnnBackendAttributeName_t name, desc value)
 
 /* ---- the graph ---- */
 
+enum { MAX_OPERATIONS = 5, MAX_MADE = 24 };
+
 /* Everything that lives until the plan is made. */
 typedef struct graph {
-    desc tensor[3];      /* x, w, y */
-    desc conv, operation, graph, heuristic;
+    desc made[MAX_MADE], operation[MAX_OPERATIONS], graph, heuristic;
+    int  n_made, n_operations;
 } graph;
 
 static void drop_graph(graph *g)
 {
     drop(g->heuristic);
     drop(g->graph);
-    drop(g->operation);
-    drop(g->conv);
-    for (int i = 0; i < 3; i++) drop(g->tensor[i]);
+    while (g->n_made > 0) drop(g->made[--g->n_made]);
 }
 
-static clv_status make_tensor(const int64_t dims[4], cudnnDataType_t type, int64_t name, desc *out)
+static clv_status make_for(graph *g, cudnnBackendDescriptorType_t type, desc *out)
+{
+    CLV_CHECK(g->n_made < MAX_MADE, CLV_ERR_INVALID, "a graph of more than %d descriptors", MAX_MADE);
+    CLV_TRY(make(type, out));
+    g->made[g->n_made++] = *out;
+    return CLV_OK;
+}
+
+/* A value without a name is only between operations. */
+static clv_status make_tensor(graph *g, const int64_t dims[4], cudnnDataType_t type, int64_t name, desc *out)
 {
     const int64_t c = dims[1], h = dims[2], w = dims[3], alignment = 16;
-    const int64_t strides[4] = { h * w * c, 1, w * c, c };
-    CLV_TRY(make(CUDNN_BACKEND_TENSOR_DESCRIPTOR, out));
+    const int64_t strides[4] = { h * w * c, 1, w * c, c }, uid = name ? name : 100 + g->n_made;
+    const bool is_virtual = !name;
+    CLV_TRY(make_for(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR, out));
     CLV_TRY(set_type(*out, CUDNN_ATTR_TENSOR_DATA_TYPE, type));
     CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_DIMENSIONS, 4, dims));
     CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_STRIDES, 4, strides));
-    CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1, &name));
+    CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1, &uid));
     CLV_TRY(set_int64(*out, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, 1, &alignment));
+    CLVI_DNN(cudnnBackendSetAttribute(*out, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &is_virtual));
     return finalize(*out);
 }
 
-static clv_status make_convolution(const clvi_dnn_conv *c, desc *out)
+static clv_status make_convolution(graph *g, const clvi_dnn_conv *c, desc *out)
 {
     static const int64_t ones[2] = { 1, 1 }, spatial = 2;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-    CLV_TRY(make(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, out));
+    CLV_TRY(make_for(g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR, out));
     CLV_TRY(set_type(*out, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT));
     CLVI_DNN(cudnnBackendSetAttribute(*out, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode));
     CLV_TRY(set_int64(*out, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, 1, &spatial));
@@ -136,20 +147,67 @@ static const direction_names names[] = {
     },
 };
 
+static clv_status append_convolution(graph *g, const clvi_dnn_conv *c, desc y)
+{
+    const direction_names *n = &names[c->direction];
+    desc tensor[3] = { NULL, NULL, y }, conv, operation;
+    CLV_TRY(make_tensor(g, c->x, c->type, CLVI_DNN_X_NAME, &tensor[0]));
+    CLV_TRY(make_tensor(g, c->w, c->type, CLVI_DNN_W_NAME, &tensor[1]));
+    CLV_TRY(make_convolution(g, c, &conv));
+    CLV_TRY(make_for(g, n->type, &operation));
+    CLV_TRY(set_desc(operation, n->conv, conv));
+    for (int i = 0; i < 3; i++) CLV_TRY(set_desc(operation, n->tensor[i], tensor[i]));
+    CLV_TRY(set_float(operation, n->alpha, 1));
+    CLV_TRY(set_float(operation, n->beta, 0));
+    g->operation[g->n_operations++] = operation;
+    return finalize(operation);
+}
+
+/* y = x, a pointwise operation on it; `other` is NULL for those of one operand. */
+static clv_status append_pointwise(graph *g, cudnnPointwiseMode_t mode, desc x, desc other, desc y)
+{
+    desc pointwise, operation;
+    CLV_TRY(make_for(g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, &pointwise));
+    CLVI_DNN(cudnnBackendSetAttribute(pointwise, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode));
+    CLV_TRY(set_type(pointwise, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT));
+    CLV_TRY(finalize(pointwise));
+    CLV_TRY(make_for(g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, &operation));
+    CLV_TRY(set_desc(operation, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise));
+    CLV_TRY(set_desc(operation, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x));
+    if (other) CLV_TRY(set_desc(operation, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, other));
+    CLV_TRY(set_desc(operation, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y));
+    g->operation[g->n_operations++] = operation;
+    return finalize(operation);
+}
+
+/* What comes after the convolution, in order. */
+static const struct { int64_t bit, name; cudnnPointwiseMode_t mode; } after[] = {
+    { CLVI_DNN_SCALE, CLVI_DNN_SCALE_NAME, CUDNN_POINTWISE_MUL },
+    { CLVI_DNN_SUM,   CLVI_DNN_SUM_NAME,   CUDNN_POINTWISE_ADD },
+    { CLVI_DNN_BIAS,  CLVI_DNN_BIAS_NAME,  CUDNN_POINTWISE_ADD },
+    { CLVI_DNN_RELU,  0,                   CUDNN_POINTWISE_RELU_FWD },
+};
+
 static clv_status make_graph(const clvi_dnn_conv *c, graph *g)
 {
-    const int64_t *dims[3] = { c->x, c->w, c->y };
-    const direction_names *n = &names[c->direction];
-    for (int i = 0; i < 3; i++) CLV_TRY(make_tensor(dims[i], c->type, CLVI_DNN_X + i, &g->tensor[i]));
-    CLV_TRY(make_convolution(c, &g->conv));
-    CLV_TRY(make(n->type, &g->operation));
-    CLV_TRY(set_desc(g->operation, n->conv, g->conv));
-    for (int i = 0; i < 3; i++) CLV_TRY(set_desc(g->operation, n->tensor[i], g->tensor[i]));
-    CLV_TRY(set_float(g->operation, n->alpha, 1));
-    CLV_TRY(set_float(g->operation, n->beta, 0));
-    CLV_TRY(finalize(g->operation));
+    const int64_t channels[4] = { 1, c->y[1], 1, 1 };
+    int64_t left = c->then;
+    desc value, next, other;
+    CLV_TRY(make_tensor(g, c->y, left ? CUDNN_DATA_FLOAT : c->type, left ? 0 : CLVI_DNN_Y_NAME, &value));
+    CLV_TRY(append_convolution(g, c, value));
+    for (int i = 0; i < 4; i++) {
+        if (!(left & after[i].bit)) continue;
+        left -= after[i].bit;
+        other = NULL;
+        if (after[i].bit == CLVI_DNN_SUM) CLV_TRY(make_tensor(g, c->y, c->type, after[i].name, &other));
+        else if (after[i].name) CLV_TRY(make_tensor(g, channels, CUDNN_DATA_FLOAT, after[i].name, &other));
+        CLV_TRY(make_tensor(g, c->y, left ? CUDNN_DATA_FLOAT : c->type, left ? 0 : CLVI_DNN_Y_NAME, &next));
+        CLV_TRY(append_pointwise(g, after[i].mode, value, other, next));
+        value = next;
+    }
     CLV_TRY(make(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->graph));
-    CLV_TRY(set_desc(g->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, g->operation));
+    CLVI_DNN(cudnnBackendSetAttribute(g->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                      g->n_operations, g->operation));
     return finalize(g->graph);
 }
 
@@ -243,15 +301,16 @@ static bool make_key(const clvi_dnn_conv *c, desc device, int64_t workspace, cha
     char about[4096];
     int64_t count = 0;
     uint64_t h = UINT64_C(0xcbf29ce484222325);
-    if (cudnnBackendGetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, sizeof about, &count,
-                                 about) != CUDNN_STATUS_SUCCESS || count <= 0 || count > (int64_t)sizeof about)
+    if (cudnnBackendGetAttribute(device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, sizeof about,
+                                 &count, about) != CUDNN_STATUS_SUCCESS || count <= 0 || count > (int64_t)sizeof about)
         return false;
     for (int64_t i = 0; i < count && about[i]; i++) h = (h ^ (unsigned char)about[i]) * UINT64_C(0x100000001b3);
-    int n = snprintf(key, size, "convolution %d type %d cudnn %zu device %016" PRIx64 " workspace %" PRId64, (int)c->direction,
-                     (int)c->type, cudnnGetVersion(), h, workspace);
-    const int64_t *lists[] = { c->x, c->w, c->y, c->stride, c->pad };
-    for (int l = 0; l < 5; l++)
-        for (int i = 0; i < (l < 3 ? 4 : 2) && n > 0 && (size_t)n < size; i++)
+    int n = snprintf(key, size, "convolution %d type %d cudnn %zu device %016" PRIx64 " workspace %" PRId64,
+                     (int)c->direction, (int)c->type, cudnnGetVersion(), h, workspace);
+    const int64_t *lists[] = { c->x, c->w, c->y, c->stride, c->pad, &c->then };
+    static const int lengths[] = { 4, 4, 4, 2, 2, 1 };
+    for (int l = 0; l < 6; l++)
+        for (int i = 0; i < lengths[l] && n > 0 && (size_t)n < size; i++)
             n += snprintf(key + n, size - (size_t)n, " %" PRId64, lists[l][i]);
     return n > 0 && (size_t)n < size;
 }
@@ -272,8 +331,8 @@ static bool take_kept(const char *key, desc device, int64_t workspace, clvi_dnn_
     int tensor_core, used = 0;
     const size_t size = clvi_kept_read(key, data);
     data[size] = '\0';
-    if (sscanf(data, "%" SCNd64 " %" SCNd64 " %d\n%n", &out->workspace, &out->engine, &tensor_core, &used) != 3 || !used ||
-        out->workspace < 0 || out->workspace > workspace)
+    if (sscanf(data, "%" SCNd64 " %" SCNd64 " %d\n%n", &out->workspace, &out->engine, &tensor_core,
+               &used) != 3 || !used || out->workspace < 0 || out->workspace > workspace)
         return false;
     out->tensor_core = tensor_core;
     out->kept = plan_of_text(device, data + used, (int64_t)size - used, out) == CLV_OK;
@@ -290,8 +349,8 @@ static void keep(const char *key, const clvi_dnn_plan *plan)
     if (cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, 0, &size,
                                  NULL) != CUDNN_STATUS_SUCCESS || size <= 0 || size > (int64_t)sizeof data - n)
         return;
-    if (cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, size, &size,
-                                 data + n) == CUDNN_STATUS_SUCCESS)
+    if (cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, size,
+                                 &size, data + n) == CUDNN_STATUS_SUCCESS)
         clvi_kept_write(key, data, (size_t)(n + size));
 }
 
@@ -302,7 +361,7 @@ clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_
 {
     char key[1024];
     static const cudnnBackendHeurMode_t modes[] = { CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK };
-    graph g = { { NULL }, NULL, NULL, NULL, NULL };
+    graph g = { .graph = NULL };
     memset(out, 0, sizeof *out);
     const bool keeps = make_key(conv, device, workspace, key, sizeof key);
     if (keeps && take_kept(key, device, workspace, out)) return CLV_OK;

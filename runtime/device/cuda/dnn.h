@@ -1,5 +1,5 @@
-/* dnn.h: plans of cuDNN's graph interface for one convolution. No device is needed to make one, only its
- * description. */
+/* dnn.h: plans of cuDNN's graph interface for one convolution, and what may be done to its result before it is written.
+ * No device is needed to make one, only its description. */
 #ifndef CLVI_DEVICE_CUDA_DNN_H
 #define CLVI_DEVICE_CUDA_DNN_H
 
@@ -9,11 +9,15 @@
 /* What is computed from the other two. */
 typedef enum clvi_dnn_direction { CLVI_DNN_FORWARD, CLVI_DNN_DATA, CLVI_DNN_WEIGHTS } clvi_dnn_direction;
 
+/* What happens to a result, in this order: times a float32 of each channel, plus one, plus a value like y, relu. */
+enum { CLVI_DNN_SCALE = 1, CLVI_DNN_BIAS = 2, CLVI_DNN_SUM = 4, CLVI_DNN_RELU = 8 };
+
 /* Shapes in the order N,C,H,W and K,C,R,S; in memory the channels come last in both. */
 typedef struct clvi_dnn_conv {
     clvi_dnn_direction direction;
     cudnnDataType_t    type;         /* of all three: CUDNN_DATA_FLOAT or CUDNN_DATA_BFLOAT16; sums in float32 */
     int64_t            x[4], w[4], y[4], stride[2], pad[2];
+    int64_t            then;         /* forward: CLVI_DNN_... */
 } clvi_dnn_conv;
 
 typedef struct clvi_dnn_plan {
@@ -23,12 +27,14 @@ typedef struct clvi_dnn_plan {
     bool    kept;                    /* it came from the cache (kept.h) */
 } clvi_dnn_plan;
 
-/* Names of the three operands in a variant pack. */
-enum { CLVI_DNN_X = 1, CLVI_DNN_W, CLVI_DNN_Y };
+/* Names of the operands in a variant pack. */
+enum {
+    CLVI_DNN_X_NAME = 1, CLVI_DNN_W_NAME, CLVI_DNN_Y_NAME, CLVI_DNN_SCALE_NAME, CLVI_DNN_BIAS_NAME, CLVI_DNN_SUM_NAME
+};
 
 /* The first plan of cuDNN's own ranking that keeps the rules: bfloat16 on tensor cores; float32 strictly so, without
- * them; sums in a fixed order; at most `workspace` bytes. It is kept for later runs. `device` is a finalised DEVICEPROP descriptor. Errors:
- * CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE. */
+ * them; sums in a fixed order; at most `workspace` bytes. It is kept for later runs. `device` is a
+ * finalised DEVICEPROP descriptor. Errors: CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE. */
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
                               clvi_dnn_plan *out) CLV_NODISCARD;
 /* NULL inside is accepted. */
