@@ -2,6 +2,7 @@
 #include "data/dataset.h"
 #include "core/checked.h"
 #include "data/decode.h"
+#include "data/slice.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,14 +37,13 @@ static clv_status find_reader(const char *path, const clvi_reader **out)
         }
     }
     return clvi_fail(CLV_ERR_FORMAT,
-                     "'%s' is no data set: expected an HDF5 file, a CIFAR or IDX file or folder, or a folder of images",
+                     "'%s' is no data set: expected an HDF5 file, a CIFAR or IDX file or folder, a folder of images, or a "
+                     "list of files (.txt, .tsv, .lst, .list)",
                      path);
 }
 
-clv_status clv_dataset_open(clv_context *ctx, const char *path, const char *split, clv_dataset **out)
+static clv_status open_whole(clv_context *ctx, const char *path, const char *split, clv_dataset **out)
 {
-    CLV_CHECK(ctx && path && out, CLV_ERR_INVALID, "clv_dataset_open: an argument is NULL");
-    *out = NULL;
     const clvi_reader *reader = NULL;
     CLV_TRY(find_reader(path, &reader));
 
@@ -65,10 +65,28 @@ clv_status clv_dataset_open(clv_context *ctx, const char *path, const char *spli
     return CLV_OK;
 }
 
+clv_status clv_dataset_open(clv_context *ctx, const char *path, const char *split, clv_dataset **out)
+{
+    CLV_CHECK(ctx && path && out, CLV_ERR_INVALID, "clv_dataset_open: an argument is NULL");
+    *out = NULL;
+    clvi_slice slice;
+    clv_dataset *whole = NULL;
+    CLV_TRY(clvi_slice_parse(split, &slice));
+    CLV_TRY(open_whole(ctx, path, slice.split, &whole));
+    if (slice.text) {
+        const clv_status st = clvi_slice_make(whole, &slice, out);
+        if (st != CLV_OK) clv_dataset_destroy(whole);
+        return st;
+    }
+    *out = whole;
+    return CLV_OK;
+}
+
 void clv_dataset_destroy(clv_dataset *ds)
 {
     if (!ds) return;
     clv_context *ctx = ds->ctx;
+    clv_dataset_destroy(ds->whole);
     for (int64_t i = 0; i < ds->shard_count; i++) clv_dataset_destroy(ds->shard[i]);
     clvi_free(ctx, ds->shard);
     clvi_free(ctx, ds->shard_first);
@@ -94,7 +112,12 @@ void clv_dataset_describe(const clv_dataset *ds, clv_dataset_info *out)
 
 const clv_dataset *clvi_dataset_holder(const clv_dataset *ds, int64_t *i)
 {
-    if (ds->shard_count == 0 || *i < 0 || *i >= ds->info.count) return ds;
+    if (*i < 0 || *i >= ds->info.count) return ds;
+    if (ds->whole) {
+        *i = clvi_slice_image(ds, *i);
+        ds = ds->whole;
+    }
+    if (ds->shard_count == 0) return ds;
     int64_t low = 0, high = ds->shard_count;   /* the first of low is not above i, that of high is */
     while (high - low > 1) {
         const int64_t middle = (low + high) / 2;
@@ -120,10 +143,13 @@ void clv_dataset_locate(const clv_dataset *ds, int64_t i, char *text, size_t siz
 {
     ds = clvi_dataset_holder(ds, &i);
     const char *slash = ds->split[0] ? "/" : "";
-    if (ds->file_at && i >= 0 && i < ds->info.count)
-        snprintf(text, size, "%s/%s", ds->path, ds->file_text + ds->file_at[i]);
-    else
+    if (ds->file_at && i >= 0 && i < ds->info.count) {
+        const char *name = ds->file_text + ds->file_at[i];
+        if (name[0] == '/') snprintf(text, size, "%s", name);
+        else snprintf(text, size, "%s/%s", ds->file_root, name);
+    } else {
         snprintf(text, size, "%s%s%s [%" PRId64 "]", ds->path, slash, ds->split, i);
+    }
 }
 
 clv_status clvi_dataset_encoded(const clv_dataset *ds, int64_t i, const char *what, clv_decoder *decoder,
@@ -164,6 +190,7 @@ uint32_t clvi_dataset_identity(const clv_dataset *ds)
 {
     struct stat info;
     const int64_t shape[4] = { ds->info.count, ds->info.height, ds->info.width, ds->info.channels };
+    if (ds->whole) return clvi_crc32c(clvi_dataset_identity(ds->whole), ds->split, strlen(ds->split));
     uint32_t sum = clvi_crc32c(0, shape, sizeof shape);
     if (ds->labels) sum = clvi_crc32c(sum, ds->labels, (size_t)ds->info.count * sizeof *ds->labels);
     for (int64_t c = 0; ds->class_names && c < ds->info.classes; c++)

@@ -23,8 +23,8 @@ typedef struct clvi_reader {
     clv_status (*splits)(clv_context *ctx, const char *path, clv_dataset_splits *out);
 } clvi_reader;
 
-/* Exactly one source of pixels is set: pixels (raw), offsets (encoded, one run of bytes), file_at (one file each) or
- * shard (sets that follow one another). */
+/* Exactly one source of pixels is set: pixels (raw), offsets (encoded, one run of bytes), file_at (one file each),
+ * shard (sets that follow one another) or whole (a part of that set: slice.c). */
 struct clv_dataset {
     clv_context      *ctx;
     clv_dataset_info  info;
@@ -34,22 +34,26 @@ struct clv_dataset {
     const uint8_t    *pixels;        /* raw: [count, H, W, C] dense */
     const uint8_t    *bytes;         /* encoded: image i is bytes[offsets[i] .. offsets[i+1]) */
     const int64_t    *offsets;       /* [count + 1], checked */
-    char             *file_text;     /* files: paths below `path`, each ending with 0 */
+    char             *file_text;     /* files: paths below file_root or absolute, each ending with 0 */
+    const char       *file_root;
     int64_t          *file_at;       /* [count]: where in file_text */
 
     struct clv_dataset **shard;      /* [shard_count] */
     int64_t          *shard_first;   /* [shard_count + 1]: number of the first image of each */
     int64_t           shard_count;
 
+    struct clv_dataset *whole;       /* owned */
+    int64_t           slice_first;
+
     const int64_t    *labels;        /* [count] or NULL */
     const int64_t    *checksums;     /* [count] or NULL: CRC-32C of each image's bytes as they are stored */
     const char *const *class_names;  /* [info.classes] or NULL */
 
-    void             *owned[4];      /* released with clvi_free */
+    void             *owned[5];      /* released with clvi_free */
     clvi_map          map[2];        /* closed */
 };
 
-/* The set that holds image *i itself, which becomes its number there: ds, or one of its shards. */
+/* The set that holds image *i itself, which becomes its number there: ds, what it is a part of, or one of its shards. */
 const struct clv_dataset *clvi_dataset_holder(const struct clv_dataset *ds, int64_t *i);
 
 /* The encoded bytes of image i of a set that is not raw; borrowed from the set or from the decoder. `what` is how

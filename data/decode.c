@@ -120,7 +120,7 @@ static clv_status read_file(clv_decoder *decoder, int fd, const char *path, size
 
 clv_status clvi_decoder_read_file(clv_decoder *decoder, const char *path, size_t *size)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);   /* a pipe of that name would keep us waiting */
     CLV_CHECK(fd >= 0, CLV_ERR_IO, "cannot open '%s': %s", path, strerror(errno));
     const clv_status st = read_file(decoder, fd, path, size);
     close(fd);

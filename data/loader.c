@@ -200,7 +200,8 @@ static clv_status make_image(maker *m, const chunk *c, int64_t item)
     c->slot->ids[item] = sample;
     c->slot->labels[item] = clv_dataset_label(l->ds, sample);
     const clv_status st = make_views(m, c->slot, (uint32_t)(c->ordinal / l->steps), sample, item);
-    if (st == CLV_OK || l->ds->file_at) return st;   /* files are named by the decoder */
+    int64_t there = sample;
+    if (st == CLV_OK || clvi_dataset_holder(l->ds, &there)->file_at) return st;   /* the decoder names files */
     char where[256];
     snprintf(where, sizeof where, "image %" PRId64, sample);
     return clvi_fail_in(st, where);

@@ -2,7 +2,7 @@
 #ifndef CLVI_DATA_PARSE_H
 #define CLVI_DATA_PARSE_H
 
-#include "core/status.h"
+#include "core/context.h"
 #include <stddef.h>
 
 /* Records of `labels_each` (1: CIFAR-10, 2: CIFAR-100) label bytes and 3072 planar pixels to NHWC. With pixels NULL
@@ -20,5 +20,22 @@ typedef struct clvi_idx {
 
 /* The header of an IDX file of unsigned bytes; *out->values is not yet compared with what follows. */
 clv_status clvi_idx_parse(const char *path, const uint8_t *bytes, size_t size, clvi_idx *out) CLV_NODISCARD;
+
+/* The pictures a text file lists: places in the text, which now holds 0s between its parts. */
+typedef struct clvi_file_entry {
+    int64_t path, class, line;
+} clvi_file_entry;
+
+typedef struct clvi_file_list {
+    char            *text;     /* what was given */
+    clvi_file_entry *entry;    /* [count]; clvi_free it, whatever the result */
+    int64_t          count;
+    int64_t          root;     /* of #root, or -1 */
+    bool             classes;
+} clvi_file_list;
+
+/* text[size] is the caller's to write on, too. */
+clv_status clvi_list_parse(clv_context *ctx, const char *path, char *text, size_t size, clvi_file_list *out)
+    CLV_NODISCARD;
 
 #endif

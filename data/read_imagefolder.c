@@ -180,6 +180,7 @@ static void take_pictures(clv_dataset *ds, listing *pictures)
 {
     ds->owned[0] = ds->file_text = pictures->text;
     ds->owned[1] = ds->file_at = pictures->at;
+    ds->file_root = ds->path;
     ds->info.count = pictures->count;
     ds->info.channels = 3;
     pictures->text = NULL;

@@ -27,6 +27,7 @@ static void compare(void *arg, int64_t begin, int64_t end)
 
 static bool has_checksums(const clv_dataset *ds)
 {
+    if (ds->whole) ds = ds->whole;
     bool all = ds->shard_count > 0 || ds->checksums;
     for (int64_t i = 0; i < ds->shard_count; i++) all = all && ds->shard[i]->checksums;
     return all;

@@ -18,8 +18,8 @@ extern char **environ;
 
 const clvi_option clvi_settings_table[] = {
     TEXT(data, "data", "",
-         "data set to train on: a packed file, a folder of images, CIFAR or IDX files; for a tagger words and tags"),
-    TEXT(split, "split", "", "split of it to train on; empty: 'train' where there is one"),
+         "data set to train on: a packed file, a folder or list of images, CIFAR or IDX files; for a tagger words and tags"),
+    TEXT(split, "split", "", "split of it to train on, or a part, 'train[:90%]'; empty: 'train' where there is one"),
     TEXT(val_data, "val-data", "", "data set that is classified along the way; empty: the training data set"),
     TEXT(val_split, "val-split", "", "split of it; empty: 'test' or 'val' where there is one, else leave-one-out"),
     TEXT(aug, "aug", "", "augmentation: a preset or a chain; empty: moco-v1, or moco-v2 with aug-plus"),

@@ -43,6 +43,20 @@ static const char *or_null(const char *text)
     return text[0] ? text : NULL;
 }
 
+/* Sets whose classes are called differently count them differently. */
+static clv_status check_classes(const clv_trainer *t)
+{
+    clv_dataset_info train, val;
+    clv_dataset_describe(t->train, &train);
+    clv_dataset_describe(t->val, &val);
+    for (int64_t c = 0; c < train.classes && c < val.classes; c++) {
+        const char *a = clv_dataset_class_name(t->train, c), *b = clv_dataset_class_name(t->val, c);
+        CLV_CHECK(!a || !b || strcmp(a, b) == 0, CLV_ERR_INVALID,
+                  "class %" PRId64 " is called '%.60s' in '%s' and '%.60s' in '%s'", c, a, train.path, b, val.path);
+    }
+    return CLV_OK;
+}
+
 /* The split to classify: the one given, or "test" or "val" where the set has one. */
 static clv_status open_val(clv_trainer *t)
 {
@@ -55,7 +69,7 @@ static clv_status open_val(clv_trainer *t)
     CLV_TRY(clv_dataset_open(t->ctx, path, split, &t->val));
     clv_dataset_info info;
     clv_dataset_describe(t->val, &info);
-    if (info.has_labels) return CLV_OK;
+    if (info.has_labels) return check_classes(t);
     CLV_CHECK(!s->val_data[0] && !s->val_split[0], CLV_ERR_INVALID,
               "'%s' has no labels to compare with", path);
     clv_dataset_destroy(t->val);

@@ -23,7 +23,7 @@ extern "C" {
 typedef struct clv_dataset clv_dataset;
 
 typedef struct clv_dataset_info {
-    const char *kind;          /* "h5", "cifar", "idx", "imagefolder" */
+    const char *kind;          /* "h5", "cifar", "idx", "list", "imagefolder" */
     const char *path;          /* as opened; borrowed from the data set */
     const char *split;         /* "" when the set has no splits; borrowed */
     int64_t count;             /* images */
@@ -40,11 +40,12 @@ typedef struct clv_dataset_info {
 /* Opens `path`, whatever its kind (decided by looking at it, see clv_dataset_kind_at).
  *
  *   split   "train", "test", ...; NULL: "train" if the set has splits and one is called so, the only split if there
- *           is one, everything if the set has no splits.
+ *           is one, everything if the set has no splits. "train[:90%]" is a part of it, drawn the same way every
+ *           time, and "train[90%:]" the rest; "[:90%]" likewise of what NULL stands for.
  *
  * Errors: CLV_ERR_IO if a file cannot be read; CLV_ERR_FORMAT, naming file and expectation, if it is damaged or of no
- * known kind; CLV_ERR_INVALID if there is no such split (the message lists those there are); CLV_ERR_UNSUPPORTED for
- * an image format this library does not decode; CLV_ERR_NOMEM. *out is NULL on error.
+ * known kind; CLV_ERR_INVALID if there is no such split (the message lists those there are) or part of one;
+ * CLV_ERR_UNSUPPORTED for an image format this library does not decode; CLV_ERR_NOMEM. *out is NULL on error.
  * HDF5 files are parsed in a child process, so that a hostile one cannot take this process down: docs/formats.md. */
 CLV_API clv_status clv_dataset_open(clv_context *ctx, const char *path, const char *split, clv_dataset **out)
     CLV_NODISCARD;

@@ -22,7 +22,8 @@ typedef enum clvi_rng_purpose {
     CLVI_RNG_MIX,           /* mixing images of a batch: sample = step */
     CLVI_RNG_FLOW,          /* flow matching: time and noise of a picture in an epoch */
     CLVI_RNG_SAMPLE,        /* where generated pictures begin: sample = number of the picture */
-    CLVI_RNG_WORD_DROP      /* features of words left out: sample = word */
+    CLVI_RNG_WORD_DROP,     /* features of words left out: sample = word */
+    CLVI_RNG_SLICE          /* which images are in a part of a split */
 } clvi_rng_purpose;
 
 typedef struct clvi_rng {

@@ -310,7 +310,7 @@ static void the_kinds_can_be_listed(void **state)
     clv_class_info info;
     int n = 0;
     for (; clv_dataset_kind_at(n, &info); n++) assert_true(info.name && info.summary && info.source);
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 5);
     assert_false(clv_dataset_kind_at(-1, &info));
 }
 

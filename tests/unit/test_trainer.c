@@ -1,4 +1,5 @@
 /* test_trainer.c: what is said about settings that do not fit the data or each other, and what a run writes. */
+#include "tests/support/pictures.h"
 #include "tests/support/train.h"
 #include "core/file.h"
 #include "core/h5.h"
@@ -159,6 +160,34 @@ static void without_labels_a_run_goes_on_and_says_what_it_leaves_out(void **stat
                  "plain.h5' has no labels");
 }
 
+static char *write_list(test_env *t, const char *name, const char *line, int lines)
+{
+    char *path = strdup(test_path(t, name));
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < lines; i++) fprintf(file, "%s %s\n", line, i % 2 ? "cat" : "dog");
+    assert_int_equal(fclose(file), 0);
+    return path;
+}
+
+static void training_and_validation_are_two_lists_or_two_parts(void **state)
+{
+    test_env *t = *state;
+    picture_write_png(test_path(t, "x.png"), 1, 16, 16);
+    char *train = write_list(t, "train.txt", "x.png", 32), *val = write_list(t, "val.txt", "x.png", 2);
+    char *one = write_list(t, "one.txt", "x.png", 1);
+    assert_ok(create(t, test_run_config(t, "a", "data", train, "val-data", val, "moco-k", "16", NULL)));
+    assert_fails(create(t, test_run_config(t, "a", "data", train, "val-data", one, "moco-k", "16", NULL)),
+                 CLV_ERR_INVALID, "class 0 is called 'cat' in '");
+    assert_ok(test_run(t, test_run_config(t, "b", "split", "[:90%]", "val-split", "[90%:]", "epochs", "1", NULL), NULL,
+                       NULL));
+    assert_true(test_has_file(t, "b/best.h5"));
+    assert_fails(create(t, test_run_config(t, "c", "split", "[:9%]", NULL)), CLV_ERR_INVALID, "14 images");
+    free(one);
+    free(val);
+    free(train);
+}
+
 /* ---- collapse ---- */
 
 typedef struct warnings {
@@ -255,7 +284,8 @@ static void the_queue_is_told_to_fill_up_and_its_rows_to_age(void **state)
     clvi_free(t->ctx, bytes);
 }
 
-TEST_MAIN(TEST(settings_that_do_not_fit_the_data_are_refused), TEST(settings_that_cannot_act_are_refused),
+TEST_MAIN(TEST(training_and_validation_are_two_lists_or_two_parts),
+          TEST(settings_that_do_not_fit_the_data_are_refused), TEST(settings_that_cannot_act_are_refused),
           TEST(what_a_stronger_source_switches_off_is_left_alone), TEST(recipes_ask_for_nothing_that_cannot_act),
           TEST(without_labels_a_run_goes_on_and_says_what_it_leaves_out),
           TEST(a_collapse_is_told_once_an_epoch_or_ends_the_run),
