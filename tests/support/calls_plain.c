@@ -37,18 +37,18 @@ static void make_l2norm(test_call *t, clv_dtype f, sizes s, int variant)
     t->low = is(c, "l2norm_rows") ? -1 : 0.1;
 }
 
-/* Everything, the first axis, the last one, and a vector. */
+/* Everything, the first axis, the last one, the one between; of a vector, too. */
 static void make_reduce(test_call *t, clv_dtype f, sizes s, int variant)
 {
+    static const int axes[] = { -1, 0, 1, 1 };
     clvi_op_call *c = &t->call;
-    const bool backward = is(c, "reduce_bwd"), vector = variant == 3;
-    const int axis = variant == 2 ? 1 : variant == 0 ? -1 : 0;
-    clvi_desc *x = backward ? test_call_desc(c->out, &c->n_out, f, vector ? 1 : 2, s.a, s.b, 0)
-                            : test_call_desc(c->in, &c->n_in, f, vector ? 1 : 2, s.a, s.b, 0);
-    const int64_t rest = axis == 0 ? s.b : s.a;
-    if (backward) IN(f, vector || axis < 0 ? 0 : 1, rest, 0, 0);
-    else OUT(f, vector || axis < 0 ? 0 : 1, rest, 0, 0);
-    t->attr.reduce = (clvi_reduce_attr){ .axis = axis, .mean = s.a % 2, .ndim = x->ndim, .shape = { s.a, s.b } };
+    const bool backward = is(c, "reduce_bwd"), vector = variant == 0 && s.a % 2, middle = variant == 3;
+    const int axis = vector ? 0 : axes[variant], ndim = vector ? 1 : middle ? 3 : 2;
+    const int left = axis < 0 ? 0 : ndim - 1;
+    const int64_t first = axis == 0 ? s.b : s.a;
+    if (backward) IN(f, left, first, s.c, 0), OUT(f, ndim, s.a, s.b, s.c);
+    else IN(f, ndim, s.a, s.b, s.c), OUT(f, left, first, s.c, 0);
+    t->attr.reduce = (clvi_reduce_attr){ .axis = axis, .mean = s.b % 2, .ndim = ndim, .shape = { s.a, s.b, s.c } };
     t->depth = s.a * s.b;
 }
 

@@ -1,4 +1,4 @@
-/* reduce.c: sums and means over everything, over the last axis and over the first one, and their gradients, in float32
+/* reduce.c: sums and means over everything, over the last axis and over one before it, and their gradients, in float32
  * with sums in double. Edge cases as in ref_reduce.c. */
 #include "device/attr.h"
 #include "device/cpu/isa.h"
@@ -6,13 +6,13 @@
 
 #define CHUNK      65536
 #define MAX_CHUNKS 512       /* of a sum over everything: its partial results live on the stack */
-#define STRIP      64        /* columns of a sum over the first axis */
+#define STRIP      64        /* columns whose sums are in registers at once */
 
-/* x as [rows, cols]; sums go along the rows or, down, the columns. */
+/* x as matrices [rows, cols], one below the other; sums go along the rows or, down, the columns of each matrix. */
 typedef struct matrix {
     const float *x;
     float       *y;
-    int64_t      rows, cols;
+    int64_t      rows, cols, outer;      /* outer: matrices; 1 unless down */
     bool         down;
     double       divisor, *partial;
     int64_t      chunk;
@@ -21,20 +21,17 @@ typedef struct matrix {
 static matrix matrix_of(const clvi_op_call *call, const clvi_desc *x)
 {
     const clvi_reduce_attr *attr = call->attr;
-    const bool all = attr->axis < 0, down = attr->axis == 0 && x->ndim > 1;
-    const int64_t rows = all ? 1 : clvi_desc_extent(x, 0, down ? 1 : x->ndim - 1);
-    const int64_t cols = all ? clvi_desc_count(x) : clvi_desc_extent(x, down ? 1 : x->ndim - 1, x->ndim);
-    const int64_t length = down ? rows : cols;
-    return (matrix){ .x = call->in_data[0], .y = call->out_data[0], .rows = rows, .cols = cols, .down = down,
-                     .divisor = attr->mean ? (double)CLVI_MAX(length, 1) : 1 };
+    const bool all = attr->axis < 0, down = !all && attr->axis < x->ndim - 1;
+    const int split = all ? 0 : down ? attr->axis + 1 : x->ndim - 1;         /* columns begin here */
+    const int64_t cols = clvi_desc_extent(x, split, x->ndim), outer = down ? clvi_desc_extent(x, 0, attr->axis) : 1;
+    const int64_t rows = down ? x->shape[attr->axis] : clvi_desc_extent(x, 0, split), length = down ? rows : cols;
+    return (matrix){ .x = call->in_data[0], .y = call->out_data[0], .rows = rows, .cols = cols, .outer = outer,
+                     .down = down, .divisor = attr->mean ? (double)CLVI_MAX(length, 1) : 1 };
 }
 
-/* The last axis only, the first only, or all: what is between stays with the reference. */
 static bool accepts(const clvi_op_call *call)
 {
-    const clvi_reduce_attr *attr = call->attr;
-    const int ndim = strcmp(call->op, "reduce") == 0 ? call->in[0].ndim : call->out[0].ndim;
-    return call->out[0].dtype == CLV_F32 && (attr->axis <= 0 || attr->axis == ndim - 1);
+    return call->out[0].dtype == CLV_F32;
 }
 
 /* ---- sums ---- */
@@ -68,15 +65,23 @@ CLVI_INLINE void rows_body(void *arg, int64_t begin, int64_t end)
 }
 CLVI_ISA_VARIANTS(rows_body)
 
+CLVI_INLINE void strip_of(const matrix *m, const float *x, float *y, int64_t width)
+{
+    double sum[STRIP] = { 0 };
+    for (int64_t i = 0; i < m->rows; i++, x += m->cols)
+        for (int64_t j = 0; j < width; j++) sum[j] += x[j];
+    for (int64_t j = 0; j < width; j++) y[j] = (float)(sum[j] / m->divisor);
+}
+
+/* Columns are counted through all matrices. */
 CLVI_INLINE void columns_body(void *arg, int64_t begin, int64_t end)
 {
     const matrix *m = arg;
-    double sum[STRIP] = { 0 };
-    for (int64_t i = 0; i < m->rows; i++) {
-        const float *row = m->x + i * m->cols + begin;
-        for (int64_t j = 0; j < end - begin; j++) sum[j] += row[j];
+    for (int64_t at = begin, width; at < end; at += width) {
+        const int64_t column = at % m->cols, before = at / m->cols * m->rows;
+        width = CLVI_MIN(CLVI_MIN(end - at, m->cols - column), STRIP);
+        strip_of(m, m->x + before * m->cols + column, m->y + at, width);
     }
-    for (int64_t j = 0; j < end - begin; j++) m->y[begin + j] = (float)(sum[j] / m->divisor);
 }
 CLVI_ISA_VARIANTS(columns_body)
 
@@ -96,10 +101,17 @@ static int64_t rows_at_once(const matrix *m)
     return CLVI_MAX(1, CHUNK / CLVI_MAX(m->cols, 1));
 }
 
+/* Whole strips. */
+static int64_t columns_at_once(const matrix *m)
+{
+    return CLVI_MAX(1, CHUNK / STRIP / CLVI_MAX(m->rows, 1)) * STRIP;
+}
+
 static clv_status reduce(const clvi_op_call *call)
 {
     matrix m = matrix_of(call, &call->in[0]);
-    if (m.down) clvi_parallel_for(call->ctx, m.cols, STRIP, clvi_isa_pick(columns_body_table), &m);
+    if (m.down)
+        clvi_parallel_for(call->ctx, m.outer * m.cols, columns_at_once(&m), clvi_isa_pick(columns_body_table), &m);
     else if (m.rows == 1) m.y[0] = (float)(sum_all(call->ctx, &m) / m.divisor);
     else clvi_parallel_for(call->ctx, m.rows, rows_at_once(&m), clvi_isa_pick(rows_body_table), &m);
     return CLV_OK;
@@ -131,9 +143,10 @@ CLVI_INLINE void repeat_body(void *arg, int64_t begin, int64_t end)
     const matrix *m = arg;
     const float factor = (float)(1 / m->divisor);
     for (int64_t i = begin; i < end; i++) {
+        const float *x = m->x + i / m->rows * m->cols;
         float *row = m->y + i * m->cols;
 #pragma GCC ivdep
-        for (int64_t j = 0; j < m->cols; j++) row[j] = m->x[j] * factor;
+        for (int64_t j = 0; j < m->cols; j++) row[j] = x[j] * factor;
     }
 }
 CLVI_ISA_VARIANTS(repeat_body)
@@ -142,7 +155,7 @@ static clv_status reduce_bwd(const clvi_op_call *call)
 {
     matrix m = matrix_of(call, &call->out[0]);
     if (m.down)
-        clvi_parallel_for(call->ctx, m.rows, rows_at_once(&m), clvi_isa_pick(repeat_body_table), &m);
+        clvi_parallel_for(call->ctx, m.outer * m.rows, rows_at_once(&m), clvi_isa_pick(repeat_body_table), &m);
     else if (m.rows == 1) clvi_parallel_for(call->ctx, m.cols, CHUNK, clvi_isa_pick(fill_body_table), &m);
     else clvi_parallel_for(call->ctx, m.rows, rows_at_once(&m), clvi_isa_pick(spread_body_table), &m);
     return CLV_OK;
