@@ -128,7 +128,7 @@ static int check_flags(const cli_args *args, const char *name)
         { SEED, { "linear", "low-shot", "clustering", "verification" } },
     };
     for (int i = 0; is_text(name) && flags[i].name; i++)
-        if (args->value[i] && i != JSON && i != BATCH)
+        if (args->value[i] && i != JSON && i != BATCH && i != EMA)
             return cli_usage(&cli_command_eval, "eval %s: --%s cannot act", name, flags[i].name);
     for (size_t i = 0; i < sizeof flag_acts / sizeof *flag_acts; i++) {
         bool acts = !strcmp(name, "all");
@@ -257,6 +257,15 @@ static int check_words(cli *c, const cli_args *args, bool *bank)
     return CLI_OK;
 }
 
+static int tag(cli *c, const cli_args *args, const clv_encoder_desc *enc)
+{
+    clv_tagger_desc desc = CLV_TAGGER_DESC_INIT;
+    desc.checkpoint = args->positional[1];
+    desc.batch_size = enc->batch_size;
+    desc.ema = enc->ema;
+    return cli_eval_tagging(c, &desc, args->positional[2], is_on(args, JSON) ? CLI_EVAL_JSON : CLI_EVAL_LINE);
+}
+
 static int run(cli *c, const cli_args *args)
 {
     clv_encoder_desc enc = CLV_ENCODER_DESC_INIT;
@@ -265,8 +274,7 @@ static int run(cli *c, const cli_args *args)
     if (check_words(c, args, &needs_bank) != CLI_OK || read_flags(args, &e.knn, &e.seed, &enc) != CLI_OK)
         return CLI_USAGE;
     if (is_text(args->positional[0]))
-        return cli_eval_tagging(c, args->positional[1], args->positional[2], enc.batch_size,
-                                is_on(args, JSON) ? CLI_EVAL_JSON : CLI_EVAL_LINE);
+        return tag(c, args, &enc);
     const bool pixels = is_on(args, PIXELS);
     clv_config *config = NULL;
     int status = cli_network(c, &cli_command_eval, args, WEIGHTS,

@@ -47,7 +47,7 @@ extern const char *const cli_eval_distances[3];
 
 typedef enum cli_eval_form { CLI_EVAL_LINE, CLI_EVAL_TABLE, CLI_EVAL_JSON } cli_eval_form;
 /* Tags the words of `data` with a tagger's run, and prints the figures of all spans and of each type; an exit status. */
-int cli_eval_tagging(cli *c, const char *run, const char *data, int64_t batch, cli_eval_form form);
+int cli_eval_tagging(cli *c, const clv_tagger_desc *desc, const char *data, cli_eval_form form);
 /* To standard output; a table's head goes before its `first`. */
 void cli_eval_print(const cli_protocol *protocol, const cli_outcome *outcome, cli_eval_form form, bool first);
 

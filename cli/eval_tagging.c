@@ -16,15 +16,15 @@ static void put_counts(cli_outcome *out, const clv_span_counts *c)
     put(out, "F1", c->f1);
 }
 
-static void print(const clv_span_result *r, const clv_corpus_info *info, cli_eval_form form)
+static void print(const clv_span_result *r, const clv_corpus_info *info, bool ema, cli_eval_form form)
 {
     char title[CLV_SPAN_MAX_TYPE + 16] = "tagging";
     cli_outcome all = { .count = 0 };
     put_counts(&all, &r->all);
     put(&all, "accuracy", r->accuracy);
     snprintf(all.how, sizeof all.how,
-             "spans as conlleval counts them, micro; %lld sentences, %lld words, %lld spans, %lld predicted, "
-             "%lld right",
+             "spans as conlleval counts them, micro; %s%lld sentences, %lld words, %lld spans, %lld predicted, "
+             "%lld right", ema ? "average of the weights; " : "",
              (long long)info->sentences, (long long)info->words, (long long)r->all.present, (long long)r->all.predicted,
              (long long)r->all.right);
     const cli_protocol protocol = { .name = "tagging", .title = title };
@@ -40,21 +40,21 @@ static void print(const clv_span_result *r, const clv_corpus_info *info, cli_eva
     }
 }
 
-int cli_eval_tagging(cli *c, const char *run, const char *data, int64_t batch, cli_eval_form form)
+int cli_eval_tagging(cli *c, const clv_tagger_desc *desc, const char *data, cli_eval_form form)
 {
     clv_tagger *tagger = NULL;
     clv_corpus *corpus = NULL;
     clv_corpus_info info = { .words = 0 };
     clv_span_result result;
     int64_t *predicted = NULL;
-    clv_status st = clv_tagger_open(c->ctx, run, batch, &tagger);
+    clv_status st = clv_tagger_open(c->ctx, desc, &tagger);
     if (st == CLV_OK) st = clv_corpus_open(c->ctx, data, &corpus);
     if (st == CLV_OK) {
         clv_corpus_describe(corpus, &info);
         predicted = calloc((size_t)info.words, sizeof *predicted);
         st = predicted ? clv_tagger_tag(tagger, corpus, predicted, &result) : CLV_ERR_NOMEM;
     }
-    if (st == CLV_OK) print(&result, &info, form);
+    if (st == CLV_OK) print(&result, &info, desc->ema, form);
     free(predicted);
     clv_corpus_destroy(corpus);
     clv_tagger_destroy(tagger);

@@ -89,7 +89,7 @@ static const position_field position_fields[] = {
     { "top1_count", offsetof(clvi_position, top1_count), false },
     { "loss_sum", offsetof(clvi_position, loss_sum), true },
     { "top1_sum", offsetof(clvi_position, top1_sum), true },
-    { "knn_best", offsetof(clvi_position, knn_best), true },
+    { "knn_best", offsetof(clvi_position, best), true },
 };
 enum { POSITION_FIELDS = sizeof position_fields / sizeof position_fields[0] };
 

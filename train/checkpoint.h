@@ -17,7 +17,8 @@ typedef struct clvi_position {
     double  top1_sum;              /* pretext top-1, of this epoch's logged steps */
     int64_t top1_count;
     int64_t positive_histogram[CLV_SCORE_BINS], negative_histogram[CLV_SCORE_BINS];
-    double  knn_best;              /* percent; -1: not measured yet */
+    double  best;                  /* figure that best.h5 is chosen by, percent: kNN accuracy, or a tagger's span F1; -1:
+                                    * not measured yet */
 } clvi_position;
 
 typedef struct clvi_checkpoint {

@@ -119,7 +119,7 @@ static clv_status save_safetensors(const clvi_encoder_parts *e, const char *path
 static clv_status save_checkpoint(const clvi_encoder_parts *e, const char *path)
 {
     clvi_h5 *h5 = NULL;
-    const clvi_position nowhere = { .knn_best = -1.0 };
+    const clvi_position nowhere = { .best = -1.0 };
     CLV_TRY(clvi_checkpoint_begin(e->config, path, &nowhere, e->channels, e->eval_aug, &h5));
     clv_status st = clvi_weights_write(e->ctx, e->params, h5, "model");
     if (st == CLV_OK) st = clvi_weights_write(e->ctx, e->params, h5, "key_model");

@@ -141,7 +141,7 @@ static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
         .images_per_second = elapsed > 0 ? steps * (double)t->settings->batch_size / elapsed : 0.0,
         .unit = t->text ? "words" : "img",
         .knn_top1 = -1.0, .val_top1 = -1.0, .val_top5 = -1.0,
-        .knn_best = t->at.knn_best,
+        .knn_best = t->text ? -1.0 : t->at.best,
     };
 }
 
@@ -205,12 +205,12 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
 
 static void next_epoch(clvi_position *at)
 {
-    const double best = at->knn_best;
+    const double best = at->best;
     const int64_t epoch = at->epoch + 1, total = at->total;
     memset(at, 0, sizeof *at);
     at->epoch = epoch;
     at->total = total;
-    at->knn_best = best;
+    at->best = best;
 }
 
 static int64_t last_epoch(const clv_trainer *t)
@@ -254,9 +254,10 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
     memcpy(p.scores.negative_histogram, t->at.negative_histogram, sizeof p.scores.negative_histogram);
     p.knn_top1 = top1;
     p.knn_protocol = t->protocol;
-    const bool better = top1 > t->at.knn_best;
-    if (better) t->at.knn_best = top1;
-    p.knn_best = t->at.knn_best;
+    const double figure = p.has_spans ? p.spans.f1 : top1;
+    const bool better = figure > t->at.best;
+    if (better) t->at.best = figure;
+    if (!t->text) p.knn_best = t->at.best;
     CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
     CLV_TRY(clvi_tensorboard_epoch(t->tensorboard, &p, t->grad_norm, clvi_method_params(t->method, false)));
     next_epoch(&t->at);

@@ -98,19 +98,23 @@ clv_status clvi_tagger_over(const clv_config *config, clv_params *params, const 
     return CLV_OK;
 }
 
-static clv_status check_method(const clv_config *config, const char *path)
+static clv_status check_run(const clv_config *config, const char *path, bool ema)
 {
     const clvi_method_class *method = NULL;
     CLV_TRY(clvi_method_find(config->settings.method, &method));
     CLV_CHECK(method->text, CLV_ERR_INVALID, "'%s': method '%s' trains no tagger", path, method->info.name);
+    CLV_CHECK(!ema || config->settings.ema_decay > 0, CLV_ERR_INVALID,
+              "'%s': no average of the weights was kept (ema-decay)", path);
     return CLV_OK;
 }
 
-clv_status clv_tagger_open(clv_context *ctx, const char *checkpoint, int64_t batch_size, clv_tagger **out)
+clv_status clv_tagger_open(clv_context *ctx, const clv_tagger_desc *desc, clv_tagger **out)
 {
-    CLV_CHECK(ctx && checkpoint && out && batch_size >= 1, CLV_ERR_INVALID,
-              "clv_tagger_open: an argument is NULL, or the batch size not positive");
+    CLV_CHECK(ctx && desc && out, CLV_ERR_INVALID, "clv_tagger_open: an argument is NULL");
     *out = NULL;
+    CLV_CHECK(desc->struct_size == sizeof *desc, CLV_ERR_INVALID, "clv_tagger_open: use CLV_TAGGER_DESC_INIT");
+    CLV_CHECK(desc->checkpoint && desc->batch_size >= 1, CLV_ERR_INVALID,
+              "clv_tagger_open: checkpoint and a positive batch_size are required");
     clv_config *config = NULL;
     clvi_checkpoint *file = NULL;
     clv_tagger *t = NULL;
@@ -118,15 +122,15 @@ clv_status clv_tagger_open(clv_context *ctx, const char *checkpoint, int64_t bat
     int64_t tags = 0;
     clv_status st = CLV_OK;
     CLV_TRY_OR_DONE(clv_config_create(ctx, &config));
-    CLV_TRY_OR_DONE(clvi_checkpoint_open(ctx, checkpoint, config, &file));
-    CLV_TRY_OR_DONE(check_method(config, file->path));
+    CLV_TRY_OR_DONE(clvi_checkpoint_open(ctx, desc->checkpoint, config, &file));
+    CLV_TRY_OR_DONE(check_run(config, file->path, desc->ema));
     CLV_TRY_OR_DONE(clvi_h5_attr_texts(file->h5, "/", "tags", &tags, &names));
     CLV_CHECK_OR_DONE(tags >= 1 && tags <= CLV_TEXT_MAX_TAGS, CLV_ERR_FORMAT, "'%s': %" PRId64 " tags", file->path,
                       tags);
-    CLV_TRY_OR_DONE(clvi_tagger_over(config, NULL, (const char *const *)names, tags, batch_size, &t));
+    CLV_TRY_OR_DONE(clvi_tagger_over(config, NULL, (const char *const *)names, tags, desc->batch_size, &t));
     t->owned_names = names;
     names = NULL;
-    CLV_TRY_OR_DONE(clvi_weights_read(ctx, t->params, file->h5, "model"));
+    CLV_TRY_OR_DONE(clvi_weights_read(ctx, t->params, file->h5, desc->ema ? "ema_model" : "model"));
     *out = t;
     t = NULL;
 done:

@@ -251,7 +251,7 @@ static clv_status build(clv_trainer *t, const clv_config *config)
     settle_division(t);
     CLV_CHECK(t->settings->results_dir[0], CLV_ERR_INVALID, "no run directory given (results-dir)");
     CLV_TRY(clvi_config_check(t->config));
-    t->at.knn_best = -1.0;
+    t->at.best = -1.0;
     CLV_TRY(use_device(t));
     CLV_TRY(settle_precision(t));
     CLV_TRY(make_schedule(t));

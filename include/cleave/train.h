@@ -199,11 +199,19 @@ CLV_API clv_status clv_features_save(clv_context *ctx, const char *path, const c
 
 typedef struct clv_tagger clv_tagger;
 
-/* From a checkpoint, or a run directory, of the method `tagger`, which computes `batch_size` words at a time. Errors:
- * CLV_ERR_IO, CLV_ERR_FORMAT (damaged, or no checkpoint), CLV_ERR_INVALID (of another method), CLV_ERR_NOMEM. *out is NULL
- * on error. Threads: one call at a time per tagger. */
-CLV_API clv_status clv_tagger_open(clv_context *ctx, const char *checkpoint, int64_t batch_size,
-                                   clv_tagger **out) CLV_NODISCARD;
+typedef struct clv_tagger_desc {
+    size_t      struct_size;     /* CLV_TAGGER_DESC_INIT */
+    const char *checkpoint;      /* of the method `tagger`; or a run directory (its best.h5, else last.h5) */
+    int64_t     batch_size;      /* words at a time, at least 1; has no influence on their tags, but for rounding */
+    bool        ema;             /* the average of the trained weights that ema-decay kept, instead of the last ones */
+} clv_tagger_desc;
+
+#define CLV_TAGGER_DESC_INIT { .struct_size = sizeof(clv_tagger_desc), .batch_size = 256 }
+
+/* Opens a checkpoint and builds its network. Errors: CLV_ERR_IO, CLV_ERR_FORMAT (damaged, or no checkpoint),
+ * CLV_ERR_INVALID (trained by another method; no average was kept), CLV_ERR_NOMEM. *out is NULL on error. Threads: one
+ * call at a time per tagger. */
+CLV_API clv_status clv_tagger_open(clv_context *ctx, const clv_tagger_desc *desc, clv_tagger **out) CLV_NODISCARD;
 /* NULL is accepted. */
 CLV_API void clv_tagger_destroy(clv_tagger *tagger);
 /* Name of a tag it knows, NULL past the last. Borrowed from the tagger. */

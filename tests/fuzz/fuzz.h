@@ -4,7 +4,10 @@
 #define CLEAVE_TESTS_FUZZ_H
 
 #include <cleave/base.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,6 +25,15 @@ static inline clv_context *fuzz_context(void)
 static inline void fuzz_require(bool held)
 {
     if (!held) abort();
+}
+
+/* A file in memory, and a path to it. */
+static inline int fuzz_file(const uint8_t *data, size_t size, char *path, size_t path_size)
+{
+    const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    fuzz_require(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+    snprintf(path, path_size, "/proc/self/fd/%d", fd);
+    return fd;
 }
 
 #endif

@@ -4,19 +4,7 @@
 
 #include "data/survey.h"
 #include "tests/fuzz/fuzz.h"
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-/* A file in memory, and a path to it. */
-static inline int fuzz_file(const uint8_t *data, size_t size, char *path, size_t path_size)
-{
-    const int fd = memfd_create("fuzz", MFD_CLOEXEC);
-    fuzz_require(fd >= 0 && write(fd, data, size) == (ssize_t)size);
-    snprintf(path, path_size, "/proc/self/fd/%d", fd);
-    return fd;
-}
 
 /* Looks at every byte of the first images, at labels, names and places. */
 static inline void fuzz_read(const clv_dataset *ds)

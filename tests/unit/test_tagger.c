@@ -54,9 +54,19 @@ static clv_config *config_of(test_env *t, const char *directory, const char *nam
     return config;
 }
 
+static clv_status open_tagger(test_env *t, const char *name, int64_t batch, bool ema, clv_tagger **out)
+{
+    clv_tagger_desc desc = CLV_TAGGER_DESC_INIT;
+    desc.checkpoint = test_path(t, name);
+    desc.batch_size = batch;
+    desc.ema = ema;
+    return clv_tagger_open(t->ctx, &desc, out);
+}
+
 typedef struct watch {
     int64_t stop_at;           /* -1: never */
     clv_span_counts spans;     /* of the last epoch */
+    double  f1[8];             /* of each */
     int     measured;
     char    unit[16], notes[2048];
 } watch;
@@ -72,6 +82,7 @@ static bool watches(const clv_progress *p, void *user)
     snprintf(w->unit, sizeof w->unit, "%s", p->unit);
     if (p->kind == CLV_PROGRESS_EPOCH && p->has_spans) {
         w->spans = p->spans;
+        if (w->measured < 8) w->f1[w->measured] = p->spans.f1;
         w->measured++;
         assert_non_null(strstr(p->spans_protocol, "as conlleval, micro, 60 sentences"));
     }
@@ -121,7 +132,7 @@ static void a_tagger_is_the_network_that_was_trained(void **state)
     clv_corpus_describe(corpus, &info);
     assert_true(info.words <= 2048);
     for (int i = 0; i < 2; i++) {
-        assert_ok(clv_tagger_open(t->ctx, test_path(t, "run"), i ? 7 : 256, &tagger));
+        assert_ok(open_tagger(t, "run/last.h5", i ? 7 : 256, false, &tagger));
         assert_ok(clv_tagger_tag(tagger, corpus, predicted[i], &r));
         assert_true(r.all.right == w.spans.right && r.all.predicted == w.spans.predicted && r.words == info.words);
         assert_string_equal(clv_tagger_tag_name(tagger, 0), "B-person");
@@ -130,6 +141,55 @@ static void a_tagger_is_the_network_that_was_trained(void **state)
     }
     assert_memory_equal(predicted[0], predicted[1], (size_t)info.words * sizeof predicted[0][0]);
     clv_corpus_destroy(corpus);
+}
+
+static clv_span_result judge(test_env *t, const char *run, bool ema)
+{
+    static int64_t predicted[2048];
+    clv_tagger *tagger = NULL;
+    clv_corpus *corpus = NULL;
+    clv_span_result r;
+    assert_ok(clv_corpus_open(t->ctx, test_path(t, "held.conll"), &corpus));
+    assert_ok(open_tagger(t, run, 64, ema, &tagger));
+    assert_ok(clv_tagger_tag(tagger, corpus, predicted, &r));
+    clv_tagger_destroy(tagger);
+    clv_corpus_destroy(corpus);
+    return r;
+}
+
+/* A learning rate that rises to the end makes the last epoch a bad one. */
+static void the_best_epoch_is_kept(void **state)
+{
+    test_env *t = *state;
+    watch w = { .stop_at = -1 };
+    clv_config *config = config_of(t, "run", "epochs", "6");
+    assert_ok(clv_config_set(config, "warmup-epochs", "6"));
+    assert_ok(clv_config_set(config, "warmup-start-lr", "0.01"));
+    assert_ok(clv_config_set(config, "lr", "5"));
+    assert_ok(test_run(t, config, watches, &w));
+    double best = 0;
+    for (int i = 0; i < 6; i++) best = fmax(best, w.f1[i]);
+    assert_true(w.measured == 6 && best > w.f1[5] + 1);
+    assert_near(judge(t, "run", false).all.f1, best, 0);
+    assert_near(judge(t, "run/last.h5", false).all.f1, w.f1[5], 0);
+}
+
+/* One that follows slowly knows little yet, one that follows fast knows as much as the network. */
+static void the_average_of_the_weights_tags(void **state)
+{
+    test_env *t = *state;
+    clv_tagger *tagger = NULL;
+    for (int fast = 0; fast < 2; fast++) {
+        const char *run = fast ? "fast" : "slow";
+        assert_ok(test_run(t, config_of(t, run, "ema-decay", fast ? "0.8" : "0.9999"), NULL, NULL));
+        const double last = judge(t, run, false).all.f1, average = judge(t, run, true).all.f1;
+        if (last < 90 || (fast ? average < 90 : average > 50)) fail_msg("%s: span F1 %g, %g", run, last, average);
+    }
+    assert_ok(test_run(t, config_of(t, "none", NULL, NULL), NULL, NULL));
+    assert_fails(open_tagger(t, "none", 4, true, &tagger), CLV_ERR_INVALID,
+                 "no average of the weights was kept (ema-decay)");
+    assert_fails(open_tagger(t, "none", 0, false, &tagger), CLV_ERR_INVALID, "a positive batch_size");
+    assert_null(tagger);
 }
 
 static void types_that_training_did_not_have_are_missed(void **state)
@@ -143,7 +203,7 @@ static void types_that_training_did_not_have_are_missed(void **state)
     assert_ok(test_run(t, config_of(t, "run", NULL, NULL), NULL, NULL));
     assert_ok(clvi_file_write(test_path(t, "other"), text, strlen(text)));
     assert_ok(clv_corpus_open(t->ctx, test_path(t, "other"), &corpus));
-    assert_ok(clv_tagger_open(t->ctx, test_path(t, "run"), 4, &tagger));
+    assert_ok(open_tagger(t, "run", 4, false, &tagger));
     assert_ok(clv_tagger_tag(tagger, corpus, predicted, &r));
     assert_string_equal(r.type[0].name, "car");
     assert_true(r.type[0].counts.present == 1 && r.type[0].counts.right == 0);
@@ -163,7 +223,7 @@ static void what_is_no_tagger_is_told_apart(void **state)
     desc.checkpoint = test_path(t, "words");
     assert_fails(clv_encoder_open(t->ctx, &desc, &encoder), CLV_ERR_INVALID, "is a tagger: it has no features of images");
     assert_ok(test_run(t, test_run_config(t, "images", "epochs", "1", NULL), NULL, NULL));
-    assert_fails(clv_tagger_open(t->ctx, test_path(t, "images"), 4, &tagger), CLV_ERR_INVALID,
+    assert_fails(open_tagger(t, "images", 4, false, &tagger), CLV_ERR_INVALID,
                  "method 'moco' trains no tagger");
     assert_null(tagger);
 }
@@ -231,6 +291,7 @@ static void a_run_says_what_it_would_do(void **state)
 }
 
 TEST_MAIN(TEST(every_loss_learns_what_words_say), TEST(a_stopped_run_goes_on_to_the_same_bits),
-          TEST(a_tagger_is_the_network_that_was_trained), TEST(types_that_training_did_not_have_are_missed),
+          TEST(a_tagger_is_the_network_that_was_trained), TEST(the_best_epoch_is_kept),
+          TEST(the_average_of_the_weights_tags), TEST(types_that_training_did_not_have_are_missed),
           TEST(what_is_no_tagger_is_told_apart), TEST(settings_that_cannot_act_are_refused),
           TEST(a_run_does_not_go_on_with_other_tags), TEST(a_run_says_what_it_would_do))
