@@ -1,6 +1,8 @@
 /* test_kernels.c: every kernel of a device gives what the CPU's reference kernel gives: for awkward shapes, in place
  * where it says so, whatever the order in which threads run. */
+#include "core/bf16.h"
 #include "core/checked.h"
+#include "device/cuda/passes.h"
 #include "tensor/op.h"
 #include "tests/cuda/device.h"
 #include "tests/support/calls.h"
@@ -285,6 +287,33 @@ static void working_in_place_changes_nothing(void **state)
     for_each_case(*state, compare_in_place);
 }
 
+/* Eight channels for cuDNN and back: what the emulator has no convolution for. */
+static void channels_are_padded_with_zeros_and_dropped_again(void **state)
+{
+    enum { PIXELS = 1031 };
+    static uint16_t x[PIXELS * 7], wide[PIXELS * 8];
+    static float back[PIXELS * 7];
+    if (!test_device_is_emulated()) skip();      /* the passes of this program are the emulator's */
+    clv_context *device = test_device_context(*state);
+    const clvi_op_call call = { .ctx = device, .op = "conv2d" };
+    for (int channels = 1; channels <= 7; channels += 2) {
+        for (int i = 0; i < PIXELS * channels; i++) x[i] = (uint16_t)(0x3f80 + i % 97);
+        void *from = on_device(device, x, sizeof x), *to = on_device(device, NULL, sizeof wide),
+             *result = on_device(device, NULL, sizeof back);
+        assert_ok(clvi_cuda_pad(&call, PIXELS, channels, from, to));
+        assert_ok(clvi_cuda_widen(&call, PIXELS, channels, 8, to, result));
+        assert_ok(clvi_device_copy(device, wide, to, sizeof wide, CLVI_COPY_TO_HOST));
+        assert_ok(clvi_device_copy(device, back, result, sizeof back, CLVI_COPY_TO_HOST));
+        for (int i = 0; i < PIXELS * 8; i++)
+            assert_int_equal(wide[i], i % 8 < channels ? x[i / 8 * channels + i % 8] : 0);
+        for (int i = 0; i < PIXELS * channels; i++) assert_true(back[i] == clvi_bf16_value(x[i]));
+        clvi_device_free(device, from, sizeof x);
+        clvi_device_free(device, to, sizeof wide);
+        clvi_device_free(device, result, sizeof back);
+    }
+    clv_context_destroy(device);
+}
+
 int main(void)
 {
     test_device_register();
@@ -292,6 +321,7 @@ int main(void)
         TEST(every_kernel_agrees_with_the_reference),
         TEST(banks_of_bfloat16_agree_with_the_reference),
         TEST(operations_on_bfloat16_agree_with_the_reference),
+        TEST(channels_are_padded_with_zeros_and_dropped_again),
         TEST(order_of_threads_changes_no_bit),
         TEST(working_in_place_changes_nothing),
     };

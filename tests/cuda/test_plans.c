@@ -33,7 +33,7 @@ int main(void)
 typedef struct walk {
     cudnnBackendDescriptor_t device;
     clvi_dnn_conv seen[MAX_SEEN];      /* shapes come back often */
-    int           n_seen;
+    int           n_seen, n_padded;
 } walk;
 
 static void describe_by_text(cudnnBackendDescriptor_t device)
@@ -96,12 +96,14 @@ static void check_plan(walk *w, const clvi_dnn_conv *c, const char *backbone)
     static const char *const directions[] = { "forward", "data", "weights" };
     clvi_dnn_plan plan;
     if (!is_new(w, c)) return;
-    if (clvi_dnn_conv_plan(c, w->device, WORKSPACE, &plan) != CLV_OK)
+    bool pads;
+    if (clvi_dnn_conv_plan_padded(c, w->device, WORKSPACE, &plan, &pads) != CLV_OK)
         fail_msg("%s: %s (then %ld) of [%ld,%ld,%ld,%ld] with [%ld,%ld,%ld,%ld]: %s", backbone,
                  directions[c->direction], (long)c->then, (long)c->x[0], (long)c->x[1], (long)c->x[2], (long)c->x[3],
                  (long)c->w[0], (long)c->w[1], (long)c->w[2], (long)c->w[3], clv_error_message());
     assert_non_null(plan.plan);
-    assert_true(plan.workspace <= WORKSPACE);
+    assert_true(plan.workspace <= (pads ? (int64_t)16 << 20 : WORKSPACE));
+    w->n_padded += pads;
     assert_int_equal(plan.tensor_core, c->type == CUDNN_DATA_BFLOAT16);
     clvi_dnn_plan_free(&plan);
 }
@@ -178,6 +180,7 @@ static void walk_backbones(test_env *t, bool training)
             for (int64_t size = 32; size <= 224; size *= 7)
                 check_backbone(t, w, clv_backbone_info_at(i)->name, batch, size, training);
     assert_true(w->n_seen > (training ? 300 : 100));
+    assert_int_equal(w->n_padded > 10, training);                     /* those of pictures, in bfloat16 */
     print_message("%d convolutions\n", w->n_seen);
     cudnnBackendDestroyDescriptor(w->device);
     free(w);

@@ -1,8 +1,14 @@
 /* conv2d.c: convolutions by cuDNN: forward, gradient of the data, gradient of the weights. Channels come last in every
- * operand. The gradient of bfloat16 weights is made in bfloat16, which is all cuDNN offers, and widened to the float32
- * of the masters. */
+ * operand; bfloat16 pictures are padded to eight. The gradient of bfloat16 weights is made in bfloat16, which is all
+ * cuDNN offers, and widened to the float32 of the masters. */
 #include "device/cuda/conv2d.h"
 #include <string.h>
+
+typedef struct conv {
+    clvi_cudnn_exec exec;
+    size_t          second;          /* in the scratch memory; padded, x lies before it */
+    bool            pads;
+} conv;
 
 void clvi_cudnn_release(clvi_cudnn_exec *exec)
 {
@@ -13,9 +19,10 @@ void clvi_cudnn_release(clvi_cudnn_exec *exec)
 
 static void release(clvi_op_call *call)
 {
-    if (!call->state) return;
-    clvi_cudnn_release(call->state);
-    clvi_free(call->ctx, call->state);
+    conv *c = call->state;
+    if (!c) return;
+    clvi_cudnn_release(&c->exec);
+    clvi_free(call->ctx, c);
     call->state = NULL;
 }
 
@@ -64,11 +71,15 @@ static clv_status prepare(clvi_op_call *call, clvi_dnn_direction direction)
     }
     memcpy(wish.stride, attr->stride, sizeof wish.stride);
     memcpy(wish.pad, attr->pad, sizeof wish.pad);
-    clvi_cudnn_exec *exec = call->state = clvi_calloc(call->ctx, 1, sizeof *exec);
-    if (!exec) return CLV_ERR_NOMEM;
-    if (widens(call)) call->scratch_size = (size_t)clvi_desc_count(&call->out[0]) * clv_dtype_size(CLV_BF16);
-    const clv_status st = clvi_dnn_conv_plan(&wish, clvi_cuda_of(call->ctx)->properties, CLVI_CUDA_WORKSPACE,
-                                             &exec->plan);
+    conv *c = call->state = clvi_calloc(call->ctx, 1, sizeof *c);
+    if (!c) return CLV_ERR_NOMEM;
+    const cudnnBackendDescriptor_t device = clvi_cuda_of(call->ctx)->properties;
+    const clv_status st = direction == CLVI_DNN_FORWARD || widens(call)
+        ? clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, &c->exec.plan, &c->pads)
+        : clvi_dnn_conv_plan(&wish, device, CLVI_CUDA_WORKSPACE, &c->exec.plan);
+    if (c->pads) c->second = clvi_cudnn_padded(role[0]);
+    if (c->pads) call->scratch_size = c->second + clvi_cudnn_padded(role[1]);
+    else if (widens(call)) call->scratch_size = (size_t)clvi_desc_count(role[1]) * clv_dtype_size(CLV_BF16);
     if (st != CLV_OK) release(call);
     return st;
 }
@@ -108,12 +119,21 @@ clv_status clvi_cudnn_run(const clvi_op_call *call, clvi_cudnn_exec *exec, int c
 static clv_status run(const clvi_op_call *call, void *x, void *w, void *y)
 {
     static const int64_t names[3] = { CLVI_DNN_X_NAME, CLVI_DNN_W_NAME, CLVI_DNN_Y_NAME };
-    return clvi_cudnn_run(call, call->state, 3, names, (void *[]) { x, w, y });
+    conv *c = call->state;
+    return clvi_cudnn_run(call, &c->exec, 3, names, (void *[]) { x, w, y });
 }
 
 static clv_status forward(const clvi_op_call *call)
 {
-    return run(call, call->in_data[0], call->in_data[1], call->out_data[0]);
+    const conv *c = call->state;
+    void *x = call->in_data[0], *w = call->in_data[1];
+    if (c->pads) {
+        x = call->scratch;
+        w = (char *)call->scratch + c->second;
+        CLV_TRY(clvi_cudnn_pad(call, &call->in[0], call->in_data[0], x));
+        CLV_TRY(clvi_cudnn_pad(call, &call->in[1], call->in_data[1], w));
+    }
+    return run(call, x, w, call->out_data[0]);
 }
 
 static clv_status data(const clvi_op_call *call)
@@ -123,9 +143,17 @@ static clv_status data(const clvi_op_call *call)
 
 static clv_status weights(const clvi_op_call *call)
 {
-    if (!widens(call)) return run(call, call->in_data[0], call->out_data[0], call->in_data[1]);
-    CLV_TRY(run(call, call->in_data[0], call->scratch, call->in_data[1]));
-    return clvi_cuda_widen(call, clvi_desc_count(&call->out[0]), call->scratch, call->out_data[0]);
+    const conv *c = call->state;
+    const clvi_desc *dw = &call->out[0];
+    const int64_t channels = dw->shape[1], pixels = dw->shape[0] * dw->shape[2] * dw->shape[3];
+    void *x = call->in_data[0], *narrow = (char *)call->scratch + c->second;
+    if (!widens(call)) return run(call, x, call->out_data[0], call->in_data[1]);
+    if (c->pads) {
+        x = call->scratch;
+        CLV_TRY(clvi_cudnn_pad(call, &call->in[0], call->in_data[0], x));
+    }
+    CLV_TRY(run(call, x, narrow, call->in_data[1]));
+    return clvi_cuda_widen(call, pixels, channels, c->pads ? CLVI_DNN_CHANNELS : channels, narrow, call->out_data[0]);
 }
 
 const clvi_kernel clvi_kernel_cudnn_conv2d = {

@@ -1,6 +1,9 @@
 /* conv2d_direct.cu: convolutions one thread a result: what cuDNN has no engine for, and what the emulator computes
  * with. Values are dense. And what a folded batch norm needs beside a convolution, whoever does that. */
 #include "device/cuda/cu.h"
+extern "C" {
+#include "device/cuda/passes.h"
+}
 
 struct conv {
     int64_t n, c, h, w, o, kh, kw, gc, go, oh, ow;      /* gc, go: channels of x and of y in a group */
@@ -148,10 +151,6 @@ static clv_status norm_results(const clvi_op_call *call, const A *x, const R *sc
         y[at] = (T)(relu && v < 0 ? R(0) : v);
     });
 }
-
-extern "C" clv_status clvi_cuda_norm_channels(const clvi_op_call *call, float *scale, float *offset);
-extern "C" clv_status clvi_cuda_norm_weights(const clvi_op_call *call, const float *scale, float *weights);
-extern "C" clv_status clvi_cuda_norm_results(const clvi_op_call *call, const float *scale, const float *offset);
 
 extern "C" clv_status clvi_cuda_norm_channels(const clvi_op_call *call, float *scale, float *offset)
 {

@@ -1,6 +1,6 @@
 /* conv2d_norm.c: a convolution with the batch norm (in evaluation), the addition and the relu behind it as one graph of
- * cuDNN. In float32 the scale of a channel goes into the weights, which is what an engine that needs no compiling wants;
- * in bfloat16, where that would round them twice, it is part of the graph, and cuDNN compiles a kernel. Where it has
+ * cuDNN. In float32 the scale of a channel goes into the weights, as an engine that needs no compiling wants it; in
+ * bfloat16, where that would round them twice, it is part of the graph, and cuDNN compiles a kernel. Where it has
  * none the convolution runs alone, and one pass of our own does the rest. Scales are made anew at every run: parameters
  * may have changed, and it costs one pass over the weights. */
 #include "core/checked.h"
@@ -12,7 +12,8 @@ enum { X, W, GAMMA, BETA, MEAN, VAR, SUM };
 typedef struct norm_state {
     clvi_cudnn_exec exec;
     int64_t         then;            /* what the graph does behind the convolution: CLVI_DNN_... */
-    size_t          offset, weights; /* in the scratch memory, which begins with the scales */
+    bool            pads;
+    size_t          offset, x, weights;   /* in the scratch memory, which begins with the scales; x: padded */
 } norm_state;
 
 static void release(clvi_op_call *call)
@@ -42,11 +43,12 @@ static bool accepts(const clvi_op_call *call)
 /* Where things lie in the scratch memory. */
 static void place(clvi_op_call *call, norm_state *s)
 {
-    const size_t bytes = (size_t)call->out[0].shape[1] * sizeof(float);
-    const size_t vector = (bytes + CLVI_ALIGN - 1) & ~(size_t)(CLVI_ALIGN - 1);
+    const size_t bytes = (size_t)call->out[0].shape[1] * sizeof(float), vector = (bytes + 255) & ~(size_t)255;
+    const bool folds = s->then && !(s->then & CLVI_DNN_SCALE);
     s->offset = vector;
-    s->weights = 2 * vector;
-    call->scratch_size = 2 * vector + (s->then && !(s->then & CLVI_DNN_SCALE) ? call->in[W].bytes : 0);
+    s->x = 2 * vector;
+    s->weights = s->x + (s->pads ? clvi_cudnn_padded(&call->in[X]) : 0);
+    call->scratch_size = s->weights + (s->pads ? clvi_cudnn_padded(&call->in[W]) : folds ? call->in[W].bytes : 0);
 }
 
 static clv_status prepare(clvi_op_call *call)
@@ -67,10 +69,10 @@ static clv_status prepare(clvi_op_call *call)
     norm_state *s = call->state = clvi_calloc(call->ctx, 1, sizeof *s);
     if (!s) return CLV_ERR_NOMEM;
     const cudnnBackendDescriptor_t device = clvi_cuda_of(call->ctx)->properties;
-    clv_status st = clvi_dnn_conv_plan(&wish, device, CLVI_CUDA_WORKSPACE, &s->exec.plan);
+    clv_status st = clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, &s->exec.plan, &s->pads);
     if (st == CLV_ERR_UNSUPPORTED) {
         wish.then = 0;
-        st = clvi_dnn_conv_plan(&wish, device, CLVI_CUDA_WORKSPACE, &s->exec.plan);
+        st = clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, &s->exec.plan, &s->pads);
     }
     s->then = wish.then;
     place(call, s);
@@ -78,40 +80,44 @@ static clv_status prepare(clvi_op_call *call)
     return st;
 }
 
-/* Everything in one graph. */
-static clv_status run_graph(const clvi_op_call *call, norm_state *s, float *scale, float *offset)
+/* x and w as the plan wants them. */
+static clv_status make_operands(const clvi_op_call *call, const norm_state *s, float *scale, void **x, void **w)
 {
-    int64_t names[CLVI_CUDNN_MAX_ARGS] = { CLVI_DNN_X_NAME, CLVI_DNN_W_NAME, CLVI_DNN_Y_NAME, CLVI_DNN_BIAS_NAME };
-    void *weights = call->in_data[W], *operands[CLVI_CUDNN_MAX_ARGS];
-    int count = 4;
-    if (s->then & CLVI_DNN_SCALE) {
-        names[count] = CLVI_DNN_SCALE_NAME;
-        operands[count++] = scale;
-    } else {
-        weights = (char *)call->scratch + s->weights;
-        CLV_TRY(clvi_cuda_norm_weights(call, scale, weights));
+    *x = call->in_data[X];
+    *w = call->in_data[W];
+    if (s->pads) {
+        *x = (char *)call->scratch + s->x;
+        *w = (char *)call->scratch + s->weights;
+        CLV_TRY(clvi_cudnn_pad(call, &call->in[X], call->in_data[X], *x));
+        CLV_TRY(clvi_cudnn_pad(call, &call->in[W], call->in_data[W], *w));
+    } else if (s->then && !(s->then & CLVI_DNN_SCALE)) {
+        *w = (char *)call->scratch + s->weights;
+        CLV_TRY(clvi_cuda_norm_weights(call, scale, *w));
     }
-    if (s->then & CLVI_DNN_SUM) {
-        names[count] = CLVI_DNN_SUM_NAME;
-        operands[count++] = call->in_data[SUM];
-    }
-    operands[0] = call->in_data[X];
-    operands[1] = weights;
-    operands[2] = call->out_data[0];
-    operands[3] = offset;
-    return clvi_cudnn_run(call, &s->exec, count, names, operands);
+    return CLV_OK;
 }
 
 static clv_status run(const clvi_op_call *call)
 {
-    static const int64_t names[3] = { CLVI_DNN_X_NAME, CLVI_DNN_W_NAME, CLVI_DNN_Y_NAME };
+    int64_t names[CLVI_CUDNN_MAX_ARGS] = { CLVI_DNN_X_NAME, CLVI_DNN_W_NAME, CLVI_DNN_Y_NAME };
     norm_state *s = call->state;
     float *scale = call->scratch, *offset = (float *)((char *)call->scratch + s->offset);
+    void *address[CLVI_CUDNN_MAX_ARGS] = { NULL, NULL, call->out_data[0] };
+    const struct { int64_t bit, name; void *address; } more[] = {
+        { CLVI_DNN_SCALE, CLVI_DNN_SCALE_NAME, scale },
+        { CLVI_DNN_BIAS, CLVI_DNN_BIAS_NAME, offset },
+        { CLVI_DNN_SUM, CLVI_DNN_SUM_NAME, call->in_data[SUM] },
+    };
+    int count = 3;
+    for (int i = 0; i < 3; i++) {
+        if (!(s->then & more[i].bit)) continue;
+        names[count] = more[i].name;
+        address[count++] = more[i].address;
+    }
     CLV_TRY(clvi_cuda_norm_channels(call, scale, offset));
-    if (s->then) return run_graph(call, s, scale, offset);
-    CLV_TRY(clvi_cudnn_run(call, &s->exec, 3, names, (void *[]) { call->in_data[X], call->in_data[W],
-                                                                  call->out_data[0] }));
-    return clvi_cuda_norm_results(call, scale, offset);
+    CLV_TRY(make_operands(call, s, scale, &address[0], &address[1]));
+    CLV_TRY(clvi_cudnn_run(call, &s->exec, count, names, address));
+    return s->then ? CLV_OK : clvi_cuda_norm_results(call, scale, offset);
 }
 
 const clvi_kernel clvi_kernel_cudnn_conv2d_norm = {

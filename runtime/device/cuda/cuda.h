@@ -41,16 +41,6 @@ clv_status clvi_blas_status(cublasStatus_t error, const char *what) CLV_NODISCAR
 cudaStream_t clvi_cuda_stream(clv_context *ctx);
 clv_status clvi_cuda_launched(const char *op, cudaError_t error) CLV_NODISCARD;
 
-/* widen.cu: `n` bfloat16 values as float32. */
-clv_status clvi_cuda_widen(const clvi_op_call *call, int64_t n, const void *from, void *to) CLV_NODISCARD;
-
-/* conv2d_direct.cu: of a batch norm in evaluation, a channel's scale = gamma / sqrt(var + eps) and offset = beta -
- * scale mean; weights [O, ...] times the scale of their channel; y = relu?(y scale? + offset + sum?), channels last (`scale`, the
- * call's operand 6 and the relu where they are wanted). Vectors are float32, y float32 or bfloat16. */
-clv_status clvi_cuda_norm_channels(const clvi_op_call *call, float *scale, float *offset) CLV_NODISCARD;
-clv_status clvi_cuda_norm_weights(const clvi_op_call *call, const float *scale, float *weights) CLV_NODISCARD;
-clv_status clvi_cuda_norm_results(const clvi_op_call *call, const float *scale, const float *offset) CLV_NODISCARD;
-
 /* The device's workspace, CLVI_CUDA_WORKSPACE bytes. NULL with the message set. */
 void *clvi_cuda_workspace(clvi_cuda_device *device);
 

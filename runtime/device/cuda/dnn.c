@@ -374,6 +374,20 @@ clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_
     return st;
 }
 
+clv_status clvi_dnn_conv_plan_padded(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
+                                     clvi_dnn_plan *out, bool *pads)
+{
+    clvi_dnn_conv padded = *conv;
+    padded.x[1] = padded.w[1] = CLVI_DNN_CHANNELS;
+    *pads = conv->type == CUDNN_DATA_BFLOAT16 && conv->x[1] < CLVI_DNN_CHANNELS && conv->direction != CLVI_DNN_DATA;
+    if (*pads) {
+        const clv_status st = clvi_dnn_conv_plan(&padded, device, workspace, out);
+        if (st != CLV_ERR_UNSUPPORTED) return st;
+    }
+    *pads = false;
+    return clvi_dnn_conv_plan(conv, device, workspace, out);
+}
+
 void clvi_dnn_plan_free(clvi_dnn_plan *plan)
 {
     drop(plan->plan);
