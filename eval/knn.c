@@ -1,9 +1,10 @@
 /* knn.c: exact nearest neighbours and their vote: Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric
  * Instance Discrimination", arXiv:1805.01978, section 3.4. The bank is walked once for every tile of queries
- * (clv_bank_topk), so memory is O(queries * k). */
+ * (clv_bank_topk), so memory is O(queries * k). On a device the walk is done there, and the bank is copied once. */
 #include <cleave/eval.h>
 #include <cleave/graph.h>
 #include "core/checked.h"
+#include "device/shadow.h"
 #include "eval/rows.h"
 
 #include <math.h>
@@ -26,6 +27,7 @@ typedef struct search {
     int64_t             k, bank, queries, tile;
     int64_t             dim;                       /* of the rows below: one more than given for L2 */
     float              *bank_rows, *query_rows;
+    clvi_shadow        *bank_there;                /* bank_rows on the device, for all tiles */
     double             *query_norm;                /* squared lengths; L2 only */
     int64_t            *ids;                       /* 0, 1, ...; leave-one-out only */
     neighbour          *best;                      /* [queries, k], best first */
@@ -119,6 +121,7 @@ static void take_roots(search *s)
 
 static void search_release(clv_context *ctx, search *s)
 {
+    clvi_shadow_destroy(s->bank_there);
     clvi_free(ctx, s->bank_rows);
     clvi_free(ctx, s->query_rows);
     clvi_free(ctx, s->query_norm);
@@ -168,6 +171,7 @@ static clv_status search_run(clv_context *ctx, const clv_knn_desc *desc, const c
     s->tile = CLVI_MAX((s->queries + tiles - 1) / tiles, INT64_C(1));
     s->best = clvi_calloc(ctx, (size_t)s->queries * (size_t)s->k, sizeof *s->best);
     if (!s->best) return CLV_ERR_NOMEM;
+    CLV_TRY(clvi_shadow_create(ctx, s->bank_rows, s->bank, (size_t)s->dim * sizeof *s->bank_rows, &s->bank_there));
     CLV_TRY(find_all(ctx, s));
     if (!unit) take_roots(s);
     return CLV_OK;
