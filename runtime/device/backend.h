@@ -10,7 +10,7 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 6
+#define CLVI_BACKEND_ABI 7
 
 typedef struct clvi_device clvi_device;
 typedef struct clvi_recording clvi_recording;     /* the backend's own */
@@ -24,12 +24,11 @@ typedef struct clvi_backend_host {
 
 typedef enum clvi_copy { CLVI_COPY_TO_DEVICE, CLVI_COPY_TO_HOST, CLVI_COPY_ON_DEVICE } clvi_copy;
 
-/* Passes over flat arenas, as device/flat.h has them. Sums go to two numbers on the device; they are added up in
- * chunks, with the two sums of each in the device's `sums`. */
+/* Passes over flat arenas, as device/flat.h has them, followers included. Sums go to two numbers on the device; they
+ * are added up in chunks, with the two sums of each in the device's `sums`. */
 typedef struct clvi_flat_passes {
-    /* For a `k` that is not NULL also k = m k + (1 - m) w. */
     clv_status (*sgd)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                      const clvi_flat_sgd_args *sgd, void *k, double m);
+                      const clvi_flat_sgd_args *sgd);
     /* y = a x + b y */
     clv_status (*mix)(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y);
     clv_status (*lars)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,

@@ -31,18 +31,11 @@ static void queued(clvi_device *d, int64_t begin, const char *name, clv_dtype dt
         else host_pass;                                                                                                \
     } while (0)
 
-void clvi_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                       const clvi_flat_sgd_args *sgd, void *k, double m)
-{
-    SEND("sgd+ema", sgd->momentum == 0 ? 5 : 7, sgd(d, dtype, n, w, g, v, sgd, k, m),
-         clvi_cpu_flat_sgd_ema(ctx, dtype, n, w, g, v, sgd, k, m));
-}
-
 void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd)
 {
-    SEND("sgd", sgd->momentum == 0 ? 3 : 5, sgd(d, dtype, n, w, g, v, sgd, NULL, 0),
-         clvi_cpu_flat_sgd(ctx, dtype, n, w, g, v, sgd));
+    SEND(CLVI_FLAT_NAME("sgd", sgd), (sgd->momentum == 0 ? 3 : 5) + CLVI_FLAT_FOLLOWED(sgd),
+         sgd(d, dtype, n, w, g, v, sgd), clvi_cpu_flat_sgd(ctx, dtype, n, w, g, v, sgd));
 }
 
 void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m)
@@ -63,19 +56,22 @@ void clvi_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a, voi
 void clvi_flat_lars(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                     const clvi_flat_sgd_args *sgd, double scale)
 {
-    SEND("lars", 5, lars(d, dtype, n, w, g, v, sgd, scale), clvi_cpu_flat_lars(ctx, dtype, n, w, g, v, sgd, scale));
+    SEND(CLVI_FLAT_NAME("lars", sgd), 5 + CLVI_FLAT_FOLLOWED(sgd), lars(d, dtype, n, w, g, v, sgd, scale),
+         clvi_cpu_flat_lars(ctx, dtype, n, w, g, v, sgd, scale));
 }
 
 void clvi_flat_adamw(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
                      const clvi_flat_adam_args *adam)
 {
-    SEND("adamw", 7, adamw(d, dtype, n, w, g, m, v, adam), clvi_cpu_flat_adamw(ctx, dtype, n, w, g, m, v, adam));
+    SEND(CLVI_FLAT_NAME("adamw", adam), 7 + CLVI_FLAT_FOLLOWED(adam), adamw(d, dtype, n, w, g, m, v, adam),
+         clvi_cpu_flat_adamw(ctx, dtype, n, w, g, m, v, adam));
 }
 
 void clvi_flat_lamb(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
                     const clvi_flat_adam_args *adam)
 {
-    SEND("lamb", 4, lamb(d, dtype, n, w, m, v, adam), clvi_cpu_flat_lamb(ctx, dtype, n, w, m, v, adam));
+    SEND(CLVI_FLAT_NAME("lamb", adam), 4 + CLVI_FLAT_FOLLOWED(adam), lamb(d, dtype, n, w, m, v, adam),
+         clvi_cpu_flat_lamb(ctx, dtype, n, w, m, v, adam));
 }
 
 /* ---- sums ---- */

@@ -7,19 +7,24 @@
 #include "core/context.h"
 #include <cleave/view.h>
 
+/* Averages that follow the weights an update makes, in the same walk over memory: k = m k + (1 - m) w with the new w,
+ * which has the bits of a pass of its own (clvi_flat_ema). */
+enum { CLVI_FLAT_FOLLOWERS = 2 };
+typedef struct clvi_flat_followers {
+    void  *k[CLVI_FLAT_FOLLOWERS];                /* NULL, and NULL from there on: no more */
+    double m[CLVI_FLAT_FOLLOWERS];
+} clvi_flat_followers;
+
 /* Stochastic gradient descent with momentum as PyTorch defines it (Sutskever et al. 2013, with lr outside of v):
  *   d = g + weight_decay w;   v = momentum v + d;   w -= lr (nesterov ? d + momentum v : v)
  * At the first step v = d, and v need not be set. With momentum 0, v may be NULL. */
 typedef struct clvi_flat_sgd_args {
-    double lr, momentum, weight_decay;
-    bool   nesterov, first;
+    double              lr, momentum, weight_decay;
+    bool                nesterov, first;
+    clvi_flat_followers followers;
 } clvi_flat_sgd_args;
 void clvi_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd);
-
-/* The same, and k = m k + (1 - m) w with the new w: the same bits as two passes, for little more than the time of one. */
-void clvi_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                       const clvi_flat_sgd_args *sgd, void *k, double m);
 
 /* k = m k + (1 - m) q */
 void clvi_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m);
@@ -42,8 +47,9 @@ void clvi_flat_norms2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *
 /* Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1): m = beta1 m + (1 - beta1) g,
  * v = beta2 v + (1 - beta2) g^2; its direction is (m / correction1) / (sqrt(v / correction2) + eps). */
 typedef struct clvi_flat_adam_args {
-    double lr, beta1, beta2, eps, weight_decay;
-    double correction1, correction2;              /* 1 - beta1^t and 1 - beta2^t at step t, from 1 */
+    double              lr, beta1, beta2, eps, weight_decay;
+    double              correction1, correction2; /* 1 - beta1^t and 1 - beta2^t at step t, from 1 */
+    clvi_flat_followers followers;                /* of the pass that writes w */
 } clvi_flat_adam_args;
 /* Moments, then w = (1 - lr weight_decay) w - lr direction (Loshchilov and Hutter 2019, arXiv:1711.05101). */
 void clvi_flat_adamw(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,

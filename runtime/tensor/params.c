@@ -471,17 +471,17 @@ clv_status clv_params_sgd(clv_params *p, const clv_sgd *sgd)
     CLV_TRY(clv_params_flat(p, CLV_PARAM_GRADIENT, &g));
     const clv_view *v = &sgd->velocity;
     const int64_t n = clv_view_count(&w);
-    const clvi_flat_sgd_args args = { .lr = sgd->lr, .momentum = sgd->momentum, .weight_decay = sgd->weight_decay,
-                                      .nesterov = sgd->nesterov };
+    clvi_flat_sgd_args args = { .lr = sgd->lr, .momentum = sgd->momentum, .weight_decay = sgd->weight_decay,
+                                .nesterov = sgd->nesterov, .followers.m = { sgd->follow } };
     CLV_CHECK(sgd->momentum == 0 || v->data, CLV_ERR_INVALID, "clv_params_sgd: momentum needs a velocity");
     CLV_CHECK(sgd->momentum == 0 || (v->dtype == w.dtype && v->ndim == 1 && v->shape[0] == n && clv_view_is_dense(v)),
               CLV_ERR_SHAPE, "clv_params_sgd: the velocity must be dense %s [%" PRId64 "]", clv_dtype_name(w.dtype), n);
-    if (!sgd->follower) {
-        clvi_flat_sgd(p->ctx, w.dtype, n, w.data, g.data, v->data, &args);
-        return CLV_OK;
+    if (sgd->follower) {
+        CLV_CHECK(sgd->follower->schema == p->schema, CLV_ERR_SHAPE,
+                  "clv_params_sgd: the follower is no clone of the set");
+        CLV_TRY(clv_params_flat(sgd->follower, CLV_PARAM_VALUE, &k));
+        args.followers.k[0] = k.data;
     }
-    CLV_CHECK(sgd->follower->schema == p->schema, CLV_ERR_SHAPE, "clv_params_sgd: the follower is no clone of the set");
-    CLV_TRY(clv_params_flat(sgd->follower, CLV_PARAM_VALUE, &k));
-    clvi_flat_sgd_ema(p->ctx, w.dtype, n, w.data, g.data, v->data, &args, k.data, sgd->follow);
+    clvi_flat_sgd(p->ctx, w.dtype, n, w.data, g.data, v->data, &args);
     return CLV_OK;
 }

@@ -31,12 +31,13 @@ static void sgd_and_the_encoder_that_follows_equal_the_hosts(void **state)
                 assert_ok(clvi_device_copy(device, at[a], other[a], (size_t)n * sizeof(float), CLVI_COPY_TO_DEVICE));
             }
             for (int step = 0; step < 3; step++) {
-                const clvi_flat_sgd_args a = { .lr = 0.1, .momentum = variant == 3 ? 0 : 0.9, .weight_decay = 0.01,
-                                               .nesterov = variant == 1, .first = step == 0 };
-                void *v = variant == 3 ? NULL : at[2];
-                clvi_flat_sgd_ema(t->ctx, CLV_F32, n, host[0], host[1], variant == 3 ? NULL : host[2], &a, host[3], 0.99);
-                if (variant != 2) clvi_flat_sgd_ema(device, CLV_F32, n, at[0], at[1], v, &a, at[3], 0.99);
-                else clvi_flat_sgd(device, CLV_F32, n, at[0], at[1], v, &a), clvi_flat_ema(device, CLV_F32, n, at[3], at[0], 0.99);
+                clvi_flat_sgd_args a = { .lr = 0.1, .momentum = variant == 3 ? 0 : 0.9, .weight_decay = 0.01,
+                                         .nesterov = variant == 1, .first = step == 0,
+                                         .followers = { { host[3] }, { 0.99 } } };
+                clvi_flat_sgd(t->ctx, CLV_F32, n, host[0], host[1], variant == 3 ? NULL : host[2], &a);
+                a.followers.k[0] = variant == 2 ? NULL : at[3];
+                clvi_flat_sgd(device, CLV_F32, n, at[0], at[1], variant == 3 ? NULL : at[2], &a);
+                if (variant == 2) clvi_flat_ema(device, CLV_F32, n, at[3], at[0], 0.99);
             }
             for (int a = 0; a < 4; a++) {
                 assert_ok(clvi_device_copy(device, other[a], at[a], (size_t)n * sizeof(float), CLVI_COPY_TO_HOST));

@@ -101,35 +101,60 @@ static void ema_and_axpy_match_plain_loops(void **state)
     }
 }
 
-static void descent_and_average_in_one_pass_give_the_bits_of_two(void **state)
+/* ---- what follows an update ---- */
+
+typedef enum update { PLAIN, MOMENTUM, NESTEROV, FIRST, LARS, ADAMW, LAMB, UPDATES } update;
+
+/* Weights, gradient, two vectors of state, two followers. */
+enum { W, G, M, V, K, L, VECTORS };
+
+static void apply(clv_context *ctx, update what, clv_dtype dtype, int64_t n, void *const x[VECTORS],
+                  const clvi_flat_followers *followers)
+{
+    const clvi_flat_sgd_args sgd = { .lr = 0.1, .momentum = what == PLAIN ? 0 : 0.9, .weight_decay = 0.01,
+                                     .nesterov = what == NESTEROV, .first = what == FIRST, .followers = *followers };
+    const clvi_flat_adam_args adam = { .lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1,
+                                       .correction1 = 0.1, .correction2 = 0.01, .followers = *followers };
+    switch (what) {
+    case LARS: clvi_flat_lars(ctx, dtype, n, x[W], x[G], x[V], &sgd, 0.3); return;
+    case ADAMW: clvi_flat_adamw(ctx, dtype, n, x[W], x[G], x[M], x[V], &adam); return;
+    case LAMB: clvi_flat_lamb(ctx, dtype, n, x[W], x[M], x[V], &adam); return;
+    default: clvi_flat_sgd(ctx, dtype, n, x[W], x[G], x[V], &sgd);
+    }
+}
+
+/* Updates two copies, with the followers taken along and with a pass for each. */
+static void compare_followed(clv_context *ctx, update what, clv_dtype dtype, int64_t n, int followers)
+{
+    void *x[2][VECTORS];
+    const clvi_flat_followers none = { .k = { NULL } };
+    for (int copy = 0; copy < 2; copy++)
+        for (int i = 0; i < VECTORS; i++) {
+            double *wide = numbers(n, (uint64_t)i + 1);
+            for (int64_t k = 0; i == V && k < n; k++) wide[k] = fabs(wide[k]);      /* squares, for Adam */
+            x[copy][i] = dtype == CLV_F64 ? (void *)wide : (void *)rounded(wide, n);
+            if (dtype != CLV_F64) free(wide);
+        }
+    const clvi_flat_followers both = { { x[0][K], followers > 1 ? x[0][L] : NULL }, { 0.99, 0.7 } };
+    apply(ctx, what, dtype, n, x[0], &both);
+    apply(ctx, what, dtype, n, x[1], &none);
+    clvi_flat_ema(ctx, dtype, n, x[1][K], x[1][W], 0.99);
+    if (followers > 1) clvi_flat_ema(ctx, dtype, n, x[1][L], x[1][W], 0.7);
+    for (int i = 0; i < VECTORS; i++) {
+        assert_memory_equal(x[0][i], x[1][i], (size_t)n * clv_dtype_size(dtype));
+        free(x[0][i]), free(x[1][i]);
+    }
+}
+
+static void what_follows_in_the_same_pass_has_the_bits_of_a_pass_of_its_own(void **state)
 {
     test_env *t = *state;
-    for (int variant = 0; variant < 4; variant++)
-        EACH_LENGTH(at) {
-            const int64_t n = *at;
-            const clvi_flat_sgd_args a = { .lr = 0.1, .momentum = variant ? 0.9 : 0, .weight_decay = 0.01,
-                                           .nesterov = variant == 2, .first = variant == 3 };
-            double *w[2], *v[2], *k[2], *g = numbers(n, 2);
-            float *w32[2], *v32[2], *k32[2], *g32 = rounded(g, n);
-            for (int i = 0; i < 2; i++) {
-                w[i] = numbers(n, 1), v[i] = numbers(n, 3), k[i] = numbers(n, 4);
-                w32[i] = rounded(w[i], n), v32[i] = rounded(v[i], n), k32[i] = rounded(k[i], n);
+    for (update what = PLAIN; what < UPDATES; what++)
+        for (int followers = 1; followers <= 2; followers++)
+            EACH_LENGTH(at) {
+                compare_followed(t->ctx, what, CLV_F64, *at, followers);
+                compare_followed(t->ctx, what, CLV_F32, *at, followers);
             }
-            clvi_flat_sgd_ema(t->ctx, CLV_F64, n, w[0], g, v[0], &a, k[0], 0.99);
-            clvi_flat_sgd_ema(t->ctx, CLV_F32, n, w32[0], g32, v32[0], &a, k32[0], 0.99);
-            clvi_flat_sgd(t->ctx, CLV_F64, n, w[1], g, v[1], &a);
-            clvi_flat_ema(t->ctx, CLV_F64, n, k[1], w[1], 0.99);
-            clvi_flat_sgd(t->ctx, CLV_F32, n, w32[1], g32, v32[1], &a);
-            clvi_flat_ema(t->ctx, CLV_F32, n, k32[1], w32[1], 0.99);
-            assert_memory_equal(w[0], w[1], (size_t)n * sizeof(double));
-            assert_memory_equal(v[0], v[1], (size_t)n * sizeof(double));
-            assert_memory_equal(k[0], k[1], (size_t)n * sizeof(double));
-            assert_memory_equal(w32[0], w32[1], (size_t)n * sizeof(float));
-            assert_memory_equal(v32[0], v32[1], (size_t)n * sizeof(float));
-            assert_memory_equal(k32[0], k32[1], (size_t)n * sizeof(float));
-            for (int i = 0; i < 2; i++) free(w[i]), free(v[i]), free(k[i]), free(w32[i]), free(v32[i]), free(k32[i]);
-            free(g), free(g32);
-        }
 }
 
 static void norm_is_summed_in_double(void **state)
@@ -248,7 +273,7 @@ static int run_all(void)
         TEST(sgd_is_pytorchs),
         TEST(the_first_step_does_not_read_the_momentum),
         TEST(ema_and_axpy_match_plain_loops),
-        TEST(descent_and_average_in_one_pass_give_the_bits_of_two),
+        TEST(what_follows_in_the_same_pass_has_the_bits_of_a_pass_of_its_own),
         TEST(norm_is_summed_in_double),
         TEST(one_bad_value_anywhere_is_found),
         TEST(thread_count_changes_no_bit),

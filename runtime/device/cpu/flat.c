@@ -11,20 +11,33 @@
 #define CHUNK      32768
 #define MAX_CHUNKS 512       /* of a reduction: its partial results live on the stack */
 #define BLOCK      1024      /* elements looked at before a bad one ends the search */
-#define PAIR       4096      /* elements two passes in one take at a time: they fit the second cache */
+#define BATCH      4096      /* elements an update that is followed takes at a time: they fit the second cache */
 #define PIECE      256       /* elements whose direction is kept between making and measuring it */
 
 /* One pass: pointers and coefficients, in the roles its body gives them. */
 typedef struct pass {
-    void       *y, *v, *k;
+    void       *y, *v, *m;
     const void *x;
-    double      a, b, c, m;
+    double      a, b, c, scale;
     bool        nesterov, first;
     int64_t     chunk;
     double     *partial;     /* of a reduction, one a chunk */
     double     *second;      /* of its other sum */
     const clvi_flat_adam_args *adam;
+    clvi_flat_followers        followers;
 } pass;
+
+/* The variants of an update: what it does to the weights, and then, while they are in a cache, the followers. */
+#define FOLLOWED(update)                                                                                               \
+    CLVI_INLINE void FN(update##_body)(void *arg, int64_t begin, int64_t end)                                          \
+    {                                                                                                                  \
+        const int64_t step = ((const pass *)arg)->followers.k[0] ? BATCH : end - begin;                                \
+        for (int64_t at = begin; at < end; at += step) {                                                               \
+            FN(update)(arg, at, CLVI_MIN(at + step, end));                                                             \
+            FN(follow)(arg, at, CLVI_MIN(at + step, end));                                                             \
+        }                                                                                                              \
+    }                                                                                                                  \
+    CLVI_ISA_VARIANTS(FN(update##_body))
 
 #define SELF "device/cpu/flat.c"
 #include "device/cpu/real.h"
@@ -48,21 +61,20 @@ static void sweep(clv_context *ctx, const char *name, clv_dtype dtype, int64_t n
 /* A pass over `vectors` vectors, each counted once for being read and once for being written. */
 #define SWEEP(name, vectors, body) sweep(ctx, name, dtype, n, &p, vectors, body##_f32_table, body##_f64_table)
 
+/* The pass of an update, with the arguments it was called with. */
+#define UPDATE(name, vectors, args, body)                                                                              \
+    do {                                                                                                               \
+        p.followers = (args)->followers;                                                                               \
+        SWEEP(CLVI_FLAT_NAME(name, args), (vectors) + CLVI_FLAT_FOLLOWED(args), body);                                 \
+    } while (0)
+
 void clvi_cpu_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd)
 {
     pass p = { .y = w, .v = v, .x = g, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay,
                .nesterov = sgd->nesterov, .first = sgd->first };
-    if (sgd->momentum == 0) SWEEP("sgd", 3, plain_sgd_body);
-    else SWEEP("sgd", 5, momentum_sgd_body);
-}
-
-void clvi_cpu_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                       const clvi_flat_sgd_args *sgd, void *k, double m)
-{
-    pass p = { .y = w, .v = v, .x = g, .k = k, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay, .m = m,
-               .nesterov = sgd->nesterov, .first = sgd->first };
-    SWEEP("sgd+ema", sgd->momentum == 0 ? 5 : 7, sgd_ema_body);
+    if (sgd->momentum == 0) UPDATE("sgd", 3, sgd, plain_sgd_body);
+    else UPDATE("sgd", 5, sgd, momentum_sgd_body);
 }
 
 void clvi_cpu_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m)
@@ -86,23 +98,23 @@ void clvi_cpu_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a,
 void clvi_cpu_flat_lars(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                     const clvi_flat_sgd_args *sgd, double scale)
 {
-    pass p = { .y = w, .v = v, .x = g, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay, .m = scale,
-               .nesterov = sgd->nesterov, .first = sgd->first };
-    SWEEP("lars", 5, lars_body);
+    pass p = { .y = w, .v = v, .x = g, .a = sgd->lr, .b = sgd->momentum, .c = sgd->weight_decay,
+               .scale = scale, .nesterov = sgd->nesterov, .first = sgd->first };
+    UPDATE("lars", 5, sgd, lars_body);
 }
 
 void clvi_cpu_flat_adamw(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
                      const clvi_flat_adam_args *adam)
 {
-    pass p = { .y = w, .x = g, .k = m, .v = v, .adam = adam };
-    SWEEP("adamw", 7, adamw_body);
+    pass p = { .y = w, .x = g, .m = m, .v = v, .adam = adam };
+    UPDATE("adamw", 7, adam, adamw_body);
 }
 
 void clvi_cpu_flat_lamb(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
                     const clvi_flat_adam_args *adam)
 {
-    pass p = { .y = w, .k = (void *)(uintptr_t)m, .v = (void *)(uintptr_t)v, .adam = adam };   /* not written */
-    SWEEP("lamb", 4, lamb_body);
+    pass p = { .y = w, .m = (void *)(uintptr_t)m, .v = (void *)(uintptr_t)v, .adam = adam };   /* not written */
+    UPDATE("lamb", 4, adam, lamb_body);
 }
 
 /* Runs a reduction to two sums: chunks grow with n, never with the number of threads, and are added in order. */
@@ -152,13 +164,26 @@ void clvi_cpu_flat_norms2(clv_context *ctx, clv_dtype dtype, int64_t n, const vo
 void clvi_cpu_flat_lamb_moments(clv_context *ctx, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m,
                                 void *v, const clvi_flat_adam_args *adam, double sum[2])
 {
-    pass p = { .y = (void *)(uintptr_t)w, .x = g, .k = m, .v = v, .adam = adam };             /* w is not written */
+    pass p = { .y = (void *)(uintptr_t)w, .x = g, .m = m, .v = v, .adam = adam };             /* w is not written */
     REDUCE("lamb moments", 6, lamb_moments_body, sum);
 }
 
 #else
 
-CLVI_INLINE void FN(plain_sgd_body)(void *arg, int64_t begin, int64_t end)
+CLVI_INLINE void FN(average)(REAL *k, const REAL *q, REAL m, REAL rest, int64_t begin, int64_t end)
+{
+#pragma GCC ivdep
+    for (int64_t i = begin; i < end; i++) k[i] = m * k[i] + rest * q[i];
+}
+
+CLVI_INLINE void FN(follow)(const pass *p, int64_t begin, int64_t end)
+{
+    const clvi_flat_followers *f = &p->followers;
+    for (int i = 0; i < CLVI_FLAT_FOLLOWERS && f->k[i]; i++)
+        FN(average)(f->k[i], p->y, (REAL)f->m[i], (REAL)(1 - f->m[i]), begin, end);
+}
+
+CLVI_INLINE void FN(plain_sgd)(void *arg, int64_t begin, int64_t end)
 {
     const pass *p = arg;
     const REAL *g = p->x, lr = (REAL)p->a, decay = (REAL)p->c;
@@ -166,9 +191,9 @@ CLVI_INLINE void FN(plain_sgd_body)(void *arg, int64_t begin, int64_t end)
 #pragma GCC ivdep
     for (int64_t i = begin; i < end; i++) w[i] -= lr * (g[i] + decay * w[i]);
 }
-CLVI_ISA_VARIANTS(FN(plain_sgd_body))
+FOLLOWED(plain_sgd)
 
-CLVI_INLINE void FN(momentum_sgd_body)(void *arg, int64_t begin, int64_t end)
+CLVI_INLINE void FN(momentum_sgd)(void *arg, int64_t begin, int64_t end)
 {
     const pass *p = arg;
     const REAL *g = p->x, lr = (REAL)p->a, momentum = (REAL)p->b, decay = (REAL)p->c;
@@ -189,32 +214,12 @@ CLVI_INLINE void FN(momentum_sgd_body)(void *arg, int64_t begin, int64_t end)
         w[i] -= lr * v[i];
     }
 }
-CLVI_ISA_VARIANTS(FN(momentum_sgd_body))
-
-/* A piece at a time, so that the average finds the new weights in a cache. */
-CLVI_INLINE void FN(sgd_ema_body)(void *arg, int64_t begin, int64_t end)
-{
-    const pass *p = arg;
-    const REAL m = (REAL)p->m, rest = (REAL)(1 - p->m);
-    const REAL *w = p->y;
-    REAL *k = p->k;
-    for (int64_t block = begin; block < end; block += PAIR) {
-        const int64_t stop = CLVI_MIN(block + PAIR, end);
-        if (p->b == 0) FN(plain_sgd_body)(arg, block, stop);
-        else FN(momentum_sgd_body)(arg, block, stop);
-#pragma GCC ivdep
-        for (int64_t i = block; i < stop; i++) k[i] = m * k[i] + rest * w[i];
-    }
-}
-CLVI_ISA_VARIANTS(FN(sgd_ema_body))
+FOLLOWED(momentum_sgd)
 
 CLVI_INLINE void FN(ema_body)(void *arg, int64_t begin, int64_t end)
 {
     const pass *p = arg;
-    const REAL *q = p->x, m = (REAL)p->a, rest = (REAL)p->b;
-    REAL *k = p->y;
-#pragma GCC ivdep
-    for (int64_t i = begin; i < end; i++) k[i] = m * k[i] + rest * q[i];
+    FN(average)(p->y, p->x, (REAL)p->a, (REAL)p->b, begin, end);
 }
 CLVI_ISA_VARIANTS(FN(ema_body))
 
@@ -238,10 +243,10 @@ CLVI_INLINE void FN(scale_body)(void *arg, int64_t begin, int64_t end)
 }
 CLVI_ISA_VARIANTS(FN(scale_body))
 
-CLVI_INLINE void FN(lars_body)(void *arg, int64_t begin, int64_t end)
+CLVI_INLINE void FN(lars)(void *arg, int64_t begin, int64_t end)
 {
     const pass *p = arg;
-    const REAL *g = p->x, lr = (REAL)p->a, momentum = (REAL)p->b, decay = (REAL)p->c, scale = (REAL)p->m;
+    const REAL *g = p->x, lr = (REAL)p->a, momentum = (REAL)p->b, decay = (REAL)p->c, scale = (REAL)p->scale;
     const REAL ahead = p->nesterov ? momentum : 1, now = p->nesterov ? 1 : 0;
     REAL *w = p->y, *v = p->v;
     if (p->first) memset(v + begin, 0, (size_t)(end - begin) * sizeof *v);
@@ -252,7 +257,7 @@ CLVI_INLINE void FN(lars_body)(void *arg, int64_t begin, int64_t end)
         w[i] -= lr * (now * d + ahead * v[i]);
     }
 }
-CLVI_ISA_VARIANTS(FN(lars_body))
+FOLLOWED(lars)
 
 /* The averages of Adam, and what it makes of them. */
 CLVI_INLINE void FN(adam_moments)(const clvi_flat_adam_args *a, REAL g, REAL *m, REAL *v)
@@ -268,34 +273,34 @@ CLVI_INLINE REAL FN(root)(REAL x)
     return sizeof x == sizeof(float) ? (REAL)sqrtf((float)x) : (REAL)sqrt((double)x);
 }
 
-CLVI_INLINE void FN(adamw_body)(void *arg, int64_t begin, int64_t end)
+CLVI_INLINE void FN(adamw)(void *arg, int64_t begin, int64_t end)
 {
     const pass *p = arg;
     const clvi_flat_adam_args a = *p->adam;
     const REAL by_correction1 = (REAL)(1 / a.correction1), by_root = (REAL)(1 / sqrt(a.correction2));
     const REAL eps = (REAL)a.eps, lr = (REAL)a.lr, keep = (REAL)(1 - a.lr * a.weight_decay);
     const REAL *g = p->x;
-    REAL *w = p->y, *m = p->k, *v = p->v;
+    REAL *w = p->y, *m = p->m, *v = p->v;
 #pragma GCC ivdep
     for (int64_t i = begin; i < end; i++) {
         FN(adam_moments)(&a, g[i], &m[i], &v[i]);
         w[i] = keep * w[i] - lr * ADAM_DIRECTION(m[i], v[i]);
     }
 }
-CLVI_ISA_VARIANTS(FN(adamw_body))
+FOLLOWED(adamw)
 
-CLVI_INLINE void FN(lamb_body)(void *arg, int64_t begin, int64_t end)
+CLVI_INLINE void FN(lamb)(void *arg, int64_t begin, int64_t end)
 {
     const pass *p = arg;
     const clvi_flat_adam_args a = *p->adam;
     const REAL by_correction1 = (REAL)(1 / a.correction1), by_root = (REAL)(1 / sqrt(a.correction2));
     const REAL eps = (REAL)a.eps, lr = (REAL)a.lr, decay = (REAL)a.weight_decay;
-    const REAL *m = p->k, *v = p->v;
+    const REAL *m = p->m, *v = p->v;
     REAL *w = p->y;
 #pragma GCC ivdep
     for (int64_t i = begin; i < end; i++) w[i] -= lr * (ADAM_DIRECTION(m[i], v[i]) + decay * w[i]);
 }
-CLVI_ISA_VARIANTS(FN(lamb_body))
+FOLLOWED(lamb)
 
 /* Adds squares of x[0..n) to eight sums in double, each of every eighth element; n is a multiple of 8. */
 CLVI_INLINE void FN(add_squares)(clvi_v8d *sum, const REAL *x, int64_t n)
@@ -355,7 +360,7 @@ CLVI_INLINE void FN(lamb_moments_body)(void *arg, int64_t begin, int64_t end)
     const REAL by_correction1 = (REAL)(1 / a.correction1), by_root = (REAL)(1 / sqrt(a.correction2));
     const REAL eps = (REAL)a.eps, decay = (REAL)a.weight_decay;
     const REAL *g = p->x, *w = p->y;
-    REAL *m = p->k, *v = p->v, piece[2][PIECE];
+    REAL *m = p->m, *v = p->v, piece[2][PIECE];
     clvi_v8d sum[2] = { { 0 } };
     for (int64_t at = begin; at < end; at += PIECE) {
         const int64_t n = CLVI_MIN(end - at, (int64_t)PIECE);

@@ -4,10 +4,12 @@
 
 #include "device/flat.h"
 
+/* What a profile calls an update with these arguments, and the vectors that its followers read and write. */
+#define CLVI_FLAT_NAME(name, args)  ((args)->followers.k[0] ? name "+ema" : name)
+#define CLVI_FLAT_FOLLOWED(args)    (((args)->followers.k[0] ? 2 : 0) + ((args)->followers.k[1] ? 2 : 0))
+
 void clvi_cpu_flat_sgd(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
                    const clvi_flat_sgd_args *sgd);
-void clvi_cpu_flat_sgd_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                       const clvi_flat_sgd_args *sgd, void *k, double m);
 void clvi_cpu_flat_ema(clv_context *ctx, clv_dtype dtype, int64_t n, void *k, const void *q, double m);
 void clvi_cpu_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, const void *x, void *y);
 void clvi_cpu_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a, void *y);

@@ -13,14 +13,34 @@ static clvi_op_call call_for(clvi_device *device, const char *name)
     return call;
 }
 
+/* The averages that follow the weights of an update, in the type of its vectors. */
+template <class T> struct followers_of {
+    T *k[CLVI_FLAT_FOLLOWERS];
+    T  keep[CLVI_FLAT_FOLLOWERS], take[CLVI_FLAT_FOLLOWERS];
+
+    explicit followers_of(const clvi_flat_followers *f)
+    {
+        for (int i = 0; i < CLVI_FLAT_FOLLOWERS; i++) {
+            k[i] = (T *)f->k[i];
+            keep[i] = (T)f->m[i];
+            take[i] = (T)(1 - f->m[i]);
+        }
+    }
+    __device__ void see(int64_t at, T value) const
+    {
+        for (int i = 0; i < CLVI_FLAT_FOLLOWERS; i++)
+            if (k[i]) k[i][at] = keep[i] * k[i][at] + take[i] * value;
+    }
+};
+
 /* ---- SGD, LARS ---- */
 
 template <class T>
-static clv_status sgd_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, T *k, const clvi_flat_sgd_args *a,
-                         double m)
+static clv_status sgd_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, const clvi_flat_sgd_args *a)
 {
     const clvi_op_call call = call_for(device, "sgd");
-    const T lr = (T)a->lr, momentum = (T)a->momentum, decay = (T)a->weight_decay, keep = (T)m, take = (T)(1 - m);
+    const followers_of<T> followers(&a->followers);
+    const T lr = (T)a->lr, momentum = (T)a->momentum, decay = (T)a->weight_decay;
     const bool first = a->first, nesterov = a->nesterov, moves = a->momentum != 0;
     return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
         const T d = g[i] + decay * w[i];
@@ -32,28 +52,31 @@ static clv_status sgd_of(clvi_device *device, int64_t n, T *w, const T *g, T *v,
         }
         const T value = w[i] - lr * step;
         w[i] = value;
-        if (k) k[i] = keep * k[i] + take * value;
+        followers.see(i, value);
     });
 }
 
 static clv_status sgd(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                      const clvi_flat_sgd_args *a, void *k, double m)
+                      const clvi_flat_sgd_args *a)
 {
-    return dtype == CLV_F64 ? sgd_of(device, n, (double *)w, (const double *)g, (double *)v, (double *)k, a, m)
-                            : sgd_of(device, n, (float *)w, (const float *)g, (float *)v, (float *)k, a, m);
+    return dtype == CLV_F64 ? sgd_of(device, n, (double *)w, (const double *)g, (double *)v, a)
+                            : sgd_of(device, n, (float *)w, (const float *)g, (float *)v, a);
 }
 
 template <class T>
 static clv_status lars_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, const clvi_flat_sgd_args *a, T scale)
 {
     const clvi_op_call call = call_for(device, "lars");
+    const followers_of<T> followers(&a->followers);
     const T lr = (T)a->lr, momentum = (T)a->momentum, decay = (T)a->weight_decay;
     const bool first = a->first, nesterov = a->nesterov;
     return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
         const T d = scale * (g[i] + decay * w[i]);
         const T velocity = first ? d : momentum * v[i] + d;
         v[i] = velocity;
-        w[i] -= lr * (nesterov ? d + momentum * velocity : velocity);
+        const T value = w[i] - lr * (nesterov ? d + momentum * velocity : velocity);
+        w[i] = value;
+        followers.see(i, value);
     });
 }
 
@@ -100,9 +123,11 @@ static clv_status adamw_of(clvi_device *device, int64_t n, T *w, const T *g, T *
 {
     const clvi_op_call call = call_for(device, "adamw");
     const adam_step<T> s(a);
+    const followers_of<T> followers(&a->followers);
     return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
-        const T direction = s.moments(g[i], &m[i], &v[i]);
-        w[i] = s.keep * w[i] - s.lr * direction;
+        const T direction = s.moments(g[i], &m[i], &v[i]), value = s.keep * w[i] - s.lr * direction;
+        w[i] = value;
+        followers.see(i, value);
     });
 }
 
@@ -118,8 +143,11 @@ static clv_status lamb_of(clvi_device *device, int64_t n, T *w, const T *m, cons
 {
     const clvi_op_call call = call_for(device, "lamb");
     const adam_step<T> s(a);
+    const followers_of<T> followers(&a->followers);
     return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
-        w[i] -= s.lr * (s.direction(m[i], v[i]) + s.decay * w[i]);
+        const T value = w[i] - s.lr * (s.direction(m[i], v[i]) + s.decay * w[i]);
+        w[i] = value;
+        followers.see(i, value);
     });
 }
 
