@@ -84,11 +84,24 @@ static double epochs_done(const clv_trainer *t)
     return (double)t->at.epoch + (double)t->at.step / (double)t->steps_per_epoch;
 }
 
-static double key_momentum(const clv_trainer *t)
+/* Of the step after `ahead` more. */
+static double key_momentum(const clv_trainer *t, int64_t ahead)
 {
     const clvi_settings *s = t->settings;
-    const double epoch = epochs_done(t);
+    const double epoch = (double)t->at.epoch + (double)(t->at.step + ahead) / (double)t->steps_per_epoch;
     return s->moco_m_cos ? clvi_momentum_cosine(s->moco_m, epoch, (double)s->epochs) : s->moco_m;
+}
+
+static bool saves_inside(const clv_trainer *t, int64_t total)
+{
+    return t->settings->save_steps > 0 && total % t->settings->save_steps == 0;
+}
+
+/* Whether the step at hand is the last before a checkpoint; one that is written because the run is stopped comes
+ * unforeseen. */
+static bool is_saved(const clv_trainer *t)
+{
+    return t->at.step + 1 == t->steps_per_epoch || saves_inside(t, t->at.total + 1);
 }
 
 static bool is_logged(const clv_trainer *t)
@@ -158,7 +171,9 @@ static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *las
         .total = t->at.total,
         .epoch = epochs_done(t),
         .lr = clvi_schedule_at(&t->schedule, t->at.epoch, t->at.step, t->steps_per_epoch),
-        .key_momentum = key_momentum(t),
+        .key_momentum = key_momentum(t, 0),
+        .goes_on = !is_saved(t),
+        .next_momentum = key_momentum(t, 1),
     };
     clvi_step_result result = { .bank = NULL };
     CLV_TRY(clvi_guard_begin(t));
@@ -274,13 +289,12 @@ static clv_status one_epoch(clv_trainer *t)
 {
     epoch_clock clock = { .begin = now() };
     clv_progress last = { .kind = CLV_PROGRESS_STEP };
-    const int64_t save_steps = t->settings->save_steps;
     while (t->at.step < t->steps_per_epoch) {
         CLV_TRY(one_step(t, &clock, &last));
         CLV_TRY(agree_to_stop(t));
         if (t->at.step == t->steps_per_epoch) break;       /* the end of the epoch saves */
         if (t->stop) return clvi_save_last(t);
-        if (save_steps > 0 && t->at.total % save_steps == 0) CLV_TRY(clvi_save_last(t));
+        if (saves_inside(t, t->at.total)) CLV_TRY(clvi_save_last(t));
     }
     return end_epoch(t, &clock, &last);
 }

@@ -348,20 +348,22 @@ clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clv
     return CLV_OK;
 }
 
-/* Weights and running statistics alike. */
-static clv_status follow_average(clvi_method *m)
+/* What follows the weights goes along with the optimiser, while they are in a cache: the average, and the momentum
+ * encoder, with what the next step would begin with. */
+static clv_status descend(clvi_method *m, const clvi_step *at)
 {
-    const double decay = m->settings->ema_decay;
-    if (!m->average) return CLV_OK;
-    CLV_TRY(clv_params_follow(m->average, m->params, decay));
-    return clvi_weights_mix_buffers(m->average, m->params, 1.0 - decay, m->mix);
+    clvi_follower follower[CLVI_FLAT_FOLLOWERS] = { { NULL, 0 } };
+    int n = 0;
+    if (m->average) follower[n++] = (clvi_follower) { m->average, m->settings->ema_decay };
+    if (m->teacher && at->goes_on) follower[n++] = clvi_teacher_lead(m->teacher, at->next_momentum);
+    return clvi_optimizer_step(m->optimizer, at->lr, follower);
 }
 
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at)
 {
     clvi_optimizer_clip(m->optimizer, m->grad_norm);
-    CLV_TRY(clvi_optimizer_step(m->optimizer, at->lr));
-    CLV_TRY(follow_average(m));
+    CLV_TRY(descend(m, at));
+    if (m->average) CLV_TRY(clvi_weights_mix_buffers(m->average, m->params, 1.0 - m->settings->ema_decay, m->mix));
     return m->cls->update ? m->cls->update(m, batch) : CLV_OK;
 }
 
@@ -414,6 +416,7 @@ clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5)
     clv_params *params;
     for (int i = 0; clvi_method_network(m, i, &name, &params); i++)
         if (params) CLV_TRY(clvi_weights_write(m->ctx, params, h5, name));
+    if (m->teacher && m->teacher->ahead) CLV_TRY(clvi_h5_set_attr_i64(h5, "key_model", "ahead", 1));
     CLV_TRY(clvi_optimizer_write(m->optimizer, h5, "optimizer"));
     return m->bank ? clvi_bank_write(m->bank, h5, "bank") : CLV_OK;
 }
@@ -424,6 +427,7 @@ clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5)
     clv_params *params;
     for (int i = 0; clvi_method_network(m, i, &name, &params); i++)
         if (params) CLV_TRY(clvi_weights_read(m->ctx, params, h5, name));
+    if (m->teacher) m->teacher->ahead = clvi_h5_has_attr(h5, "key_model", "ahead");
     CLV_TRY(clvi_optimizer_read(m->optimizer, h5, "optimizer"));
     return m->bank ? clvi_bank_read(m->bank, h5, "bank") : CLV_OK;
 }

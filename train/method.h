@@ -36,6 +36,8 @@ typedef struct clvi_step {
     int64_t  total;           /* optimiser steps before this one */
     double   epoch;           /* with its fraction */
     double   lr, key_momentum;
+    bool     goes_on;         /* the next step comes before anything is saved or measured, ... */
+    double   next_momentum;   /* ... and this is its key_momentum */
 } clvi_step;
 
 typedef struct clvi_step_result {

@@ -131,41 +131,70 @@ void clvi_optimizer_clip(clvi_optimizer *o, double norm)
     clvi_flat_scale(o->ctx, g.dtype, clv_view_count(&g), factor, g.data);
 }
 
+/* What a step works on: the whole arenas. */
+typedef struct arenas {
+    clv_view            w, g;
+    clvi_flat_followers followers;
+} arenas;
+
+static clv_status open_arenas(clvi_optimizer *o, const clvi_follower *follower, arenas *out)
+{
+    *out = (arenas){ .followers.k = { NULL } };
+    CLV_TRY(clv_params_flat(o->params, CLV_PARAM_VALUE, &out->w));
+    CLV_TRY(clv_params_flat(o->params, CLV_PARAM_GRADIENT, &out->g));
+    for (int f = 0; follower && f < CLVI_FLAT_FOLLOWERS && follower[f].params; f++) {
+        clv_view k;
+        CLV_TRY(clv_params_flat(follower[f].params, CLV_PARAM_VALUE, &k));
+        CLV_CHECK(clv_view_count(&k) == clv_view_count(&out->w), CLV_ERR_INTERNAL,
+                  "optimiser: what follows is no clone");
+        out->followers.k[f] = k.data;
+        out->followers.m[f] = follower[f].momentum;
+    }
+    return CLV_OK;
+}
+
 /* What a step does to span number `i`. */
-static clvi_update update_of(const clvi_optimizer *o, int64_t i, const clv_view *w, const clv_view *g, double lr)
+static clvi_update update_of(const clvi_optimizer *o, int64_t i, const arenas *a, double lr)
 {
     const clvi_span *s = &o->span[i];
-    const size_t at = (size_t)s->begin * clv_dtype_size(w->dtype);
+    const size_t at = (size_t)s->begin * clv_dtype_size(a->w.dtype);
     if (s->bias) lr *= o->settings->lr_biases / o->settings->lr;      /* the schedule is theirs, too */
     clvi_update u = {
-        .dtype = w->dtype, .n = s->end - s->begin, .w = (char *)w->data + at, .g = (char *)g->data + at,
+        .dtype = a->w.dtype, .n = s->end - s->begin, .w = (char *)a->w.data + at, .g = (char *)a->g.data + at,
         .lr = s->held ? o->held_lr : lr, .weight_decay = s->decay ? o->settings->weight_decay : 0, .adapt = s->adapt,
+        .followers = a->followers,
     };
+    for (int f = 0; f < CLVI_FLAT_FOLLOWERS && u.followers.k[f]; f++) u.followers.k[f] = (char *)u.followers.k[f] + at;
     for (int k = 0; k < o->cls->states; k++) u.state[k] = (char *)o->state[k] + at;
     if (o->squares) memcpy(u.squares, o->squares + 2 * i, sizeof u.squares);
     return u;
 }
 
 /* All spans are measured before any is updated, so that a device is waited for once. */
-static clv_status measure(clvi_optimizer *o, const clv_view *w, const clv_view *g, double lr)
+static clv_status measure(clvi_optimizer *o, const arenas *a, double lr)
 {
     for (int64_t i = 0; i < o->spans; i++) {
-        const clvi_update u = update_of(o, i, w, g, lr);
+        const clvi_update u = update_of(o, i, a, lr);
         o->cls->measure(o, &u, o->sums + 2 * i);
     }
     return clvi_device_copy(o->ctx, o->squares, o->sums, o->sums_size, CLVI_COPY_TO_HOST);
 }
 
-clv_status clvi_optimizer_step(clvi_optimizer *o, double lr)
+/* Weights that stay as they are: only what follows them moves. */
+static void follow(clvi_optimizer *o, const clvi_update *u)
 {
-    clv_view w, g;
-    CLV_TRY(clv_params_flat(o->params, CLV_PARAM_VALUE, &w));
-    CLV_TRY(clv_params_flat(o->params, CLV_PARAM_GRADIENT, &g));
-    if (o->cls->measure) CLV_TRY(measure(o, &w, &g, lr));
+    for (int f = 0; f < CLVI_FLAT_FOLLOWERS && u->followers.k[f]; f++)
+        clvi_flat_ema(o->ctx, u->dtype, u->n, u->followers.k[f], u->w, u->followers.m[f]);
+}
+
+clv_status clvi_optimizer_step(clvi_optimizer *o, double lr, const clvi_follower follower[CLVI_FLAT_FOLLOWERS])
+{
+    arenas a;
+    CLV_TRY(open_arenas(o, follower, &a));
+    if (o->cls->measure) CLV_TRY(measure(o, &a, lr));
     for (int64_t i = 0; i < o->spans; i++) {
-        if (o->span[i].frozen) continue;
-        const clvi_update u = update_of(o, i, &w, &g, lr);
-        o->cls->update(o, &u);
+        const clvi_update u = update_of(o, i, &a, lr);
+        (o->span[i].frozen ? follow : o->cls->update)(o, &u);
     }
     o->steps++;
     return CLV_OK;

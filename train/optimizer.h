@@ -3,6 +3,7 @@
 #define CLVI_TRAIN_OPTIMIZER_H
 
 #include "core/h5.h"
+#include "device/flat.h"
 #include "tensor/params.h"
 #include "train/config.h"
 
@@ -15,14 +16,21 @@ typedef struct clvi_span {
     bool    bias, frozen;                   /* the setting lr-biases acts; nothing does */
 } clvi_span;
 
+/* A set that follows the weights: k = m k + (1 - m) w after the step. */
+typedef struct clvi_follower {
+    clv_params *params;                     /* a clone of the optimiser's; NULL, and none from there on */
+    double      momentum;
+} clvi_follower;
+
 /* What a step does to one span: values, gradients and state from its first element on. */
 typedef struct clvi_update {
-    clv_dtype        dtype;
-    int64_t          n;
-    void            *w, *g, *state[2];
-    double           lr, weight_decay;      /* of this span */
-    double           squares[2];            /* what `measure` found */
-    bool             adapt;
+    clv_dtype           dtype;
+    int64_t             n;
+    void               *w, *g, *state[2];
+    double              lr, weight_decay;   /* of this span */
+    double              squares[2];         /* what `measure` found */
+    bool                adapt;
+    clvi_flat_followers followers;          /* of this span */
 } clvi_update;
 
 /* Which tensors are left out of weight decay, or of having a rate of their own. */
@@ -42,6 +50,7 @@ typedef struct clvi_optimizer_class {
     double             eps;                 /* where the setting does not say */
     /* What an update must know of a whole span first: two sums, to memory of the context's device. NULL: nothing. */
     void (*measure)(clvi_optimizer *o, const clvi_update *u, double *sum);
+    /* One pass over the span, which takes its followers along. */
     void (*update)(clvi_optimizer *o, const clvi_update *u);
 } clvi_optimizer_class;
 
@@ -75,8 +84,10 @@ void clvi_optimizer_only(clvi_optimizer *o, const char *prefix);
 /* Shortens the gradients to the setting clip-grad when they are longer: `norm` is their length. As PyTorch has it,
  * times clip-grad / (norm + 1e-6). */
 void clvi_optimizer_clip(clvi_optimizer *o, double norm);
-/* One step. Errors: CLV_ERR_DEVICE. */
-clv_status clvi_optimizer_step(clvi_optimizer *o, double lr) CLV_NODISCARD;
+/* One step, and in the same walk over the arena what follows the weights, frozen ones too; `follower` NULL: nothing
+ * does. Errors: CLV_ERR_DEVICE. */
+clv_status clvi_optimizer_step(clvi_optimizer *o, double lr,
+                               const clvi_follower follower[CLVI_FLAT_FOLLOWERS]) CLV_NODISCARD;
 
 /* A line for each trainable parameter: shape, whether weight decay acts and the tensor has a rate of its own. */
 clv_status clvi_optimizer_describe(const clvi_optimizer *o, void (*line)(const char *text, void *user),

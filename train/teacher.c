@@ -83,12 +83,19 @@ void clvi_teacher_destroy(clvi_teacher *t)
 
 clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double momentum)
 {
-    CLV_TRY(clv_params_follow(t->params, student, momentum));
+    if (!t->ahead) CLV_TRY(clv_params_follow(t->params, student, momentum));
+    t->ahead = false;
     switch (t->settings->bn_buffers) {
     case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(t->params, student, 1.0, t->mix);
     case CLVI_BN_BUFFERS_AVERAGE: return clvi_weights_mix_buffers(t->params, student, 1.0 - momentum, t->mix);
     default: return CLV_OK;
     }
+}
+
+clvi_follower clvi_teacher_lead(clvi_teacher *t, double momentum)
+{
+    t->ahead = true;
+    return (clvi_follower){ t->params, momentum };
 }
 
 /* The place in the batch of what is seen at each place. */

@@ -20,6 +20,7 @@ struct clvi_teacher {
     float               *embedded;          /* [B,D] in that order */
     int64_t             *order;             /* [B] */
     float               *mix;               /* scratch of running statistics that follow the student's */
+    bool                 ahead;             /* its weights have followed for the next step already */
 };
 
 /* Starts as a copy of `student`, which must have been initialised. */
@@ -28,8 +29,12 @@ clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params 
 /* NULL is accepted. */
 void clvi_teacher_destroy(clvi_teacher *t);
 
-/* theta_t = m theta_t + (1-m) theta_s, and the running statistics as the setting bn-buffers says. */
+/* What a step begins with: theta_t = m theta_t + (1-m) theta_s, unless the step before did that on its way, and the
+ * running statistics as the setting bn-buffers says. */
 clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double momentum) CLV_NODISCARD;
+/* For the optimiser's step: the weights, which follow now for the next step, at its momentum. A checkpoint that is
+ * written in between says so (`ahead`). */
+clvi_follower clvi_teacher_lead(clvi_teacher *t, double momentum);
 
 /* Unit rows [B,D] of a batch of images, in its order. With several groups of batch norm and shuffle-bn, the batch is
  * spread over the groups in an order drawn for this step and `draw`. */

@@ -1,4 +1,4 @@
-/* test_optimizers.c: every optimiser takes the published steps, and needs memory for it. */
+/* test_optimizers.c: every optimiser takes the published steps, takes along what follows, and needs memory for it. */
 #include "tests/support/optimizers.h"
 #include "train/optimizer.h"
 
@@ -6,6 +6,12 @@ static void every_optimizer_takes_the_published_steps(void **state)
 {
     test_env *t = *state;
     test_optimizers_take_golden_steps(t->ctx);
+}
+
+static void what_follows_in_a_step_has_the_bits_of_passes_of_its_own(void **state)
+{
+    test_env *t = *state;
+    test_optimizers_are_followed(t->ctx);
 }
 
 static clv_status make_each(clv_context *ctx, void *arg)
@@ -35,4 +41,5 @@ static void without_memory_there_is_none(void **state)
     clv_config_destroy(config);
 }
 
-TEST_MAIN(TEST(every_optimizer_takes_the_published_steps), TEST(without_memory_there_is_none))
+TEST_MAIN(TEST(every_optimizer_takes_the_published_steps),
+          TEST(what_follows_in_a_step_has_the_bits_of_passes_of_its_own), TEST(without_memory_there_is_none))

@@ -1,6 +1,7 @@
 /* test_training.c: what a run computes depends on configuration, data and seed alone, and a step takes no memory. */
 #include "tests/support/train.h"
 #include "core/context.h"
+#include "core/h5.h"
 #include "train/optimizer.h"
 
 #include <stdio.h>
@@ -109,6 +110,28 @@ static void a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(void **st
                            stops, &cut));
         assert_true(test_same_file(t, "whole/last.h5", file));
         assert_memory_equal(whole.lr, cut.lr, sizeof cut.lr);
+    }
+}
+
+/* The momentum encoder follows for the next step at once, unless a checkpoint is due between the two. */
+static void a_checkpoint_says_whether_the_momentum_encoder_is_ahead(void **state)
+{
+    test_env *t = *state;
+    static const struct {
+        int64_t     stop;
+        const char *directory, *save_steps;
+        bool        ahead;
+    } cases[] = { { 7, "stopped", "0", true }, { 7, "saved", "7", false }, { 10, "epoch", "0", false } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        stop_at at = { .step = cases[i].stop };
+        char file[32];
+        clvi_h5 *h5 = NULL;
+        snprintf(file, sizeof file, "%s/last.h5", cases[i].directory);
+        assert_int_equal(test_run(t, test_run_config(t, cases[i].directory, "save-steps", cases[i].save_steps, NULL),
+                                  stops, &at), CLV_STOPPED);
+        assert_ok(clvi_h5_open(t->ctx, test_path(t, file), &h5));
+        assert_int_equal(clvi_h5_has_attr(h5, "key_model", "ahead"), cases[i].ahead);
+        clvi_h5_close(h5);
     }
 }
 
@@ -291,6 +314,7 @@ static void a_step_allocates_nothing(void **state)
 TEST_MAIN(TEST(the_number_of_workers_changes_no_bit), TEST(batches_made_ahead_change_no_bit),
           TEST(two_runs_with_the_same_seed_and_threads_are_equal_to_the_bit), TEST(another_seed_gives_another_network),
           TEST(a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits),
+          TEST(a_checkpoint_says_whether_the_momentum_encoder_is_ahead),
           TEST(a_run_with_a_bfloat16_queue_goes_on_to_the_same_bits),
           TEST(a_run_whose_loss_draws_goes_on_to_the_same_bits), TEST(every_optimizer_goes_on_to_the_same_bits),
           TEST(a_finished_run_that_is_resumed_does_nothing),

@@ -1,4 +1,4 @@
-/* optimizers.c: the golden steps of optimisers. */
+/* optimizers.c: the golden steps of optimisers, and what follows them. */
 #include "tests/support/optimizers.h"
 #include "core/h5.h"
 #include "device/backend.h"
@@ -111,7 +111,7 @@ static void check(clv_context *ctx, clvi_h5 *h5, int c, clv_dtype dtype)
     assert_ok(clvi_optimizer_create(params, ctx, &config->settings, &o));
     for (int step = 0; step < STEPS; step++) {
         set_gradients(ctx, params, dtype, h5, step);
-        assert_ok(clvi_optimizer_step(o, lr[step]));
+        assert_ok(clvi_optimizer_step(o, lr[step], NULL));
     }
     for (int i = 0; i < TENSORS; i++) {
         double want[MOST], got[MOST];
@@ -146,5 +146,78 @@ void test_optimizers_take_golden_steps(clv_context *ctx)
     }
     for (int i = 0; clvi_optimizer_at(i); i++)
         if (!seen[i]) fail_msg("nothing golden for %s", clvi_optimizer_at(i)->info.name);
+    clvi_h5_close(h5);
+}
+
+/* ---- followers ---- */
+
+/* A network that is trained, and two that follow it. */
+typedef struct followed {
+    clv_params     *params[1 + CLVI_FLAT_FOLLOWERS];
+    clvi_optimizer *optimizer;
+} followed;
+
+static const double momentum[CLVI_FLAT_FOLLOWERS] = { 0.9, 0.6 };
+
+/* Followers begin elsewhere, so that they move where weights do not. */
+static void open_followed(clv_context *ctx, clvi_h5 *h5, const clv_config *config, bool frozen, followed *out)
+{
+    out->params[0] = make_params(ctx, CLV_F32, h5);
+    for (int f = 1; f <= CLVI_FLAT_FOLLOWERS; f++) {
+        clv_view flat;
+        assert_ok(clv_params_clone(out->params[0], &out->params[f]));
+        assert_ok(clv_params_flat(out->params[f], CLV_PARAM_VALUE, &flat));
+        clvi_flat_scale(ctx, flat.dtype, clv_view_count(&flat), 0.5, flat.data);
+    }
+    assert_ok(clvi_optimizer_create(out->params[0], ctx, &config->settings, &out->optimizer));
+    if (frozen) clvi_optimizer_only(out->optimizer, "b.");
+}
+
+static void close_followed(followed *f)
+{
+    clvi_optimizer_destroy(f->optimizer);
+    for (int i = CLVI_FLAT_FOLLOWERS; i >= 0; i--) clv_params_destroy(f->params[i]);
+}
+
+static void step_followed(clv_context *ctx, clvi_h5 *h5, followed *f, int step, bool jointly)
+{
+    clvi_follower follower[CLVI_FLAT_FOLLOWERS];
+    for (int i = 0; i < CLVI_FLAT_FOLLOWERS; i++) follower[i] = (clvi_follower){ f->params[1 + i], momentum[i] };
+    set_gradients(ctx, f->params[0], CLV_F32, h5, step);
+    assert_ok(clvi_optimizer_step(f->optimizer, lr[step], jointly ? follower : NULL));
+    for (int i = 0; i < CLVI_FLAT_FOLLOWERS && !jointly; i++)
+        assert_ok(clv_params_follow(f->params[1 + i], f->params[0], momentum[i]));
+}
+
+static void compare_followed(clv_context *ctx, followed f[2])
+{
+    for (int p = 0; p <= CLVI_FLAT_FOLLOWERS; p++)
+        for (int i = 0; i < TENSORS; i++) {
+            float values[2][MOST];
+            int64_t n = 0;
+            for (int k = 0; k < 2; k++) {
+                const clv_view view = clv_view_dense(values[k], CLV_F32, tensors[i].ndim, tensors[i].shape);
+                n = clv_view_count(&view);
+                assert_ok(clv_params_read(f[k].params[p], i, CLV_PARAM_VALUE, &view));
+            }
+            if (!ctx->device) assert_memory_equal(values[0], values[1], (size_t)n * sizeof(float));
+            for (int64_t k = 0; k < n; k++) assert_near(values[0][k], values[1][k], 1e-6);
+        }
+}
+
+void test_optimizers_are_followed(clv_context *ctx)
+{
+    clvi_h5 *h5 = NULL;
+    assert_ok(clvi_h5_open(ctx, "tests/golden/optimizers/optimizers.h5", &h5));
+    for (int c = 0; c < 2 * CASES; c++) {
+        followed f[2];
+        clv_config *config = configure(ctx, c / 2);
+        for (int k = 0; k < 2; k++) open_followed(ctx, h5, config, c % 2, &f[k]);
+        for (int step = 0; step < STEPS; step++)
+            for (int k = 0; k < 2; k++) step_followed(ctx, h5, &f[k], step, k == 0);
+        compare_followed(ctx, f);
+        for (int k = 0; k < 2; k++) close_followed(&f[k]);
+        clv_config_destroy(config);
+    }
     clvi_h5_close(h5);
 }

@@ -98,7 +98,8 @@ void rig_destroy(rig *r)
 
 clvi_step_result rig_forward(rig *r, int64_t total, double key_momentum)
 {
-    const clvi_step at = { 5, total, (double)total / 4, 0.1, key_momentum };
+    const clvi_step at = { .seed = 5, .total = total, .epoch = (double)total / 4, .lr = 0.1,
+                           .key_momentum = key_momentum };
     clvi_step_result result;
     assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));
     assert_true(isfinite(result.loss) && isfinite(result.grad_norm) && result.grad_norm > 0);

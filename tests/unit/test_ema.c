@@ -25,7 +25,7 @@ static void the_average_follows_the_weights(void **state)
     rig *r = rig_make(t, "simclr", "ema-decay", "0.75", NULL);
     const int64_t n = weights(r->method->params, wanted);
     for (int step = 0; step < 3; step++) {
-        const clvi_step at = { 5, step, 0, 0.1, 0.9 };
+        const clvi_step at = { .seed = 5, .total = step, .lr = 0.1, .key_momentum = 0.9 };
         rig_forward(r, step, 0.9);
         assert_ok(clvi_method_update(r->method, &r->batch, &at));
         weights(r->method->params, now);
@@ -43,7 +43,7 @@ static void running_statistics_are_averaged_alike(void **state)
     rig *r = rig_make(t, "simclr", "ema-decay", "0.5", NULL);
     const float *of_network = clvi_params_buffers(r->method->params), *of_average = clvi_params_buffers(r->method->average);
     const float before = of_average[0];
-    const clvi_step at = { 5, 0, 0, 0.1, 0.9 };
+    const clvi_step at = { .seed = 5, .total = 0, .lr = 0.1, .key_momentum = 0.9 };
     rig_forward(r, 0, 0.9);
     assert_ok(clvi_method_update(r->method, &r->batch, &at));
     assert_true(of_network[0] != before);

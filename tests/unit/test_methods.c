@@ -2,6 +2,7 @@
  * the others do not. */
 #include "tests/support/rig.h"
 #include "tests/support/train.h"
+#include "tensor/params.h"
 #include "train/method.h"
 
 #include <cleave/loss.h>
@@ -27,7 +28,7 @@ static rig *make(test_env *t, const char *method, const char *loss, const char *
 
 static void update(rig *r, int64_t total, double lr)
 {
-    const clvi_step at = { 5, total, 0, lr, 0.9 };
+    const clvi_step at = { .seed = 5, .total = total, .lr = lr, .key_momentum = 0.9 };
     assert_ok(clvi_method_update(r->method, &r->batch, &at));
 }
 
@@ -46,13 +47,59 @@ static void a_step_lowers_the_loss_by_what_the_gradient_says(void **state)
             rig *r = make(t, cls->info.name, text, NULL, NULL);
             const clvi_step_result first = rig_forward(r, 0, 1.0);
             const double wanted = 2e-3 * fmax(fabs(first.loss), 0.1), lr = wanted / (first.grad_norm * first.grad_norm);
-            assert_ok(clvi_optimizer_step(r->method->optimizer, lr));
+            assert_ok(clvi_optimizer_step(r->method->optimizer, lr, NULL));
             const double fell = first.loss - rig_forward(r, 0, 1.0).loss;
             if (fell < 0.6 * wanted || fell > 1.4 * wanted)
                 fail_msg("%s, %s: the loss fell by %g, expected about %g", cls->info.name, text, fell, wanted);
             rig_destroy(r);
         }
     }
+}
+
+/* Five steps, the third refused after its forward pass. */
+static void take_steps(rig *r, bool jointly)
+{
+    static const double momentum[] = { 0.9, 0.5, 0.8, 0.7, 0.6, 0.4 };
+    for (int64_t i = 0; i < 5; i++) {
+        const clvi_step at = { .seed = 5, .total = i, .lr = 0.1, .key_momentum = momentum[i],
+                               .goes_on = jointly && i < 4, .next_momentum = momentum[i + 1] };
+        rig_forward(r, i, momentum[i]);
+        if (i != 2) assert_ok(clvi_method_update(r->method, &r->batch, &at));
+    }
+}
+
+static void assert_same_networks(const rig *a, const rig *b)
+{
+    const char *name;
+    clv_params *x, *y;
+    for (int i = 0; clvi_method_network(a->method, i, &name, &x) && clvi_method_network(b->method, i, &name, &y); i++) {
+        clv_view v, w;
+        if (!x) continue;
+        assert_ok(clv_params_flat(x, CLV_PARAM_VALUE, &v));
+        assert_ok(clv_params_flat(y, CLV_PARAM_VALUE, &w));
+        assert_memory_equal(v.data, w.data, clvi_params_arena_size(x));
+        assert_memory_equal(clvi_params_buffers(x), clvi_params_buffers(y), clvi_params_buffer_size(x));
+    }
+}
+
+/* What follows in the optimiser's pass, one step ahead, is what follows in a pass of its own when the step begins. */
+static void a_momentum_encoder_is_led_to_the_bits_it_would_follow_to(void **state)
+{
+    test_env *t = *state;
+    static const char *const optimizers[] = { "sgd", "lars_moco_v3", "adamw", "lamb" };
+    static const char *const policies[] = { "own", "copy", "average", "own" };
+    const clvi_method_class *cls;
+    for (int i = 0; (cls = clvi_method_at(i)); i++)
+        for (size_t o = 0; cls->teacher && o < sizeof optimizers / sizeof *optimizers; o++) {
+            rig *r[2];
+            for (int jointly = 0; jointly < 2; jointly++) {
+                assert_ok(rig_try_make(t, cls->info.name, "", CLASSES, NULL, &r[jointly], "optimizer", optimizers[o],
+                                       "bn-buffers", policies[o], "ema-decay", o % 2 ? "0.9" : "0", NULL));
+                take_steps(r[jointly], jointly);
+            }
+            assert_same_networks(r[0], r[1]);
+            for (int jointly = 0; jointly < 2; jointly++) rig_destroy(r[jointly]);
+        }
 }
 
 static void embeddings_are_looked_at_as_unit_rows_in_the_order_of_the_batch(void **state)
@@ -510,6 +557,7 @@ static void a_run_with_a_bank_of_features_says_so(void **state)
 }
 
 TEST_MAIN(TEST(a_step_lowers_the_loss_by_what_the_gradient_says),
+          TEST(a_momentum_encoder_is_led_to_the_bits_it_would_follow_to),
           TEST(embeddings_are_looked_at_as_unit_rows_in_the_order_of_the_batch),
           TEST(a_loss_a_method_cannot_take_is_refused_with_those_it_can), TEST(methods_of_labels_refuse_data_without),
           TEST(every_loss_can_be_named_in_a_recipe),

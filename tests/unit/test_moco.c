@@ -11,7 +11,7 @@ enum { BATCH = RIG_BATCH, DIM = 16, PARAMETERS = 1 << 18 };
 
 static void update(rig *r, int64_t total, double lr)
 {
-    const clvi_step at = { 5, total, (double)total / 4, lr, 0.9 };
+    const clvi_step at = { .seed = 5, .total = total, .epoch = (double)total / 4, .lr = lr, .key_momentum = 0.9 };
     assert_ok(clvi_method_update(r->method, &r->batch, &at));
 }
 
@@ -343,7 +343,7 @@ static void rows_of_a_querys_own_image_or_class_can_be_left_out(void **state)
     for (int i = 0; i < 2; i++) {
         rig *r = make(t, "queue-init", "empty", cases[i][0], cases[i][1], cases[i][2], cases[i][3], NULL);
         for (int k = 0; k < BATCH; k++) r->ids[k] = r->labels[k] = 7;
-        clvi_step at = { 5, 0, 0, 0.1, 0.9 };
+        clvi_step at = { .seed = 5, .lr = 0.1, .key_momentum = 0.9 };
         clvi_step_result result;
         for (at.total = 0; at.total < 2; at.total++) {
             assert_ok(clvi_method_forward(r->method, &r->batch, &at, &result));

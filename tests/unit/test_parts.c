@@ -56,7 +56,7 @@ static rig *make(test_env *t, const char *method, const char *loss, const char *
 
 static void update(rig *r, int64_t total)
 {
-    const clvi_step at = { 5, total, 0, 0.02, 0.9 };
+    const clvi_step at = { .seed = 5, .total = total, .lr = 0.02, .key_momentum = 0.9 };
     assert_ok(clvi_method_update(r->method, &r->batch, &at));
 }
 

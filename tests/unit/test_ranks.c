@@ -91,7 +91,7 @@ static void compute(test_env *t, const test_case *c, outcome *o)
     assert_ok(rig_try_make(t, c->method, c->loss, RIG_CLASSES, comm, &r, "bn-splits", "4", s[0], s[1], s[2], s[3], s[4],
                            s[5], s[6], s[7], s[8], s[9], NULL));
     for (int step = 0; step < STEPS; step++) {
-        const clvi_step at = { 5, step, 0, 0.02, 0.9 };
+        const clvi_step at = { .seed = 5, .total = step, .lr = 0.02, .key_momentum = 0.9 };
         o->loss[step] = rig_forward(r, step, 0.9).loss;
         keep_flat(o, r->method->params, CLV_PARAM_GRADIENT);
         o->begin[2 * step + 1] = o->count;

@@ -11,6 +11,7 @@ static void update(clvi_optimizer *o, const clvi_update *u)
     const clvi_flat_adam_args args = {
         .lr = u->lr, .beta1 = beta1, .beta2 = beta2, .eps = o->eps, .weight_decay = u->weight_decay,
         .correction1 = 1 - pow(beta1, t), .correction2 = 1 - pow(beta2, t),
+        .followers = u->followers,
     };
     clvi_flat_adamw(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], u->state[1], &args);
 }

@@ -11,6 +11,7 @@ static clvi_flat_adam_args arguments(const clvi_optimizer *o, const clvi_update 
     return (clvi_flat_adam_args){
         .lr = u->lr, .beta1 = beta1, .beta2 = beta2, .eps = o->eps, .weight_decay = u->weight_decay,
         .correction1 = 1 - pow(beta1, t), .correction2 = 1 - pow(beta2, t),
+        .followers = u->followers,
     };
 }
 

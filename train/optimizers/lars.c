@@ -15,7 +15,7 @@ static clvi_flat_sgd_args arguments(const clvi_optimizer *o, const clvi_update *
 {
     return (clvi_flat_sgd_args){
         .lr = u->lr, .momentum = o->settings->momentum, .weight_decay = u->weight_decay,
-        .nesterov = o->settings->nesterov, .first = o->steps == 0,
+        .nesterov = o->settings->nesterov, .first = o->steps == 0, .followers = u->followers,
     };
 }
 

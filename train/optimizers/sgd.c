@@ -7,7 +7,7 @@ static void update(clvi_optimizer *o, const clvi_update *u)
 {
     const clvi_flat_sgd_args args = {
         .lr = u->lr, .momentum = o->settings->momentum, .weight_decay = u->weight_decay,
-        .nesterov = o->settings->nesterov, .first = o->steps == 0,
+        .nesterov = o->settings->nesterov, .first = o->steps == 0, .followers = u->followers,
     };
     clvi_flat_sgd(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args);
 }
