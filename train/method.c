@@ -410,6 +410,11 @@ clv_params *clvi_method_params(clvi_method *m, bool key)
     return !key ? m->params : m->teacher ? m->teacher->params : NULL;
 }
 
+clv_params *clvi_method_judged(clvi_method *m)
+{
+    return m->average ? m->average : m->params;
+}
+
 clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5)
 {
     const char *name;

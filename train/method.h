@@ -148,6 +148,7 @@ clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics
  * encoder), "ema_model" (the average of the weights). False past the end; NULL where there is none. */
 bool clvi_method_network(const clvi_method *m, int i, const char **name, clv_params **out);
 clv_params *clvi_method_params(clvi_method *m, bool key);   /* key: the momentum encoder's; NULL without one */
+clv_params *clvi_method_judged(clvi_method *m);   /* what is measured along the way: the average, where one is kept */
 clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
 clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
 clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out) CLV_NODISCARD;

@@ -77,7 +77,7 @@ static clv_status prepare(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
     const clv_layer layer = s->knn_layer ? CLV_LAYER_EMBEDDING : CLV_LAYER_BACKBONE;
-    CLV_TRY(clvi_encoder_over(t->config, clvi_method_params(t->method, false), t->info.channels, t->eval_aug, layer,
+    CLV_TRY(clvi_encoder_over(t->config, clvi_method_judged(t->method), t->info.channels, t->eval_aug, layer,
                               s->batch_size, &t->encoder));
     CLV_TRY(choose(t->ctx, t->train, s->knn_bank, &t->bank_count, &t->bank_ids, &t->bank_labels));
     const size_t dim = (size_t)clv_encoder_dim(t->encoder);
@@ -90,8 +90,9 @@ static clv_status prepare(clv_trainer *t)
     }
     const clv_knn_desc desc = knn_desc(t);
     snprintf(t->protocol, sizeof t->protocol,
-             "kNN k=%" PRId64 " T=%g %s cosine, query encoder, bank %" PRId64 ", %s %" PRId64,
-             CLVI_MIN(desc.k, t->bank_count), desc.temperature, s->knn_layer ? "embedding" : "backbone", t->bank_count,
+             "kNN k=%" PRId64 " T=%g %s cosine, %s, bank %" PRId64 ", %s %" PRId64,
+             CLVI_MIN(desc.k, t->bank_count), desc.temperature, s->knn_layer ? "embedding" : "backbone",
+             t->method->average ? "averaged query encoder" : "query encoder", t->bank_count,
              t->val ? "queries" : "leave-one-out", t->val ? t->query_count : t->bank_count);
     return CLV_OK;
 }
@@ -246,7 +247,7 @@ static clv_status count_hits(clv_trainer *t, float *scores, double *top1, double
 
 clv_status clvi_monitor_classifier(clv_trainer *t, double *top1, double *top5)
 {
-    clv_params *params = clvi_method_params(t->method, false);
+    clv_params *params = clvi_method_judged(t->method);
     *top1 = *top5 = -1.0;
     if (!t->val || !t->method->cls->classifies || clv_params_find(params, "classifier.weight") < 0) return CLV_OK;
     if (!t->classifier)

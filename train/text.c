@@ -72,7 +72,7 @@ static clv_status prepare(clv_trainer *t)
     CLV_TRY(clvi_words_create(t->ctx, text->val, &desc, &text->val_words));
     snprintf(t->protocol, sizeof t->protocol, "as conlleval, micro, %" PRId64 " sentences, %" PRId64 " words",
              val.sentences, val.words);
-    return clvi_tagger_over(t->config, clvi_method_params(t->method, false), text->info.tag_name, text->info.tags,
+    return clvi_tagger_over(t->config, clvi_method_judged(t->method), text->info.tag_name, text->info.tags,
                             t->settings->batch_size, &text->tagger);
 }
 

@@ -66,7 +66,7 @@ bool clvi_trainer_speaks(const clv_trainer *t);
 /* Tells the user something. */
 void clvi_trainer_note(clv_trainer *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* monitor.c: kNN on the query encoder's features; -1 when there is nothing to measure. Also writes examples.h5. */
+/* monitor.c: kNN on the features of the query encoder, or its average (ema-decay); -1 when there is nothing to measure. Also writes examples.h5. */
 clv_status clvi_monitor_knn(clv_trainer *t, double *top1) CLV_NODISCARD;
 /* Accuracy of the method's classifier on the held-out images; -1 and -1 when there is nothing to measure. */
 clv_status clvi_monitor_classifier(clv_trainer *t, double *top1, double *top5) CLV_NODISCARD;

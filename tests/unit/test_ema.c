@@ -3,6 +3,8 @@
 #include "tests/support/train.h"
 #include "tensor/params.h"
 
+#include <cleave/eval.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +69,53 @@ static void a_run_with_an_average_goes_on_to_the_same_bits(void **state)
     assert_true(test_same_file(t, "a/last.h5", "b/last.h5"));
 }
 
+/* What the run says last. */
+static bool remembers(const clv_progress *p, void *user)
+{
+    if (p->kind != CLV_PROGRESS_EPOCH) return true;
+    *(double *)user = p->knn_top1;
+    assert_non_null(strstr(p->knn_protocol, "averaged query encoder"));
+    return true;
+}
+
+/* kNN among all images on features of the last checkpoint of the folder "run". */
+static double knn(test_env *t, bool ema)
+{
+    enum { IMAGES = 160, MOST_DIM = 64 };
+    static float rows[IMAGES * MOST_DIM];
+    int64_t labels[IMAGES];
+    clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
+    clv_knn_desc how = CLV_KNN_DESC_INIT;
+    clv_knn_result result;
+    clv_encoder *e = NULL;
+    clv_dataset *ds = NULL;
+    desc.checkpoint = test_path(t, "run/last.h5");
+    desc.layer = CLV_LAYER_EMBEDDING;
+    desc.ema = ema;
+    desc.batch_size = 16;
+    how.k = 5;
+    how.leave_one_out = true;
+    assert_ok(clv_encoder_open(t->ctx, &desc, &e));
+    assert_ok(clv_dataset_open(t->ctx, test_path(t, "data.h5"), NULL, &ds));
+    const clv_view view = clv_view_2d(rows, CLV_F32, IMAGES, clv_encoder_dim(e));
+    assert_true(clv_encoder_dim(e) <= MOST_DIM);
+    assert_ok(clv_encoder_embed(e, ds, 0, IMAGES, &view, NULL, NULL));
+    for (int64_t i = 0; i < IMAGES; i++) labels[i] = clv_dataset_label(ds, i);
+    assert_ok(clv_knn_classify(t->ctx, &how, &view, labels, &view, labels, NULL, &result));
+    clv_encoder_destroy(e);
+    clv_dataset_destroy(ds);
+    return result.top1;
+}
+
+static void a_run_measures_the_average(void **state)
+{
+    test_env *t = *state;
+    double top1 = -1;
+    assert_ok(test_run(t, test_run_config(t, "run", "ema-decay", "0.999", NULL), remembers, &top1));
+    assert_near(top1, knn(t, true), 1e-9);
+    assert_true(fabs(top1 - knn(t, false)) > 1e-9);
+}
+
 static void encoders_are_opened_from_the_average(void **state)
 {
     test_env *t = *state;
@@ -88,4 +137,5 @@ static void encoders_are_opened_from_the_average(void **state)
 }
 
 TEST_MAIN(TEST(the_average_follows_the_weights), TEST(running_statistics_are_averaged_alike),
-          TEST(a_run_with_an_average_goes_on_to_the_same_bits), TEST(encoders_are_opened_from_the_average))
+          TEST(a_run_with_an_average_goes_on_to_the_same_bits), TEST(a_run_measures_the_average),
+          TEST(encoders_are_opened_from_the_average))
