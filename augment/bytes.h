@@ -8,6 +8,10 @@
 #include <immintrin.h>
 
 #define CLVI_BYTES 64   /* of a register */
+
+/* For functions with arrays of registers, or tables read by registers, on their stack: the stack that GCC's address
+ * sanitizer keeps to find uses after return is not aligned for those. */
+#define CLVI_BYTES_ON_STACK CLVI_AUGMENT_AVX512 __attribute__((no_sanitize_address))
 #define CLVI_BYTES_INLINE CLVI_AUGMENT_AVX512 static inline __attribute__((always_inline))
 
 /* The first n places of a register, all of them for more. */

@@ -60,7 +60,7 @@ CLVI_BODY blend_one_body(uint8_t *restrict values, int64_t n, int base, float al
 
 #if CLVI_AUGMENT_BYTES
 /* With one base there are only 256 results. */
-CLVI_AUGMENT_AVX512 static void blend_one_avx512(uint8_t *values, int64_t n, int base, float alpha)
+CLVI_BYTES_ON_STACK static void blend_one_avx512(uint8_t *values, int64_t n, int base, float alpha)
 {
     uint8_t table[256];
     for (int v = 0; v < 256; v++) table[v] = blend(base, v, alpha);

@@ -89,7 +89,7 @@ typedef struct weave {
     __mmask16 is_blue[3];
 } weave;
 
-CLVI_AUGMENT_AVX512 static void weave_make(weave *w)
+CLVI_BYTES_ON_STACK static void weave_make(weave *w)
 {
     for (int k = 0; k < 3; k++) {
         int32_t red_green[FLOATS], blue[FLOATS];
@@ -122,7 +122,7 @@ CLVI_BYTES_INLINE void floats_of(const uint8_t part[4][256], const uint8_t *byte
 }
 
 /* n pixels, a multiple of 64, of three planes. */
-CLVI_AUGMENT_AVX512 static void emit_planes(const clvi_normalize *p, const uint8_t *planes, int64_t plane, int64_t n,
+CLVI_BYTES_ON_STACK static void emit_planes(const clvi_normalize *p, const uint8_t *planes, int64_t plane, int64_t n,
                                             float *out)
 {
     weave w;
@@ -168,7 +168,7 @@ CLVI_BYTES_INLINE uint16_t *store_halves(__m512i pixels, int64_t channels, uint1
 }
 
 /* As emit_planes, in bfloat16. */
-CLVI_AUGMENT_AVX512 static void emit_half_planes(const clvi_normalize *p, const uint8_t *planes, int64_t plane,
+CLVI_BYTES_ON_STACK static void emit_half_planes(const clvi_normalize *p, const uint8_t *planes, int64_t plane,
                                                  int64_t n, int64_t channels, uint16_t *out)
 {
     const __m512i zero = _mm512_setzero_si512();
