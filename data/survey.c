@@ -66,7 +66,9 @@ static clv_status append(survey *s, int64_t size, int64_t *at, void **memory)
     *memory = mmap(NULL, (size_t)size + 8, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, place);
     CLV_CHECK(*memory != MAP_FAILED, CLV_ERR_NOMEM, "cannot map %" PRId64 " bytes to read '%s': %s", size, s->path,
               strerror(errno));
-    (void)madvise(*memory, (size_t)size + 8, MADV_POPULATE_WRITE);   /* faults one by one take as long as HDF5 */
+#ifdef MADV_POPULATE_WRITE   /* from Linux 5.14 on; faults one by one take as long as HDF5 */
+    (void)madvise(*memory, (size_t)size + 8, MADV_POPULATE_WRITE);
+#endif
     s->part[s->parts++] = (clvi_map){ *memory, (size_t)size + 8 };
     *at = place;
     s->size = place + size + 8;
