@@ -10,7 +10,7 @@ enum {
     CLI_NETWORK_INDICES
 };
 
-#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification, angles, frechet, tagging or all"
+#define PROTOCOLS "knn, linear, low-shot, retrieval, clustering, verification, angles, few-shot, frechet, tagging or all"
 
 static const cli_flag flags[] = {
     { "bank-split", 0, "NAME", "split that is searched, or trained on (default: train where there is one)" },
@@ -105,7 +105,7 @@ static const char *const votes[] = { "exponential", "majority" };
 
 static bool is_wanted(const cli_protocol *protocol, const char *name)
 {
-    return (!strcmp(name, "all") && !protocol->pictures && !protocol->text) || !strcmp(name, protocol->name);
+    return (!strcmp(name, "all") && !protocol->alone && !protocol->text) || !strcmp(name, protocol->name);
 }
 
 static bool is_text(const char *name)
@@ -125,7 +125,7 @@ static int check_flags(const cli_args *args, const char *name)
         { BANK_SPLIT, { "knn", "linear", "low-shot", "retrieval", "frechet" } },
         { K, { "knn" } }, { T, { "knn" } }, { VOTE, { "knn" } },
         { DISTANCE, { "knn", "retrieval", "verification" } },
-        { SEED, { "linear", "low-shot", "clustering", "verification" } },
+        { SEED, { "linear", "low-shot", "clustering", "verification", "few-shot" } },
     };
     for (int i = 0; is_text(name) && flags[i].name; i++)
         if (args->value[i] && i != JSON && i != BATCH && i != EMA)

@@ -35,7 +35,7 @@ typedef struct cli_protocol {
     const char *name, *title;        /* as typed; as printed */
     bool        bank;                /* it looks at rows beside those of the split that is judged */
     bool        apart;               /* which must be others: no leave-one-out */
-    bool        pictures;            /* it judges pictures by the encoder, not the encoder: not one of "all" */
+    bool        alone;               /* not one of "all": it judges pictures by the encoder, or takes many classes */
     bool        text;                /* of words, not of rows: cli_eval_tagging instead of `measure`; not among `all` */
     double      share;               /* of the training rows; 0: all */
     clv_status (*measure)(const cli_eval *e, const struct cli_protocol *protocol, cli_outcome *out);

@@ -138,6 +138,27 @@ static clv_status verification(const cli_eval *e, const cli_protocol *protocol, 
     return CLV_OK;
 }
 
+/* One example of each class, then five. */
+static clv_status few_shot(const cli_eval *e, const cli_protocol *protocol, cli_outcome *out)
+{
+    static const int64_t shots[] = { 1, 5 };
+    clv_few_shot_desc desc = CLV_FEW_SHOT_DESC_INIT;
+    clv_few_shot_result r = { .classes = 0 };
+    (void)protocol;
+    desc.seed = e->seed;
+    for (size_t i = 0; i < sizeof shots / sizeof *shots; i++) {
+        desc.shots = shots[i];
+        const clv_status st = clv_few_shot_measure(e->ctx, &desc, &e->query->view, e->query->labels, &r);
+        if (st != CLV_OK) return st;
+        add(out, r.accuracy, "%" PRId64 "-shot", desc.shots);
+        add(out, r.interval, "%" PRId64 "-shot +-", desc.shots);
+    }
+    snprintf(out->how, sizeof out->how,
+             "%" PRId64 "-way, %" PRId64 " queries of each, %" PRId64 " tasks, +- 95 %%, nearest mean by cosine, %s, "
+             "seed %" PRIu64 "; classes %" PRId64, desc.ways, desc.queries, desc.episodes, e->features, e->seed, r.classes);
+    return CLV_OK;
+}
+
 static clv_status angles(const cli_eval *e, const cli_protocol *protocol, cli_outcome *out)
 {
     clv_angles_result r;
@@ -175,7 +196,8 @@ const cli_protocol cli_protocols[] = {
     { .name = "clustering", .title = "clustering", .measure = clustering },
     { .name = "verification", .title = "verification", .measure = verification },
     { .name = "angles", .title = "angles", .measure = angles },
-    { .name = "frechet", .title = "Frechet", .bank = true, .apart = true, .pictures = true, .measure = frechet },
+    { .name = "few-shot", .title = "few-shot", .alone = true, .measure = few_shot },
+    { .name = "frechet", .title = "Frechet", .bank = true, .apart = true, .alone = true, .measure = frechet },
     { .name = "tagging", .title = "tagging", .text = true },
     { .name = NULL },
 };

@@ -45,7 +45,8 @@ static const float *row_of(const angles_job *job, int64_t i)
     return (const float *)job->rows->data + i * job->rows->stride[0];
 }
 
-/* One over the length; 0 for zeros. In float64: at small angles the last bit of a float32 cosine is hundredths of a degree. */
+/* One over the length; 0 for zeros. In float64: at small angles the last bit of a float32 cosine is hundredths of a
+ * degree. */
 static double scale_of(const float *row, int64_t dim)
 {
     double squares = 0.0;
@@ -93,7 +94,8 @@ static clv_status find_parts(clv_context *ctx, angles_job *job, const int64_t *l
     if (!job->part) return CLV_ERR_NOMEM;
     for (int64_t i = 0; i < n; i++) job->part[labels[i]] = 1;
     for (int64_t c = 0; c < classes; c++) job->part[c] = job->part[c] ? job->parts++ : -1;
-    CLV_CHECK(job->parts >= 2, CLV_ERR_INVALID, "angles: the rows are of %" PRId64 " classes; two have an angle", job->parts);
+    CLV_CHECK(job->parts >= 2, CLV_ERR_INVALID, "angles: the rows are of %" PRId64 " classes; two have an angle",
+              job->parts);
     return CLV_OK;
 }
 

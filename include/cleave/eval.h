@@ -202,10 +202,37 @@ CLV_API clv_status clv_verification_measure(clv_context *ctx, const clv_verifica
 CLV_API clv_status clv_verification_scores(const clv_verification_desc *desc, float *genuine, int64_t genuine_count,
                                            float *impostor, int64_t impostor_count, clv_verification_result *out) CLV_NODISCARD;
 
+/* ---- few examples ---- */
+
+/* Tasks of a few classes with a few examples each, drawn anew every time: Vinyals et al. 2016, arXiv:1606.04080. */
+typedef struct clv_few_shot_desc {
+    size_t   struct_size;             /* CLV_FEW_SHOT_DESC_INIT */
+    int64_t  ways, shots, queries;    /* classes of a task; examples, and rows to tell, of each */
+    int64_t  episodes;                /* tasks */
+    uint64_t seed;
+} clv_few_shot_desc;
+
+#define CLV_FEW_SHOT_DESC_INIT                                                                                         \
+    { .struct_size = sizeof(clv_few_shot_desc), .ways = 5, .shots = 1, .queries = 15, .episodes = 600 }
+
+typedef struct clv_few_shot_result {
+    double  accuracy;                 /* percent, mean over tasks */
+    double  interval;                 /* 1.96 standard errors of that mean */
+    int64_t classes, episodes;        /* classes with rows enough to be drawn */
+} clv_few_shot_result;
+
+/* A query belongs to the class whose examples' mean, all rows scaled to unit length, has the largest cosine with it (means
+ * as in Snell et al. 2017, arXiv:1703.05175); ties go to the class drawn first. rows [n,D] float32 host view with dense
+ * rows, labels 0 .. 2^20 - 1; classes of too few rows are left out. A task is a function of seed and its number. Memory:
+ * a copy of the rows. Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (a setting or label out of range, too few classes),
+ * CLV_ERR_NUMERIC, CLV_ERR_NOMEM. Thread-safe. */
+CLV_API clv_status clv_few_shot_measure(clv_context *ctx, const clv_few_shot_desc *desc, const clv_view *rows,
+                                        const int64_t *labels, clv_few_shot_result *out) CLV_NODISCARD;
+
 /* ---- angles ---- */
 
-/* Degrees, between features and centres, the centre of a class being the direction of the mean of its features scaled to
- * unit length: Intra and Inter of Deng et al. 2019, arXiv:1801.07698, table 3, are `intra` and `nearest`. */
+/* Degrees, between features and centres, the centre of a class being the direction of the mean of its features scaled
+ * to unit length: Intra and Inter of Deng et al. 2019, arXiv:1801.07698, table 3, are `intra` and `nearest`. */
 typedef struct clv_angles_result {
     double  intra;           /* of a row to the centre of its class, mean over rows */
     double  inter;           /* of two centres, mean over pairs of classes */
