@@ -7,11 +7,13 @@
  *                           -> y = relu?(gamma (conv2d - mean) / sqrt(var + eps) + beta + sum)
  *   conv2d_bwd_data         dy, w                                            -> dx
  *   conv2d_bwd_weights      x, dy                                            -> dw
- *   batch_norm              x, gamma?, beta?, running_mean, running_var      -> y, mean [G,C], var [G,C] (biased), workspace
+ *   batch_norm              x, gamma?, beta?, running_mean, running_var, sum? (like x)
+ *                           -> y, mean [G,C], var [G,C] (biased), workspace
  *                           (the running ones are updated in place when training; x is [N,C,H,W] or [N,C]; `again`:
  *                           mean [G,C] and var [G,C] as computed before come in their place, and are not computed;
  *                           when not training nobody reads mean and var)
- *   batch_norm_bwd          dy, x, gamma?, mean, var, workspace              -> dx, dgamma, dbeta
+ *   batch_norm_bwd          dy, x, gamma?, mean, var, workspace, dy2? (to be added to dy)
+ *                           -> dx, dgamma, dbeta, and with `sum` and `relu`: dsum
  *                           (when not training, mean and var are the running ones, [C], and constant)
  *   relu                    x -> y                    relu_bwd               dy, y -> dx
  *   max_pool2d              x -> y, workspace         max_pool2d_bwd         dy, workspace -> dx
@@ -123,8 +125,18 @@ typedef struct clvi_batch_norm_attr {
     double  momentum;  /* weight of the new sample, as in PyTorch (0.1) */
     bool    training;  /* batch statistics, and running ones updated; else running statistics are used */
     bool    relu;      /* fused */
+    bool    sum;       /* fused: there is an input that is added before the ReLU */
     bool    again;     /* training: the same result and workspace once more, from statistics that are there already */
 } clvi_batch_norm_attr;
+
+/* On the host there are kernels for `sum` and dy2 where channels are a multiple of this. */
+enum { CLVI_BATCH_NORM_BLOCK = 16 };
+
+/* What is added has a gradient of its own: with a ReLU between it and y. */
+static inline bool clvi_batch_norm_gives_sum(const clvi_batch_norm_attr *attr)
+{
+    return attr->sum && attr->relu;
+}
 
 /* max_pool2d, max_pool2d_bwd, avg_pool2d, avg_pool2d_bwd (padding not counted in the average). */
 typedef struct clvi_pool2d_attr {

@@ -124,6 +124,7 @@ clv_status clv_graph_backward(clv_graph *g, clv_node loss)
               "clv_graph_backward: the loss must be one floating-point number, is %s %s", clv_dtype_name(desc->dtype),
               clvi_shape_text(text, desc->ndim, desc->shape));
     CLV_TRY(clvi_graph_fuse(g, value));
+    CLV_TRY(clvi_graph_fuse_sums(g, value));
     return differentiate(g, value);
 }
 

@@ -8,15 +8,6 @@ static bool is(const clvi_node *node, const char *op)
     return !node->fused && strcmp(node->cls->name, op) == 0;
 }
 
-/* The node that computes input k of `node`, when it is an `op` whose result nobody else reads. */
-static clvi_node *sole_source(clv_graph *g, const clvi_node *node, int k, const char *op, const int32_t *uses)
-{
-    const int32_t value = node->in[k];
-    if (value < 0 || uses[value] != 1 || g->values[value].node < 0) return NULL;
-    clvi_node *from = &g->nodes[g->values[value].node];
-    return is(from, op) && from->out[0] == value ? from : NULL;
-}
-
 /* `from` is done by `node` now, and its result exists no more. */
 static void absorb(clv_graph *g, clvi_node *from, clvi_node *node, void *attr)
 {
@@ -33,7 +24,7 @@ static void absorb(clv_graph *g, clvi_node *from, clvi_node *node, void *attr)
 static clv_status fold_norm(clv_graph *g, clvi_node *norm, const int32_t *uses)
 {
     const clvi_batch_norm_attr old = *(const clvi_batch_norm_attr *)norm->attr;
-    clvi_node *conv = sole_source(g, norm, 0, "conv2d", uses);
+    clvi_node *conv = clvi_graph_sole_source(g, norm, 0, "conv2d", uses);
     if (!conv || ((const clvi_conv2d_attr *)conv->attr)->groups != 1) return CLV_OK;   /* no fast kernel for those */
     if (old.training || uses[norm->out[1]] || uses[norm->out[2]] || uses[norm->out[3]]) return CLV_OK;
     clvi_conv2d_norm_attr *attr = clvi_calloc(g->ctx, 1, sizeof *attr);
@@ -51,7 +42,7 @@ static clv_status fold_norm(clv_graph *g, clvi_node *norm, const int32_t *uses)
 static clv_status fold_sum(clv_graph *g, clvi_node *sum, const int32_t *uses)
 {
     for (int k = 0; k < 2; k++) {
-        clvi_node *conv = sole_source(g, sum, k, "conv2d_norm", uses);
+        clvi_node *conv = clvi_graph_sole_source(g, sum, k, "conv2d_norm", uses);
         const clvi_conv2d_norm_attr *old = conv ? conv->attr : NULL;
         if (!conv || old->relu || conv->in[6] >= 0) continue;
         clvi_conv2d_norm_attr *attr = clvi_calloc(g->ctx, 1, sizeof *attr);

@@ -1,7 +1,13 @@
-/* fuse.c: what is cheaper as one operation: a relu after a batch norm or an add is done by the kernel before it. And
- * what need not run at all. */
+/* fuse.c: what is cheaper as one operation: a relu after a batch norm or an add is done by the kernel before it, an add
+ * after a batch norm by the batch norm, and so is one of two gradients before the batch norm's gradient. And what need
+ * not run at all. */
 #include "tensor/graph.h"
 #include <string.h>
+
+static bool is(const clvi_node *node, const char *op)
+{
+    return !node->fused && strcmp(node->cls->name, op) == 0;
+}
 
 /* The relu flag among the attributes of an operation that has one, or NULL. */
 static bool *relu_flag(const clvi_node *node)
@@ -44,9 +50,91 @@ clv_status clvi_graph_fuse(clv_graph *g, int32_t loss)
     int32_t *uses = clvi_graph_count_uses(g, loss);
     if (!uses) return CLV_ERR_NOMEM;
     for (int32_t i = 0; i < g->n_nodes; i++)
-        if (strcmp(g->nodes[i].cls->name, "relu") == 0) fuse_relu(g, &g->nodes[i], uses);
+        if (is(&g->nodes[i], "relu")) fuse_relu(g, &g->nodes[i], uses);
     clvi_free(g->ctx, uses);
     g->fused = true;
+    return CLV_OK;
+}
+
+clvi_node *clvi_graph_sole_source(clv_graph *g, const clvi_node *node, int k, const char *op, const int32_t *uses)
+{
+    const int32_t value = node->in[k];
+    if (value < 0 || uses[value] != 1 || g->values[value].node < 0) return NULL;
+    clvi_node *from = &g->nodes[g->values[value].node];
+    return is(from, op) && from->out[0] == value ? from : NULL;
+}
+
+/* Has the batch norm of x a kernel that adds something as well? One with a sum has also one that adds two gradients. */
+static bool joins(const clv_graph *g, int32_t x)
+{
+    const clvi_desc *desc = &g->values[x].desc;
+    return !g->ctx->device && desc->ndim == 4 && desc->shape[1] % CLVI_BATCH_NORM_BLOCK == 0;
+}
+
+/* The operand of the add that is a batch norm's result and nothing else's; of two, the one computed later. -1: none. */
+static int norm_operand(clv_graph *g, const clvi_node *sum, const int32_t *uses)
+{
+    int found = -1;
+    for (int k = 0; k < 2; k++) {
+        const clvi_node *norm = clvi_graph_sole_source(g, sum, k, "batch_norm", uses);
+        const clvi_batch_norm_attr *attr = norm ? norm->attr : NULL;
+        if (!norm || attr->relu || attr->sum || !joins(g, norm->in[0])) continue;
+        if (found < 0 || g->values[sum->in[k]].node > g->values[sum->in[found]].node) found = k;
+    }
+    return found;
+}
+
+/* The add becomes the batch norm: where it stands, all operands are there. */
+static clv_status fuse_sum(clv_graph *g, clvi_node *sum, const int32_t *uses)
+{
+    const int k = norm_operand(g, sum, uses);
+    if (k < 0) return CLV_OK;
+    clvi_value *between = &g->values[sum->in[k]];
+    clvi_node *norm = &g->nodes[between->node];
+    clvi_batch_norm_attr *attr = clvi_calloc(g->ctx, 1, sizeof *attr);
+    if (!attr) return CLV_ERR_NOMEM;
+    *attr = *(const clvi_batch_norm_attr *)norm->attr;
+    attr->sum = true;
+    attr->relu = ((const clvi_add_attr *)sum->attr)->relu;
+    const int32_t other = sum->in[1 - k], result = sum->out[0];
+    clvi_free(g->ctx, sum->attr);
+    *sum = *norm;
+    sum->attr = attr;
+    sum->in[5] = other;
+    sum->out[0] = result;
+    for (int i = 0; i < sum->n_out; i++) g->values[sum->out[i]].node = (int32_t)(sum - g->nodes);
+    between->node = -1;
+    between->fused = norm->fused = true;
+    return CLV_OK;
+}
+
+clv_status clvi_graph_fuse_sums(clv_graph *g, int32_t loss)
+{
+    clv_status st = CLV_OK;
+    int32_t *uses = clvi_graph_count_uses(g, loss);
+    if (!uses) return CLV_ERR_NOMEM;
+    for (int32_t i = 0; i < g->n_nodes && st == CLV_OK; i++)
+        if (is(&g->nodes[i], "add")) st = fuse_sum(g, &g->nodes[i], uses);
+    clvi_free(g->ctx, uses);
+    return st;
+}
+
+clv_status clvi_graph_fuse_gradients(clv_graph *g)
+{
+    int32_t *uses = clvi_graph_count_uses(g, -1);
+    if (!uses) return CLV_ERR_NOMEM;
+    for (int32_t i = g->forward_nodes; i < g->n_nodes; i++) {
+        clvi_node *norm = &g->nodes[i];
+        if (!is(norm, "batch_norm_bwd") || !((const clvi_batch_norm_attr *)norm->attr)->sum) continue;
+        clvi_node *sum = clvi_graph_sole_source(g, norm, 0, "add", uses);
+        if (!sum || ((const clvi_add_attr *)sum->attr)->relu) continue;
+        clvi_value *between = &g->values[norm->in[0]];
+        norm->in[0] = sum->in[0];
+        norm->in[6] = sum->in[1];
+        between->node = -1;
+        between->fused = sum->fused = true;
+    }
+    clvi_free(g->ctx, uses);
     return CLV_OK;
 }
 

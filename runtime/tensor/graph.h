@@ -130,9 +130,16 @@ void clvi_recompute_free(clv_graph *g, clvi_recompute *r);
 
 /* relu(batch_norm(x)) and relu(add(a, b)) become one node. `loss` (or -1) is not fused away. Once a graph. */
 clv_status clvi_graph_fuse(clv_graph *g, int32_t loss) CLV_NODISCARD;
+/* batch_norm(x) + y, with its relu or without, becomes one node where there is a kernel for it. After what may take the
+ * batch norm or the add otherwise. */
+clv_status clvi_graph_fuse_sums(clv_graph *g, int32_t loss) CLV_NODISCARD;
+/* The sum of two gradients that only a batch norm's gradient reads is taken there. Of a differentiated graph. */
+clv_status clvi_graph_fuse_gradients(clv_graph *g) CLV_NODISCARD;
 /* In a graph without a backward pass, a convolution, the batch norm in evaluation behind it, and an addition (with its
  * relu) behind that become one node. After clvi_graph_fuse. */
 clv_status clvi_graph_fold(clv_graph *g) CLV_NODISCARD;
+/* The node that computes input k of `node`, when it is an `op` whose result nobody else reads; else NULL. */
+clvi_node *clvi_graph_sole_source(clv_graph *g, const clvi_node *node, int k, const char *op, const int32_t *uses);
 /* How often each value is read, kept ones once more: n_values counts to be freed. NULL: out of memory. */
 int32_t *clvi_graph_count_uses(const clv_graph *g, int32_t loss);
 /* Marks what has to run (nodes) and what is read (values). */

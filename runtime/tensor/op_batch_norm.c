@@ -34,6 +34,7 @@ static clv_status infer(clvi_op_call *call)
               "batch_norm: training needs more than 1 value per channel and group");
     CLV_CHECK(a->eps > 0 && a->momentum >= 0 && a->momentum <= 1, CLV_ERR_INVALID,
               "batch_norm: eps %g must be above 0 and momentum %g within 0 to 1", a->eps, a->momentum);
+    if (a->sum) CLV_TRY(clvi_op_want_same_shape(call, 0, 5));
     const clv_dtype dtype = x->dtype;
     const int64_t stats[] = { a->groups, x->shape[1] };
     clvi_op_out_like(call, 0);
@@ -50,21 +51,23 @@ static void backward(clv_graph *g, const clv_node *in, const clv_node *out, cons
     const clvi_batch_norm_attr *a = attr;
     if (clvi_node_none(grad_out[0])) return;
     const clv_node args[] = { grad_out[0], in[0], in[1], a->training ? out[1] : in[3], a->training ? out[2] : in[4],
-                              out[3] };
-    clv_node grads[3];
-    (void)clvi_op(g, "batch_norm_bwd", attr, args, 6, grads, 3);
+                              out[3], CLV_NONE };
+    const bool joined = clvi_batch_norm_gives_sum(a);
+    clv_node grads[4];
+    (void)clvi_op(g, "batch_norm_bwd", attr, args, 7, grads, joined ? 4 : 3);
     grad_in[0] = grads[0];
+    if (a->sum) grad_in[5] = joined ? grads[3] : grad_out[0];
     if (!clvi_node_none(in[1])) grad_in[1] = grads[1];
     if (!clvi_node_none(in[2])) grad_in[2] = grads[2];
 }
 
 const clvi_op_class clvi_op_batch_norm = {
-    .name = "batch_norm", .attr_size = sizeof(clvi_batch_norm_attr), .n_in = 5, .optional = 1u << 1 | 1u << 2,
-    .infer = infer, .backward = backward, .effect = true, .workspace = 1 + 3,
-    .half = { .in = 1, .out = 1, .like = 1 },
+    .name = "batch_norm", .attr_size = sizeof(clvi_batch_norm_attr), .n_in = 6,
+    .optional = 1u << 1 | 1u << 2 | 1u << 5, .infer = infer, .backward = backward, .effect = true, .workspace = 1 + 3,
+    .half = { .in = 1 | 1u << 5, .out = 1, .like = 1 },
 };
 
-/* dy, x, gamma?, mean, var, workspace -> dx, dgamma, dbeta */
+/* dy, x, ... -> dx, dgamma, dbeta */
 clv_status clvi_batch_norm_bwd_infer(clvi_op_call *call)
 {
     CLV_TRY(clvi_batch_norm_want(call, 1));
@@ -76,9 +79,18 @@ clv_status clvi_batch_norm_bwd_infer(clvi_op_call *call)
     return CLV_OK;
 }
 
+/* dy, x, gamma?, mean, var, workspace, dy2? -> dx, dgamma, dbeta, dsum? */
+static clv_status bwd_infer(clvi_op_call *call)
+{
+    CLV_TRY(clvi_batch_norm_bwd_infer(call));
+    if (clvi_op_has(call, 6)) CLV_TRY(clvi_op_want_same_shape(call, 6, 1));
+    if (clvi_batch_norm_gives_sum(call->attr)) clvi_op_out_like(call, 1);
+    return CLV_OK;
+}
+
 const clvi_op_class clvi_op_batch_norm_bwd = {
-    .name = "batch_norm_bwd", .attr_size = sizeof(clvi_batch_norm_attr), .n_in = 6, .optional = 1u << 2,
-    .infer = clvi_batch_norm_bwd_infer, .half = { .in = 1 | 2, .out = 1, .like = 2 },
+    .name = "batch_norm_bwd", .attr_size = sizeof(clvi_batch_norm_attr), .n_in = 7,
+    .optional = 1u << 2 | 1u << 6, .infer = bwd_infer, .half = { .in = 1 | 2 | 1u << 6, .out = 1 | 1u << 3, .like = 2 },
 };
 
 clv_node clv_batch_norm(clv_graph *g, clv_node x, const clv_batch_norm_desc *desc)
@@ -90,8 +102,8 @@ clv_node clv_batch_norm(clv_graph *g, clv_node x, const clv_batch_norm_desc *des
     const bool training = clv_graph_training(g);
     const clvi_batch_norm_attr attr = { .groups = training ? desc->groups : 1, .eps = desc->eps,
                                         .momentum = desc->momentum, .training = training };
-    const clv_node in[] = { x, desc->gamma, desc->beta, desc->running_mean, desc->running_var };
+    const clv_node in[] = { x, desc->gamma, desc->beta, desc->running_mean, desc->running_var, CLV_NONE };
     const clvi_sync_norm_attr sync = { desc->eps, desc->momentum, g->ranks };
     if (g->ranks && training) return clvi_op(g, "sync_batch_norm", &sync, in, 5, NULL, 0);
-    return clvi_op(g, "batch_norm", &attr, in, 5, NULL, 0);
+    return clvi_op(g, "batch_norm", &attr, in, 6, NULL, 0);
 }

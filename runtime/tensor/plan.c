@@ -328,7 +328,12 @@ static clv_status lay_out_params(clv_graph *g)
 static clv_status finish(clv_graph *g)
 {
     CLV_TRY(clvi_graph_fuse(g, -1));
-    if (!g->differentiated) CLV_TRY(clvi_graph_fold(g));
+    if (g->differentiated) {
+        CLV_TRY(clvi_graph_fuse_gradients(g));
+    } else {
+        CLV_TRY(clvi_graph_fold(g));
+        CLV_TRY(clvi_graph_fuse_sums(g, -1));
+    }
     CLV_TRY(list_gradients(g));
     clvi_graph_mark_live(g);
     CLV_TRY(clvi_graph_choose(g));

@@ -14,7 +14,8 @@ static bool is(const clvi_node *node, const char *op)
 
 static bool can_repeat(const clvi_node *node)
 {
-    if (is(node, "batch_norm")) return ((const clvi_batch_norm_attr *)node->attr)->training;
+    const clvi_batch_norm_attr *norm = is(node, "batch_norm") ? node->attr : NULL;
+    if (norm) return norm->training && !norm->sum;
     return is(node, "conv2d") || is(node, "relu");
 }
 

@@ -511,6 +511,28 @@ static clv_node block(op_test *t)
     return clv_global_avg_pool(g, clv_relu(g, clv_add(g, y, x)));
 }
 
+/* 16 channels, so that kernels for the sum take part; with the sum's relu or without, and with two gradients that meet. */
+static clv_node norm_sum(op_test *t)
+{
+    const clv_node y = norm(t, 1, true, SHAPE(3, 16, 2, 1));
+    return clv_relu(t->g, clv_add(t->g, values(t, SHAPE(3, 16, 2, 1)), y));
+}
+static clv_node norm_sum_plain(op_test *t)
+{
+    const clv_node y = norm(t, 2, false, SHAPE(4, 16, 1, 2));
+    return clv_add(t->g, y, values(t, SHAPE(4, 16, 1, 2)));
+}
+static clv_node norm_sum_twice(op_test *t)
+{
+    const clv_node y = norm_sum(t);
+    return clv_add(t->g, clv_scale(t->g, y, 0.5, 0), clv_mul(t->g, y, values(t, SHAPE(3, 16, 2, 1))));
+}
+/* Which of two gets the sum. */
+static clv_node norm_sum_of_norms(op_test *t)
+{
+    return clv_relu(t->g, clv_add(t->g, norm(t, 1, true, SHAPE(3, 16, 2, 1)), norm(t, 1, true, SHAPE(3, 16, 2, 1))));
+}
+
 typedef struct op_case {
     const char *op;
     op_builder  build;
@@ -526,6 +548,8 @@ static const op_case cases[] = {
     { "batch_norm", norm_4d, false }, { "batch_norm", norm_2d, false }, { "batch_norm", norm_plain, false },
     { "batch_norm", norm_groups, false }, { "batch_norm", norm_relu, false }, { "batch_norm", norm_groups_relu, false },
     { "batch_norm", norm_4d, true }, { "batch_norm", norm_2d, true }, { "batch_norm", norm_relu, true },
+    { "batch_norm", norm_sum, false }, { "batch_norm", norm_sum_plain, false }, { "batch_norm", norm_sum, true },
+    { "batch_norm", norm_sum_twice, false }, { "batch_norm", norm_sum_of_norms, false },
     { "sync_batch_norm", norm_sync_4d, false }, { "sync_batch_norm", norm_sync_2d, false },
     { "relu", relu, false },
     { "max_pool2d", max_pool, false }, { "avg_pool2d", avg_pool, false }, { "avg_pool2d", global_pool, false },

@@ -303,13 +303,16 @@ static void gradients_of_many_weights_from_few_pixels_are_taken_in_float32(void 
 typedef struct norm_case {
     int64_t shape[4], groups;
     bool    training, relu, gamma, beta;
+    bool    sum;                        /* something is added; its gradient is the sum of two, too */
 } norm_case;
 
 static const norm_case norm_cases[] = {
-    { { 8, 64, 5, 7 }, 1, true, false, true, true },  { { 8, 64, 5, 7 }, 2, true, true, true, true },
-    { { 8, 17, 5, 3 }, 4, true, true, true, true },   { { 4, 3, 9, 9 }, 1, true, true, true, true },
-    { { 4, 16, 6, 6 }, 4, true, true, false, false }, { { 4, 32, 6, 6 }, 2, true, true, false, true },
-    { { 7, 20, 4, 4 }, 2, false, true, true, true },  { { 7, 64, 4, 4 }, 1, false, false, true, true },
+    { { 8, 64, 5, 7 }, 1, true, false, true, true, false }, { { 8, 64, 5, 7 }, 2, true, true, true, true, false },
+    { { 8, 17, 5, 3 }, 4, true, true, true, true, false }, { { 4, 3, 9, 9 }, 1, true, true, true, true, false },
+    { { 4, 16, 6, 6 }, 4, true, true, false, false, false }, { { 4, 32, 6, 6 }, 2, true, true, false, true, false },
+    { { 7, 20, 4, 4 }, 2, false, true, true, true, false }, { { 7, 64, 4, 4 }, 1, false, false, true, true, false },
+    { { 8, 64, 5, 7 }, 1, true, true, true, true, true }, { { 8, 32, 33, 9 }, 2, true, true, false, false, true },
+    { { 4, 48, 9, 9 }, 1, true, false, true, true, true }, { { 7, 64, 4, 4 }, 1, false, true, true, true, true },
 };
 
 static problem norm_forward(const norm_case *c, const clvi_batch_norm_attr *attr)
@@ -322,6 +325,7 @@ static problem norm_forward(const norm_case *c, const clvi_batch_norm_attr *attr
     give(&p, c->beta ? draw(1, &channels, -1, 6) : absent);
     give(&p, draw(1, &channels, -1, 7));
     give(&p, draw(1, &channels, 0.1, 8));
+    give(&p, c->sum ? draw(4, c->shape, -1, 10) : absent);
     want(&p, CLV_F64, 4, c->shape);
     want(&p, CLV_F64, 2, SHAPE(groups, channels));
     want(&p, CLV_F64, 2, SHAPE(groups, channels));
@@ -330,11 +334,27 @@ static problem norm_forward(const norm_case *c, const clvi_batch_norm_attr *attr
     return p;
 }
 
+/* The gradient of what is added is an output of its own. */
+static bool gives_sum(const norm_case *c)
+{
+    return c->sum && c->relu;
+}
+
+/* To 64ths: the sum of two of them is bfloat16, too, in which it is kept for the shortcut. */
+static void coarsen(value *v)
+{
+    for (int64_t i = 0; i < clvi_desc_count(&v->desc); i++) put(v, i, round(get(v, i) * 64) / 64);
+}
+
 /* The gradient with the statistics and the workspace of a forward pass in the same type. */
 static void norm_backward(test_env *t, const norm_case *c, const problem *forward, const char *name, bool half,
                           value *grad)
 {
-    value made[4], dy = draw(4, c->shape, -1, 9);
+    value made[4], dy = draw(4, c->shape, -1, 9), dy2 = { .desc = { .dtype = CLV_DTYPE_COUNT } };
+    if (c->sum) {
+        dy2 = draw(4, c->shape, -1, 12);
+        coarsen(&dy), coarsen(&dy2);
+    }
     const int64_t channels = c->shape[1];
     assert_true(apply(t, forward, name, half, made));
     problem p = pose("batch_norm_bwd", forward->proto.attr);
@@ -344,36 +364,39 @@ static void norm_backward(test_env *t, const norm_case *c, const problem *forwar
     give(&p, c->training ? made[1] : forward->in[3]);
     give(&p, c->training ? made[2] : forward->in[4]);
     give(&p, made[3]);
+    give(&p, dy2);
     want(&p, CLV_F64, 4, c->shape);
     want(&p, CLV_F64, 1, &channels);
     want(&p, CLV_F64, 1, &channels);
+    if (gives_sum(c)) want(&p, CLV_F64, 4, c->shape);
     p.proto.wanted[1] = c->gamma;
     p.proto.wanted[2] = c->beta;
     assert_true(apply(t, &p, name, half, grad));
     drop(made, 4);
-    drop(&dy, 1);
+    drop(&dy, 1), drop(&dy2, 1);
 }
 
 static void batch_norm_keeps_its_statistics_in_float32(void **state)
 {
     test_env *t = *state;
-    static const char *const names[] = { "reference", "onednn" };
     for (size_t i = 0; i < CLVI_COUNT(norm_cases); i++) {
         const norm_case *c = &norm_cases[i];
+        const char *const names[] = { "reference", c->sum ? "blocked" : "onednn" };
         const clvi_batch_norm_attr attr = { .groups = c->groups, .eps = 1e-5, .momentum = 0.1, .training = c->training,
-                                            .relu = c->relu };
+                                            .relu = c->relu, .sum = c->sum };
         problem p = norm_forward(c, &attr);
-        value exact[3], grad[3];
-        hold(t, &p, "onednn");
+        value exact[4], grad[4];
+        hold(t, &p, names[1]);
         norm_backward(t, c, &p, "reference", false, exact);
         for (int n = 0; n < (clvi_cpu_isa() == CLVI_ISA_AVX512_BF16 ? 2 : 1); n++) {
             norm_backward(t, c, &p, names[n], true, grad);
             check(&grad[0], &exact[0], "batch_norm_bwd", names[n], 0, 1);
             if (c->gamma) check(&grad[1], &exact[1], "batch_norm_bwd", names[n], 1, 1);
             if (c->beta) check(&grad[2], &exact[2], "batch_norm_bwd", names[n], 2, 1);
-            drop(grad, 3);
+            if (gives_sum(c)) check(&grad[3], &exact[3], "batch_norm_bwd", names[n], 3, 1);
+            drop(grad, 3 + gives_sum(c));
         }
-        drop(exact, 3);
+        drop(exact, 3 + gives_sum(c));
         drop(p.in, p.proto.n_in);
     }
 }

@@ -298,6 +298,42 @@ static void running_statistics_are_updated_though_nobody_reads_the_result(void *
     }
 }
 
+/* relu(batch_norm(conv(x)) + x), read twice, of so many channels, trained. */
+static clv_graph *residual(test_env *t, int64_t c)
+{
+    const clv_init zero = { 0 }, one = { .value = 1 };
+    clv_graph *g = make_graph(t, false, NULL, true);
+    const clv_node image = clv_input_image(g, "image", 2, 3, 6, 6);
+    clv_node x = clv_conv2d(g, image, conv_weight(g, "stem", c, 3, 3), 1, 1);
+    for (int i = 0; i < 2; i++) {
+        char name[3][16];
+        static const char *const parts[] = { "weight", "mean", "var" };
+        for (int k = 0; k < 3; k++) (void)snprintf(name[k], sizeof name[k], "%s%d", parts[k], i);
+        const clv_batch_norm_desc desc = {
+            CLV_NONE, CLV_NONE, clv_parameter(g, name[1], CLV_PARAM_BUFFER, 1, &c, zero),
+            clv_parameter(g, name[2], CLV_PARAM_BUFFER, 1, &c, one), 1, 1e-5, 0.1,
+        };
+        const clv_node y = clv_conv2d(g, x, conv_weight(g, name[0], c, c, 3), 1, 1);
+        x = clv_relu(g, clv_add(g, clv_batch_norm(g, y, &desc), x));
+    }
+    assert_ok(clv_graph_backward(g, clv_reduce(g, clv_mul(g, x, x), -1, true)));
+    assert_ok(clv_graph_finish(g));
+    return g;
+}
+
+/* Without kernels for it, here for channels that fill no block, both stay. */
+static void batch_norms_take_the_sums_around_them_along_where_they_can(void **state)
+{
+    test_env *t = *state;
+    clv_graph *full = residual(t, 32), *odd = residual(t, 20);
+    assert_int_equal(count_steps(full, "relu_bwd"), 0);
+    assert_int_equal(count_steps(full, "add"), 1);     /* of the gradients of the stem's result, which no norm reads */
+    assert_int_equal(count_steps(odd, "relu_bwd"), 2);
+    assert_int_equal(count_steps(odd, "add"), 5);
+    clv_graph_destroy(full);
+    clv_graph_destroy(odd);
+}
+
 static void a_workspace_is_read_by_a_kernel_of_the_library_that_wrote_it(void **state)
 {
     test_env *t = *state;
@@ -410,6 +446,7 @@ TEST_MAIN(
     TEST(one_reorder_serves_all_who_want_a_value_in_another_layout),
     TEST(what_nobody_reads_does_not_run),
     TEST(running_statistics_are_updated_though_nobody_reads_the_result),
+    TEST(batch_norms_take_the_sums_around_them_along_where_they_can),
     TEST(a_workspace_is_read_by_a_kernel_of_the_library_that_wrote_it),
     TEST(graphs_of_other_batches_and_modes_share_parameters_and_clones),
     TEST(a_name_that_comes_after_the_layout_is_refused),

@@ -5,7 +5,7 @@
 
 #include "core/checked.h"
 #include "device/attr.h"
-#include "device/cpu/isa.h"
+#include "device/cpu/half.h"
 
 #define CHUNK 32768
 
@@ -39,60 +39,39 @@ static clv_status run_flat(const clvi_op_call *call, const clvi_range_fn *f32, c
     return CLV_OK;
 }
 
-/* ---- bfloat16, 16 at a time: the same bits as rounding the float32 result ---- */
-
-typedef uint16_t v16h __attribute__((vector_size(32)));
-typedef uint32_t v16u __attribute__((vector_size(64)));
-
-CLVI_INLINE void load_half(clvi_v16f *v, const uint16_t *x, int64_t count)
-{
-    v16h half = { 0 };
-    memcpy(&half, x, (size_t)count * sizeof *x);
-    const v16u bits = __builtin_convertvector(half, v16u) << 16;
-    memcpy(v, &bits, sizeof bits);
-}
-
-/* To nearest, ties to even; NaN stays NaN. */
-CLVI_INLINE void store_half(uint16_t *y, const clvi_v16f *v, int64_t count)
-{
-    v16u bits;
-    memcpy(&bits, v, sizeof bits);
-    const v16u nan = (v16u)(*v != *v), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40;
-    const v16h half = __builtin_convertvector((rounded & ~nan) | (quiet & nan), v16h);
-    memcpy(y, &half, (size_t)count * sizeof *y);
-}
+/* ---- bfloat16 ---- */
 
 CLVI_INLINE void relu_half16(const clvi_op_call *call, int64_t i, int64_t count)
 {
     clvi_v16f x;
-    load_half(&x, (const uint16_t *)call->in_data[0] + i, count);
+    clvi_load_half(&x, (const uint16_t *)call->in_data[0] + i, count);
     const clvi_v16i negative = x < 0;
     const clvi_v16f zero = { 0 };
     clvi_select16(&x, &negative, &zero, &x);
-    store_half((uint16_t *)call->out_data[0] + i, &x, count);
+    clvi_store_half((uint16_t *)call->out_data[0] + i, &x, count);
 }
 
 CLVI_INLINE void relu_bwd_half16(const clvi_op_call *call, int64_t i, int64_t count)
 {
     clvi_v16f dy, y;
-    load_half(&dy, (const uint16_t *)call->in_data[0] + i, count);
-    load_half(&y, (const uint16_t *)call->in_data[1] + i, count);
+    clvi_load_half(&dy, (const uint16_t *)call->in_data[0] + i, count);
+    clvi_load_half(&y, (const uint16_t *)call->in_data[1] + i, count);
     const clvi_v16i through = y > 0;
     const clvi_v16f zero = { 0 };
     clvi_select16(&dy, &through, &dy, &zero);
-    store_half((uint16_t *)call->out_data[0] + i, &dy, count);
+    clvi_store_half((uint16_t *)call->out_data[0] + i, &dy, count);
 }
 
 CLVI_INLINE void add_half16(const clvi_op_call *call, int64_t i, int64_t count)
 {
     clvi_v16f a, b;
-    load_half(&a, (const uint16_t *)call->in_data[0] + i, count);
-    load_half(&b, (const uint16_t *)call->in_data[1] + i, count);
+    clvi_load_half(&a, (const uint16_t *)call->in_data[0] + i, count);
+    clvi_load_half(&b, (const uint16_t *)call->in_data[1] + i, count);
     a += b;
     const clvi_v16i negative = a < (((const clvi_add_attr *)call->attr)->relu ? 0.0f : -__builtin_inff());
     const clvi_v16f zero = { 0 };
     clvi_select16(&a, &negative, &zero, &a);
-    store_half((uint16_t *)call->out_data[0] + i, &a, count);
+    clvi_store_half((uint16_t *)call->out_data[0] + i, &a, count);
 }
 
 #define HALF_BODY(op_name)                                                                                             \

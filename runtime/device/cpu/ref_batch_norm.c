@@ -1,5 +1,5 @@
 /* ref_batch_norm.c: y = gamma (x - mean) / sqrt(var + eps) + beta per channel (Ioffe and Szegedy 2015,
- * arXiv:1502.03167), optionally followed by a ReLU, and its gradient.
+ * arXiv:1502.03167), optionally followed by a sum and a ReLU, and its gradient.
  *
  * Training: `groups` equal runs of samples are normalised apart, each with its own mean and biased variance, and
  * running = (1 - momentum) running + momentum * (mean over groups of the group's statistic), where the variance is
@@ -37,7 +37,7 @@ static int64_t run_start(const bn_sizes *s, int64_t group, int64_t sample, int64
 static clv_status batch_norm_prepare(clvi_op_call *call)
 {
     const clvi_batch_norm_attr *attr = call->attr;
-    clvi_ref_make_dense(call->in, 5);
+    clvi_ref_make_dense(call->in, 6);
     clvi_ref_make_dense(call->out, 3);
     if (attr->relu) call->out[3].bytes = CLVI_MAX((size_t)clvi_desc_count(&call->in[0]), (size_t)1);
     return CLV_OK;
@@ -56,7 +56,8 @@ const clvi_kernel clvi_kernel_ref_batch_norm = {
 static clv_status batch_norm_bwd_prepare(clvi_op_call *call)
 {
     clvi_ref_make_dense(call->in, 5);
-    clvi_ref_make_dense(call->out, 3);
+    clvi_ref_make_dense(&call->in[6], 1);
+    clvi_ref_make_dense(call->out, call->n_out);
     return CLV_OK;
 }
 
@@ -94,11 +95,12 @@ static void FN(normalise)(const clvi_op_call *call, const bn_sizes *s, int64_t g
     const clvi_batch_norm_attr *attr = call->attr;
     const REAL *gamma = call->in_data[1], *beta = call->in_data[2];
     const double scale = (gamma ? gamma[channel] : 1) / sqrt(var + attr->eps), shift = beta ? beta[channel] : 0;
+    const REAL *sum = attr->sum ? call->in_data[5] : NULL;
     unsigned char *passed = attr->relu ? clvi_ref_output(call, 3) : NULL;
     for (int64_t i = 0; i < s->samples; i++) {
         const int64_t start = run_start(s, group, i, channel);
         for (int64_t j = start; j < start + s->pixels; j++) {
-            const double y = (((const REAL *)call->in_data[0])[j] - mean) * scale + shift;
+            const double y = (((const REAL *)call->in_data[0])[j] - mean) * scale + shift + (sum ? sum[j] : 0);
             ((REAL *)call->out_data[0])[j] = (REAL)(attr->relu && y < 0 ? 0 : y);
             if (passed) passed[j] = y > 0;
         }
@@ -133,12 +135,13 @@ static void FN(batch_norm_range)(void *arg, int64_t begin, int64_t end)
     }
 }
 
-/* dy behind the ReLU. */
+/* dy, both parts of it, behind the ReLU. */
 static double FN(upstream)(const clvi_op_call *call, int64_t i)
 {
     const clvi_batch_norm_attr *attr = call->attr;
+    const REAL *dy = call->in_data[0], *dy2 = call->in_data[6];
     if (attr->relu && !((const unsigned char *)call->in_data[5])[i]) return 0;
-    return ((const REAL *)call->in_data[0])[i];
+    return dy2 ? (double)dy[i] + dy2[i] : dy[i];
 }
 
 /* One channel of one group: dx, and its part of dgamma and dbeta. */
@@ -150,7 +153,7 @@ static void FN(group_bwd)(const clvi_op_call *call, const bn_sizes *s, int64_t g
     const double mean = ((const REAL *)call->in_data[3])[group * s->channels + channel];
     const double rstd = 1 / sqrt(((const REAL *)call->in_data[4])[group * s->channels + channel] + attr->eps);
     const double n = (double)(s->samples * s->pixels), scale = (gamma ? gamma[channel] : 1) * rstd;
-    REAL *dx = clvi_ref_output(call, 0);
+    REAL *dx = clvi_ref_output(call, 0), *dsum = clvi_batch_norm_gives_sum(attr) ? clvi_ref_output(call, 3) : NULL;
     double sum = 0, along = 0;   /* of dy, and of dy times the normalised x */
     for (int64_t i = 0; i < s->samples; i++) {
         const int64_t start = run_start(s, group, i, channel);
@@ -167,6 +170,10 @@ static void FN(group_bwd)(const clvi_op_call *call, const bn_sizes *s, int64_t g
             const double through_statistics = attr->training ? (sum + (x[j] - mean) * rstd * along) / n : 0;
             dx[j] = (REAL)(scale * (FN(upstream)(call, j) - through_statistics));
         }
+    }
+    for (int64_t i = 0; dsum && i < s->samples; i++) {
+        const int64_t start = run_start(s, group, i, channel);
+        for (int64_t j = start; j < start + s->pixels; j++) dsum[j] = (REAL)FN(upstream)(call, j);
     }
 }
 

@@ -82,6 +82,12 @@ static double *coefficients(const clvi_op_call *call, sizes s)
     return (double *)call->scratch + s.groups * s.channels * 2 * s.chunks;
 }
 
+/* Sums are joined to batch norms on the host only (tensor/fuse.c). */
+static bool accepts(const clvi_op_call *call)
+{
+    return clvi_cu_accepts_half(call) && !((const clvi_batch_norm_attr *)call->attr)->sum;
+}
+
 /* ---- forward ---- */
 
 /* Mean and variance of each channel, running ones included, as y = x a + b. One thread a channel. */
@@ -155,7 +161,7 @@ static clv_status prepare_forward(clvi_op_call *call)
     if (((const clvi_batch_norm_attr *)call->attr)->relu) call->out[3].bytes = count ? count : 1;
     return CLV_OK;
 }
-CLVI_CU_KERNEL_WITH(batch_norm, clvi_cu_accepts_half, prepare_forward);
+CLVI_CU_KERNEL_WITH(batch_norm, accepts, prepare_forward);
 
 /* ---- gradient ---- */
 
@@ -215,4 +221,4 @@ static clv_status batch_norm_bwd(const clvi_op_call *call)
 }
 
 static clv_status prepare_backward(clvi_op_call *call) { return prepare(call, 2, &call->in[1]); }
-CLVI_CU_KERNEL_WITH(batch_norm_bwd, clvi_cu_accepts_half, prepare_backward);
+CLVI_CU_KERNEL_WITH(batch_norm_bwd, accepts, prepare_backward);

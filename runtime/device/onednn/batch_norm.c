@@ -2,8 +2,7 @@
  * bit or byte an element, did it get through. Split batch norm runs the primitive once per group, on consecutive
  * samples: the batch is the outermost dimension in every layout used here, so a group is a contiguous piece. oneDNN
  * computes the statistics; the running ones are updated here. */
-#include "device/attr.h"
-#include "device/onednn/onednn.h"
+#include "device/onednn/norm.h"
 #include <string.h>
 
 enum { FORWARD_ARGS = 7, BACKWARD_ARGS = 10 };
@@ -28,16 +27,17 @@ static bool is_normalisable(const clvi_desc *x)
            (clvi_onednn_is(x, CLV_BF16) && x->ndim == 4);
 }
 
+/* Sums around it are blocked_norm.c's. */
 static bool forward_accepts(const clvi_op_call *call)
 {
-    return call->n_in == 5 && is_normalisable(&call->in[0]) && is_absent_or_vector(&call->in[1]) &&
-           is_absent_or_vector(&call->in[2]);
+    return is_normalisable(&call->in[0]) && is_absent_or_vector(&call->in[1]) && is_absent_or_vector(&call->in[2]) &&
+           !((const clvi_batch_norm_attr *)call->attr)->sum;
 }
 
 static bool backward_accepts(const clvi_op_call *call)
 {
-    return call->n_in == 6 && is_normalisable(&call->in[1]) && call->in[0].dtype == call->in[1].dtype &&
-           is_absent_or_vector(&call->in[2]);
+    return is_normalisable(&call->in[1]) && call->in[0].dtype == call->in[1].dtype &&
+           is_absent_or_vector(&call->in[2]) && !((const clvi_batch_norm_attr *)call->attr)->sum;
 }
 
 /* Groups exist in training only; otherwise N need not be a multiple. */
@@ -103,15 +103,9 @@ static void make_dense(clvi_desc *desc, int n)
 
 /* ---- primitives ---- */
 
-/* Statistics are made here; else they come as inputs 3 and 4. */
-static bool makes_statistics(const clvi_batch_norm_attr *attr)
-{
-    return attr->training && !attr->again;
-}
-
 static unsigned flags_of(const clvi_batch_norm_attr *attr, bool gamma, bool beta)
 {
-    return (makes_statistics(attr) ? 0u : dnnl_use_global_stats) | (attr->relu ? dnnl_fuse_norm_relu : 0u) |
+    return (clvi_norm_makes_statistics(attr) ? 0u : dnnl_use_global_stats) | (attr->relu ? dnnl_fuse_norm_relu : 0u) |
            (gamma ? dnnl_use_scale : 0u) | (beta ? dnnl_use_shift : 0u);
 }
 
@@ -214,8 +208,7 @@ done:
     return st;
 }
 
-/* running = (1 - momentum) running + momentum * (mean over groups), the variance unbiased. */
-static void update_running(const clvi_op_call *call)
+void clvi_norm_update_running(const clvi_op_call *call)
 {
     const clvi_batch_norm_attr *attr = call->attr;
     const clvi_desc *x = &call->in[0];
@@ -244,14 +237,14 @@ static clv_status forward_run(const clvi_op_call *call)
     for (size_t g = 0; g < (size_t)groups_of(attr); g++) {
         CLV_TRY(bind(call, 0, call->in_data[0], g * s->group_bytes));
         CLV_TRY(bind(call, 1, call->out_data[0], g * s->group_bytes));
-        CLV_TRY(bind(call, 2, makes_statistics(attr) ? call->out_data[1] : call->in_data[3], g * statistics));
-        CLV_TRY(bind(call, 3, makes_statistics(attr) ? call->out_data[2] : call->in_data[4], g * statistics));
+        CLV_TRY(bind(call, 2, clvi_norm_makes_statistics(attr) ? call->out_data[1] : call->in_data[3], g * statistics));
+        CLV_TRY(bind(call, 3, clvi_norm_makes_statistics(attr) ? call->out_data[2] : call->in_data[4], g * statistics));
         CLV_TRY(bind(call, 4, call->in_data[1], 0));
         CLV_TRY(bind(call, 5, call->in_data[2], 0));
         CLV_TRY(bind(call, 6, call->out_data[3], g * s->workspace_bytes));
         CLV_TRY(clvi_onednn_exec_run(call, &s->exec));
     }
-    if (makes_statistics(attr)) update_running(call);
+    if (clvi_norm_makes_statistics(attr)) clvi_norm_update_running(call);
     return CLV_OK;
 }
 
