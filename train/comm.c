@@ -1,16 +1,15 @@
 /* comm.c: finding the ranks of a run, and sums over them on top of what a back end moves. */
 #include "train/comm.h"
+#include "train/overlap.h"
 #include "core/checked.h"
 #include "core/library.h"
+#include "core/profile.h"
 #include "device/backend.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-enum { BUCKET = 1 << 20 };             /* values that are summed at once */
 
 /* ---- finding ---- */
 
@@ -72,7 +71,7 @@ clv_status clvi_comm_open(clv_context *ctx, const char *device, clvi_comm **out)
     if (ranks > 1) {
         CLV_TRY_OR_DONE(find(device, ranks, &c->backend));
         CLV_CHECK_OR_DONE(c->backend->open(&c->rank, &c->ranks, why) == 0, CLV_ERR_IO, "%s: %s", c->backend->name, why);
-        const size_t bucket = (size_t)(BUCKET + c->ranks);
+        const size_t bucket = (size_t)(CLVI_COMM_BUCKET + c->ranks);
         c->send = clvi_calloc(ctx, bucket, sizeof *c->send);
         c->receive = clvi_calloc(ctx, bucket, sizeof *c->receive);
         if (!c->send || !c->receive) st = CLV_ERR_NOMEM;
@@ -86,6 +85,7 @@ done:
 void clvi_comm_close(clvi_comm *c, bool failed)
 {
     if (!c) return;
+    clvi_overlap_destroy(c->overlap);
     if (c->backend) c->backend->close(failed && c->ranks > 1);
     clvi_free(c->ctx, c->send);
     clvi_free(c->ctx, c->receive);
@@ -101,9 +101,7 @@ static bool alone(const clvi_comm *c)
 
 static double seconds(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return 1e-9 * (double)clvi_profile_clock();
 }
 
 /* Counts what was sent and how long it took; `error` and `why` are the back end's. */
@@ -159,7 +157,7 @@ static void add_parts(float *parts, int ranks, int64_t n)
         for (int64_t i = 0; i < n; i++) parts[i] += parts[r * n + i];
 }
 
-/* At most BUCKET values: each rank adds up one part of them and tells the others. */
+/* At most CLVI_COMM_BUCKET values: each rank adds up one part of them and tells the others. */
 static clv_status sum_bucket(clvi_comm *c, float *x, int64_t n)
 {
     const int64_t part = (n + c->ranks - 1) / c->ranks;
@@ -175,15 +173,15 @@ static clv_status sum_bucket(clvi_comm *c, float *x, int64_t n)
 
 clv_status clvi_comm_all_reduce(clvi_comm *c, float *x, int64_t n)
 {
-    for (int64_t first = 0; !alone(c) && first < n; first += BUCKET)
-        CLV_TRY(sum_bucket(c, x + first, CLVI_MIN(n - first, (int64_t)BUCKET)));
+    for (int64_t first = 0; !alone(c) && first < n; first += CLVI_COMM_BUCKET)
+        CLV_TRY(sum_bucket(c, x + first, CLVI_MIN(n - first, CLVI_COMM_BUCKET)));
     return CLV_OK;
 }
 
 clv_status clvi_comm_all_reduce_f64(clvi_comm *c, double *x, int64_t n)
 {
     if (alone(c)) return CLV_OK;
-    const int64_t most = BUCKET / 2 / c->ranks;                     /* a double is two of the bucket's floats */
+    const int64_t most = CLVI_COMM_BUCKET / 2 / c->ranks;            /* a double is two of the bucket's floats */
     double *all = (double *)c->send;
     for (int64_t first = 0; first < n; first += most) {
         const int64_t count = CLVI_MIN(n - first, most);

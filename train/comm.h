@@ -11,6 +11,8 @@
 #include "tensor/sync.h"
 #include "train/comm/backend.h"
 
+#define CLVI_COMM_BUCKET (INT64_C(1) << 20)   /* values that are summed at once */
+
 typedef struct clvi_comm {
     clv_context *ctx;
     int          rank, ranks;
@@ -18,8 +20,9 @@ typedef struct clvi_comm {
     const clvi_comm_backend *backend;    /* NULL: alone */
     clvi_rank_sum sum;                   /* clvi_comm_all_reduce_f64 over it, for graphs */
     float       *send, *receive;         /* one bucket each */
+    struct clvi_overlap *overlap;        /* of the sums that are made beside; NULL until the first */
     int64_t      bytes;                  /* sent by this rank so far */
-    double       seconds;                /* spent in calls so far */
+    double       seconds, beside;        /* spent in calls so far; and on sums while their caller computed */
 } clvi_comm;
 
 /* Joins the ranks that the launcher started; `device` is the setting of that name. Errors: CLV_ERR_UNSUPPORTED (there
@@ -31,6 +34,11 @@ void clvi_comm_close(clvi_comm *c, bool failed);
 /* Each returns CLV_ERR_IO when a rank cannot be reached. */
 /* x, of n values in host memory, becomes the sum over all ranks. */
 clv_status clvi_comm_all_reduce(clvi_comm *c, float *x, int64_t n) CLV_NODISCARD;
+/* The same beside what the caller does meanwhile (overlap.c): begin returns at once, end when all sums that were begun are
+ * made. In between x is not touched, and no other of these functions is called. Ranks begin the same sums in the same
+ * order. */
+clv_status clvi_comm_begin(clvi_comm *c, float *x, int64_t n) CLV_NODISCARD;
+clv_status clvi_comm_end(clvi_comm *c) CLV_NODISCARD;
 /* The same of an arena on the context's device. */
 clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n) CLV_NODISCARD;
 /* The same of a few values in double. */

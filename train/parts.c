@@ -5,8 +5,10 @@
 #include "device/backend.h"
 #include "device/flat.h"
 #include "tensor/op.h"
+#include "tensor/params.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- division ---- */
@@ -145,6 +147,12 @@ typedef struct crossing {
     size_t   row_bytes;
 } crossing;
 
+/* Gradients that lie one after the other and go to the other ranks together. */
+typedef struct bucket {
+    int64_t first, count;           /* values of the arena */
+    int32_t steps;                  /* of the backward pass, after which all of them are there */
+} bucket;
+
 struct clvi_parts {
     clvi_method    *method;
     clv_graph      *network, *losses;
@@ -153,6 +161,8 @@ struct clvi_parts {
     clvi_statistics statistics;
     void           *sum;            /* of gradients */
     size_t          sum_size;
+    bucket         *buckets;        /* in the order they go */
+    int64_t         n_buckets;      /* 0: sums over ranks are made after the backward pass */
 };
 
 clv_status clvi_parts_create(clvi_method *m, clvi_parts **out)
@@ -170,6 +180,7 @@ void clvi_parts_destroy(clvi_parts *p)
     for (int i = 0; i < p->n; i++) clvi_free(ctx, p->at[i].rows.data);
     clvi_statistics_destroy(&p->statistics);
     clvi_device_free(ctx, p->sum, p->sum_size);
+    clvi_free(ctx, p->buckets);
     clvi_free(ctx, p);
 }
 
@@ -233,6 +244,51 @@ static clv_node surrogate(clvi_parts *p)
     return sum;
 }
 
+/* ---- what goes to the other ranks when ---- */
+
+static int by_steps(const void *left, const void *right)
+{
+    const bucket *a = left, *b = right;
+    if (a->steps != b->steps) return a->steps < b->steps ? -1 : 1;
+    return a->first < b->first ? -1 : 1;
+}
+
+/* The steps after which the gradients of each bucket are there. */
+static clv_status time_buckets(clvi_parts *p)
+{
+    clv_params *params = p->method->params;
+    const int64_t n = clv_params_count(params), value = (int64_t)clv_dtype_size(clvi_params_dtype(params));
+    int32_t *steps = clvi_calloc(p->method->ctx, (size_t)n, sizeof *steps);
+    if (!steps) return CLV_ERR_NOMEM;
+    clvi_graph_gradient_steps(p->network, steps);
+    for (int64_t i = 0; i < n; i++) {
+        const clvi_param *param = clvi_params_at(params, i);
+        const int64_t first = (int64_t)param->offset / value, count = (int64_t)param->desc.bytes / value;
+        if (param->kind != CLV_PARAM_TRAINABLE || count == 0) continue;
+        for (int64_t b = first / CLVI_COMM_BUCKET; b <= (first + count - 1) / CLVI_COMM_BUCKET; b++)
+            p->buckets[b].steps = CLVI_MAX(p->buckets[b].steps, steps[i]);
+    }
+    clvi_free(p->method->ctx, steps);
+    return CLV_OK;
+}
+
+/* Batch norm over ranks talks to them during the backward pass itself; what lies on a device is summed there. */
+static clv_status plan_buckets(clvi_parts *p)
+{
+    const clvi_division *d = &p->method->division;
+    const int64_t values = (int64_t)(p->sum_size / clv_dtype_size(clvi_params_dtype(p->method->params)));
+    const int64_t n = (values + CLVI_COMM_BUCKET - 1) / CLVI_COMM_BUCKET;
+    if (d->ranks == 1 || d->sync || p->method->ctx->device || n == 0) return CLV_OK;
+    p->buckets = clvi_calloc(p->method->ctx, (size_t)n, sizeof *p->buckets);
+    if (!p->buckets) return CLV_ERR_NOMEM;
+    for (int64_t b = 0, first = 0; b < n; b++, first += CLVI_COMM_BUCKET)
+        p->buckets[b] = (bucket) { .first = first, .count = CLVI_MIN(values - first, CLVI_COMM_BUCKET) };
+    CLV_TRY(time_buckets(p));
+    qsort(p->buckets, (size_t)n, sizeof *p->buckets, by_steps);
+    p->n_buckets = n;
+    return CLV_OK;
+}
+
 clv_status clvi_parts_finish(clvi_parts *p)
 {
     clvi_method *m = p->method;
@@ -243,6 +299,7 @@ clv_status clvi_parts_finish(clvi_parts *p)
     p->sum_size = clvi_params_arena_size(m->params);
     p->sum = clvi_device_alloc(m->ctx, p->sum_size);
     if (!p->sum) return CLV_ERR_NOMEM;
+    CLV_TRY(plan_buckets(p));
     return clvi_statistics_create(m->ctx, m->setup.comm, &m->division, m->params, &p->statistics);
 }
 
@@ -309,6 +366,41 @@ static clv_status embed(clvi_parts *p, const clv_view *view)
     return CLV_OK;
 }
 
+/* The network's gradients of a part are added to the sum. */
+static clv_status backward_part(clvi_parts *p, const clv_view *g)
+{
+    CLV_TRY(clvi_graph_run_backward(p->network));
+    clvi_flat_axpy(p->method->ctx, g->dtype, clv_view_count(g), 1, g->data, p->sum);
+    return CLV_OK;
+}
+
+/* Those of the last part, and as soon as a bucket of the sum is there, that over the ranks begins: the last layers' go
+ * while the first ones' are still computed. */
+static clv_status stretches(clvi_parts *p, const clv_view *g)
+{
+    int32_t done = 0;
+    for (int64_t b = 0; b < p->n_buckets; b++) {
+        const bucket *at = &p->buckets[b];
+        float *sum = (float *)p->sum + at->first;
+        if (b == 0 || at->steps > done) CLV_TRY(clvi_graph_run_stretch(p->network, done, at->steps));
+        done = at->steps;
+        clvi_flat_axpy(p->method->ctx, g->dtype, at->count, 1, (const float *)g->data + at->first, sum);
+        CLV_TRY(clvi_comm_begin(p->method->setup.comm, sum, at->count));
+    }
+    return clvi_graph_run_stretch(p->network, done, INT32_MAX);
+}
+
+static clv_status backward_and_send(clvi_parts *p, const clv_view *g)
+{
+    clvi_comm *comm = p->method->setup.comm;
+    if (p->n_buckets == 0) {
+        CLV_TRY(backward_part(p, g));
+        return clvi_comm_all_reduce_arena(comm, p->sum, clv_view_count(g));
+    }
+    const clv_status st = stretches(p, g), ended = clvi_comm_end(comm);
+    return st != CLV_OK ? st : ended;
+}
+
 /* Adds the network's gradients to those that the losses have for parameters of their own, which every rank knows: the
  * first brings them into the sum. A single part is still in memory. */
 static clv_status propagate(clvi_parts *p, const clv_view *view)
@@ -322,10 +414,8 @@ static clv_status propagate(clvi_parts *p, const clv_view *view)
     for (int64_t k = 0; k < parts; k++) {
         CLV_TRY(bind_factors(p, k, true));
         if (parts > 1) CLV_TRY(forward_part(p, view, k));
-        CLV_TRY(clvi_graph_run_backward(p->network));
-        clvi_flat_axpy(m->ctx, g.dtype, clv_view_count(&g), 1, g.data, p->sum);
+        CLV_TRY(k + 1 < parts ? backward_part(p, &g) : backward_and_send(p, &g));
     }
-    CLV_TRY(clvi_comm_all_reduce_arena(m->setup.comm, p->sum, clv_view_count(&g)));
     return clvi_device_copy(m->ctx, g.data, p->sum, p->sum_size, CLVI_COPY_ON_DEVICE);
 }
 

@@ -79,6 +79,12 @@ const char *clvi_shape_text(char *text, int ndim, const int64_t *shape);
  * other values in the second, where only that reads them. Repeating the first half alone is fine. */
 clv_status clvi_graph_run_forward(clv_graph *g) CLV_NODISCARD;
 clv_status clvi_graph_run_backward(clv_graph *g) CLV_NODISCARD;
+/* The second half in stretches: from a step of it, counted from 0, up to another, which may lie beyond the last. They
+ * follow one another, from 0 on. */
+clv_status clvi_graph_run_stretch(clv_graph *g, int32_t first, int32_t end) CLV_NODISCARD;
+/* How many steps of the second half it takes until the gradient of each parameter of the set is what it will be, into
+ * steps [parameters]; 0 where the loss does not depend on it. Of a finished graph. */
+void clvi_graph_gradient_steps(const clv_graph *g, int32_t *steps);
 /* What the graph sees is piece `index` of a batch cut into such pieces: what is drawn for each row (drop_path) is what
  * would be drawn for it in the whole batch. */
 void clvi_graph_set_piece(clv_graph *g, int64_t index);

@@ -1,5 +1,6 @@
 /* run.c: binding inputs, running the steps, reading outputs. */
 #include "tensor/graph.h"
+#include "core/checked.h"
 #include "device/backend.h"
 #include "device/shadow.h"
 #include "core/profile.h"
@@ -267,12 +268,29 @@ clv_status clvi_graph_run_forward(clv_graph *g)
     return CLV_OK;
 }
 
+clv_status clvi_graph_run_stretch(clv_graph *g, int32_t first, int32_t end)
+{
+    const int32_t left = g->n_steps - g->forward_steps;
+    CLV_CHECK(g->ran, CLV_ERR_INTERNAL, "backward pass of a graph that has not run");
+    if (first == 0) CLV_TRY(upload(g));
+    if (first == 0) CLV_TRY(zero_gradients(g));
+    return run_steps(g, g->forward_steps + first, g->forward_steps + CLVI_MIN(end, left));
+}
+
 clv_status clvi_graph_run_backward(clv_graph *g)
 {
-    CLV_CHECK(g->ran, CLV_ERR_INTERNAL, "backward pass of a graph that has not run");
-    CLV_TRY(upload(g));
-    CLV_TRY(zero_gradients(g));
-    return run_steps(g, g->forward_steps, g->n_steps);
+    return clvi_graph_run_stretch(g, 0, INT32_MAX);
+}
+
+void clvi_graph_gradient_steps(const clv_graph *g, int32_t *steps)
+{
+    memset(steps, 0, (size_t)clv_params_count(g->params) * sizeof *steps);
+    for (int32_t s = g->forward_steps; s < g->n_steps; s++) {
+        for (int i = 0; i < g->steps[s].call.n_out; i++) {
+            const clvi_storage *at = clvi_graph_storage(g, g->steps[s].out[i]);
+            if (at && at->kind == CLVI_STORAGE_GRADIENT) steps[at->param] = s - g->forward_steps + 1;
+        }
+    }
 }
 
 void clvi_graph_set_piece(clv_graph *g, int64_t index)

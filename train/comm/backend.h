@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Raised whenever anything here changes: a back end of another number is refused. */
-#define CLVI_COMM_ABI 2
+#define CLVI_COMM_ABI 3
 #define CLVI_COMM_WHY 256
 
 /* Functions return 0, or say in `why` (CLVI_COMM_WHY bytes) what went wrong. One call at a time. Sizes in bytes, of one
@@ -21,6 +21,9 @@ typedef struct clvi_comm_backend {
     int  (*all_gather)(void *x, size_t size, char *why);                          /* [ranks, size], in place */
     int  (*swap)(int other, const void *from, void *to, size_t size, char *why);  /* two ranks with each other */
     int  (*broadcast)(void *x, size_t size, char *why);                           /* from rank 0 */
+    /* Whether calls that wait for other ranks leave the processor to others meanwhile, or are as quick as they can, as in
+     * the beginning. The one function that may be called while another thread is in a call. */
+    void (*gentle)(bool on);
     /* The sum of n floats in the memory of the GPU, in place, the same bits on all ranks; NULL: cannot. */
     int  (*sum_on_device)(void *x, int64_t n, char *why);
 } clvi_comm_backend;
