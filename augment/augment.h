@@ -30,6 +30,8 @@ typedef struct clvi_frame {
     int            reduced;         /* pixels stand for squares of this side (clv_part), height and width do not */
 } clvi_frame;
 
+struct clvi_pixel_list;             /* lower.h */
+
 /* One step of a chain. Drawing the random parameters and changing pixels are apart, so that another device can apply
  * the same draws. */
 typedef struct clvi_augment_class {
@@ -51,6 +53,8 @@ typedef struct clvi_augment_class {
     /* Fills `draw`; false when the step does not act this time. NULL: it always acts and draws nothing. */
     bool (*draw)(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw);
     clv_status (*apply)(const void *params, const void *draw, clvi_frame *frame);
+    /* Appends what apply would do to a picture of this size. NULL: no other device does it. */
+    clv_status (*lower)(const void *params, const void *draw, const clvi_geometry *in, struct clvi_pixel_list *list);
     /* The last step of every chain (normalize) writes the view, in a form that was checked, instead. */
     clv_status (*emit)(const void *params, const clvi_frame *frame, const clv_form *form, void *out);
 } clvi_augment_class;

@@ -2,6 +2,7 @@
  * bytes (Gwosdek et al. 2011, "Theoretical foundations of Gaussian convolution by extended box filtering"). */
 #include "augment/box_blur.h"
 #include "augment/bytes.h"
+#include "augment/lower.h"
 #include <math.h>
 #include <string.h>
 
@@ -175,4 +176,12 @@ void clvi_box_blur(clvi_frame *f, double sigma)
         for (int c = 0; c < f->channels; c++) box_down_plane(f, &b, f->planes + c * n, out + c * n);
         clvi_frame_adopt_spare(f, f->height, f->width);
     }
+}
+
+clv_status clvi_box_blur_lower(double sigma, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    const box b = box_make((float)sigma);
+    const clvi_pixel_op op = { .kind = CLVI_PIXEL_BOX, .height = in->height, .width = in->width,
+                               .n = { b.radius, (int32_t)b.whole, (int32_t)b.part } };
+    return clvi_pixel_append(list, &op, in->channels);
 }

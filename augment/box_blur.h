@@ -9,4 +9,7 @@ void clvi_box_blur(clvi_frame *frame, double sigma);
 /* Bytes of frame->temp it takes. */
 size_t clvi_box_blur_temp(int width);
 
+/* The same for a device (lower.h). */
+clv_status clvi_box_blur_lower(double sigma, const clvi_geometry *in, struct clvi_pixel_list *list) CLV_NODISCARD;
+
 #endif

@@ -1,5 +1,6 @@
 /* center_crop.c: the evaluation crop: the shorter side is resized to size * margin, then the central square is taken.
  * Only the pixels of the square are computed; they are those of a whole resize followed by a crop. */
+#include "augment/lower.h"
 #include "augment/resample.h"
 #include <math.h>
 
@@ -41,20 +42,32 @@ static size_t center_temp_size(const void *params, const clvi_geometry *in)
     return clvi_resample_temp(in, shrink, (int)p->size, (int)p->size, (clvi_filter)p->filter);
 }
 
-static clv_status center_apply(const void *params, const void *draw, clvi_frame *frame)
+static clvi_resample center_resample(const center_params *p, int64_t h, int64_t w)
 {
-    (void)draw;
-    const center_params *p = params;
     const int size = (int)p->size;
-    const int64_t h = frame->height, w = frame->width, shorter = p->shorter;
+    const int64_t shorter = p->shorter;
     clvi_resample r = { .box_h = (int)h, .box_w = (int)w, .h = size, .w = size,
                         .filter = (clvi_filter)p->filter };
     r.full_h = (int)(h <= w ? shorter : shorter * h / w);
     r.full_w = (int)(w <= h ? shorter : shorter * w / h);
     r.y = (int)rint((r.full_h - size) / 2.0);
     r.x = (int)rint((r.full_w - size) / 2.0);
+    return r;
+}
+
+static clv_status center_apply(const void *params, const void *draw, clvi_frame *frame)
+{
+    (void)draw;
+    const clvi_resample r = center_resample(params, frame->height, frame->width);
     clvi_resample_apply(frame, &r);
     return CLV_OK;
+}
+
+static clv_status center_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    (void)draw;
+    const clvi_resample r = center_resample(params, in->height, in->width);
+    return clvi_resample_lower(in, &r, list);
 }
 
 const clvi_augment_class clvi_augment_center_crop = {
@@ -63,4 +76,5 @@ const clvi_augment_class clvi_augment_center_crop = {
               CLVI_COUNT(center_options) - 1 },
     .params_size = sizeof(center_params), .options = center_options, .resamples = true,
     .prepare = center_prepare, .out_size = center_out_size, .temp_size = center_temp_size, .apply = center_apply,
+    .lower = center_lower,
 };

@@ -2,6 +2,7 @@
  * A picture of one channel has no saturation and no hue: those two leave it alone. */
 #include "augment/color.h"
 #include "augment/draws.h"
+#include "augment/lower.h"
 #include <math.h>
 
 typedef struct jitter_params {
@@ -97,6 +98,29 @@ static clv_status jitter_apply(const void *params, const void *draw, clvi_frame 
     return CLV_OK;
 }
 
+static clv_status jitter_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    const jitter_params *p = params;
+    const clvi_jitter_draw *d = draw;
+    const double strength[CLVI_JITTER_PARTS] = {
+        [CLVI_JITTER_BRIGHTNESS] = p->brightness, [CLVI_JITTER_CONTRAST] = p->contrast,
+        [CLVI_JITTER_SATURATION] = p->saturation, [CLVI_JITTER_HUE] = p->hue,
+    };
+    static const clvi_pixel_kind kinds[CLVI_JITTER_PARTS] = {
+        [CLVI_JITTER_BRIGHTNESS] = CLVI_PIXEL_BLEND, [CLVI_JITTER_CONTRAST] = CLVI_PIXEL_CONTRAST,
+        [CLVI_JITTER_SATURATION] = CLVI_PIXEL_SATURATION, [CLVI_JITTER_HUE] = CLVI_PIXEL_HUE,
+    };
+    for (int i = 0; i < CLVI_JITTER_PARTS; i++) {
+        const int part = d->order[i];
+        clvi_pixel_op op = { .kind = kinds[part], .height = in->height, .width = in->width,
+                             .alpha = (float)d->factor[part] };
+        if (!(strength[part] > 0)) continue;
+        if (part == CLVI_JITTER_HUE) op.n[0] = (uint8_t)(int)(d->factor[part] * 255);
+        CLV_TRY(clvi_pixel_append(list, &op, in->channels));
+    }
+    return CLV_OK;
+}
+
 static size_t jitter_temp_size(const void *params, const clvi_geometry *in)
 {
     (void)params;
@@ -109,4 +133,5 @@ const clvi_augment_class clvi_augment_color_jitter = {
     .params_size = sizeof(jitter_params), .options = jitter_options,
     .purpose = CLVI_RNG_JITTER, .draw_size = sizeof(clvi_jitter_draw),
     .temp_size = jitter_temp_size, .draw = jitter_draw_all, .apply = jitter_apply,
+    .lower = jitter_lower,
 };

@@ -1,5 +1,5 @@
 /* flip.c: left and right exchanged, with a probability. */
-#include "augment/augment.h"
+#include "augment/lower.h"
 
 typedef struct flip_params {
     double p;
@@ -31,9 +31,17 @@ static clv_status flip_apply(const void *params, const void *draw, clvi_frame *f
     return CLV_OK;
 }
 
+static clv_status flip_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    (void)params;
+    (void)draw;
+    const clvi_pixel_op op = { .kind = CLVI_PIXEL_MIRROR, .height = in->height, .width = in->width };
+    return clvi_pixel_append(list, &op, in->channels);
+}
+
 const clvi_augment_class clvi_augment_flip = {
     .info = { "flip", "mirrors the picture left to right", "torchvision RandomHorizontalFlip",
               CLVI_COUNT(flip_options) - 1 },
     .params_size = sizeof(flip_params), .options = flip_options,
-    .purpose = CLVI_RNG_FLIP, .draw = flip_draw, .apply = flip_apply,
+    .purpose = CLVI_RNG_FLIP, .draw = flip_draw, .apply = flip_apply, .lower = flip_lower,
 };

@@ -6,6 +6,7 @@
  *         about a tenth of the picture's height. */
 #include "augment/box_blur.h"
 #include "augment/draws.h"
+#include "augment/lower.h"
 #include <math.h>
 #include <string.h>
 
@@ -96,16 +97,21 @@ static size_t kernel_floats(int radius, int height, int width)
     return (2 * r + 1) + (w + 2 * r) + w + ((size_t)height + 2 * r) * w + KERNEL_BLOCK;
 }
 
+static void kernel_weights(int radius, double sigma, float *weight)
+{
+    double total = 0.0;
+    for (int i = -radius; i <= radius; i++) total += exp(-0.5 * (i / sigma) * (i / sigma));
+    for (int i = -radius; i <= radius; i++)
+        weight[i + radius] = (float)(exp(-0.5 * (i / sigma) * (i / sigma)) / total);
+}
+
 static kernel_room kernel_prepare(void *temp, int radius, int width, double sigma)
 {
     kernel_room k = { .weight = temp };
-    double total = 0.0;
     k.row = k.weight + 2 * radius + 1;
     k.sum = k.row + width + 2 * radius;
     k.plane = k.sum + width;
-    for (int i = -radius; i <= radius; i++) total += exp(-0.5 * (i / sigma) * (i / sigma));
-    for (int i = -radius; i <= radius; i++)
-        k.weight[i + radius] = (float)(exp(-0.5 * (i / sigma) * (i / sigma)) / total);
+    kernel_weights(radius, sigma, k.weight);
     return k;
 }
 
@@ -162,10 +168,25 @@ static clv_status blur_apply(const void *params, const void *draw, clvi_frame *f
     return CLV_OK;
 }
 
+static clv_status blur_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    const blur_params *p = params;
+    const double sigma = ((const clvi_blur_draw *)draw)->sigma;
+    if (p->mode == MODE_PIL) return clvi_box_blur_lower(sigma, in, list);
+    const int radius = kernel_radius(p, in->height);
+    clvi_pixel_op op = { .kind = CLVI_PIXEL_KERNEL, .height = in->height, .width = in->width, .n = { radius } };
+    float *weight = clvi_pixel_table(list, 2 * radius + 1, &op.at);
+    if (!weight) return CLV_ERR_NOMEM;
+    kernel_weights(radius, sigma, weight);
+    clvi_pixel_need(list, (size_t)in->height * (size_t)in->width * sizeof(float));
+    return clvi_pixel_append(list, &op, in->channels);
+}
+
 const clvi_augment_class clvi_augment_gaussian_blur = {
     .info = { "gaussian-blur", "blur with a random sigma, as Pillow's or with a true kernel",
               "arXiv:2002.05709, appendix A; arXiv:2003.04297", CLVI_COUNT(blur_options) - 1 },
     .params_size = sizeof(blur_params), .options = blur_options,
     .purpose = CLVI_RNG_BLUR, .draw_size = sizeof(clvi_blur_draw),
     .prepare = blur_prepare, .temp_size = blur_temp_size, .draw = blur_draw_sigma, .apply = blur_apply,
+    .lower = blur_lower,
 };

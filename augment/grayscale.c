@@ -1,5 +1,6 @@
 /* grayscale.c: all three channels become the luma, with a probability. A picture of one channel is left alone. */
 #include "augment/color.h"
+#include "augment/lower.h"
 #include <string.h>
 
 typedef struct gray_params {
@@ -30,9 +31,18 @@ static clv_status gray_apply(const void *params, const void *draw, clvi_frame *f
     return CLV_OK;
 }
 
+static clv_status gray_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    (void)params;
+    (void)draw;
+    const clvi_pixel_op op = { .kind = CLVI_PIXEL_GRAY, .height = in->height, .width = in->width };
+    return clvi_pixel_append(list, &op, in->channels);
+}
+
 const clvi_augment_class clvi_augment_grayscale = {
     .info = { "grayscale", "all channels become 0.299 R + 0.587 G + 0.114 B", "torchvision RandomGrayscale",
               CLVI_COUNT(gray_options) - 1 },
     .params_size = sizeof(gray_params), .options = gray_options,
     .purpose = CLVI_RNG_GRAY, .temp_size = gray_temp_size, .draw = gray_draw, .apply = gray_apply,
+    .lower = gray_lower,
 };

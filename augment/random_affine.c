@@ -2,6 +2,7 @@
  * the matrix are torchvision's RandomAffine), sampled bilinearly; places outside the picture get a constant. */
 #include "augment/augment.h"
 #include "augment/draws.h"
+#include "augment/lower.h"
 #include <math.h>
 #include <string.h>
 
@@ -116,10 +117,19 @@ static clv_status affine_apply(const void *params, const void *draw, clvi_frame 
     return CLV_OK;
 }
 
+static clv_status affine_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    clvi_pixel_op op = { .kind = CLVI_PIXEL_AFFINE, .height = in->height, .width = in->width,
+                         .n = { (int32_t)((const affine_params *)params)->fill } };
+    inverse_matrix(draw, in->height, in->width, op.matrix);
+    return clvi_pixel_append(list, &op, in->channels);
+}
+
 const clvi_augment_class clvi_augment_random_affine = {
     .info = { "random-affine", "turned, shifted, scaled and sheared by random amounts",
               "torchvision RandomAffine, bilinear", CLVI_COUNT(affine_options) - 1 },
     .params_size = sizeof(affine_params), .options = affine_options,
     .purpose = CLVI_RNG_AFFINE, .draw_size = sizeof(clvi_affine_draw),
     .prepare = affine_prepare, .draw = affine_draw, .apply = affine_apply,
+    .lower = affine_lower,
 };

@@ -1,6 +1,7 @@
 /* random_resized_crop.c: a box of random area and aspect ratio, resized to a square (Szegedy et al. 2015,
  * arXiv:1409.4842, section 6; the draws are torchvision's RandomResizedCrop). */
 #include "augment/draws.h"
+#include "augment/lower.h"
 #include "augment/resample.h"
 #include <math.h>
 
@@ -88,15 +89,26 @@ static void crop_window(const void *params, const void *draw, clv_window *window
     while (window->reduce < 8 && side >= 2 * window->reduce * enough) window->reduce *= 2;
 }
 
-static clv_status crop_apply(const void *params, const void *draw, clvi_frame *frame)
+static clvi_resample crop_resample(const void *params, const void *draw)
 {
     const clvi_crop_draw *d = draw;
     const int size = crop_out_size(params);
-    clvi_resample_apply(frame, &(clvi_resample) {
-        .box_y = d->y, .box_x = d->x, .box_h = d->height, .box_w = d->width,
-        .full_h = size, .full_w = size, .h = size, .w = size,
-        .filter = (clvi_filter)((const crop_params *)params)->filter });
+    return (clvi_resample) { .box_y = d->y, .box_x = d->x, .box_h = d->height, .box_w = d->width,
+                             .full_h = size, .full_w = size, .h = size, .w = size,
+                             .filter = (clvi_filter)((const crop_params *)params)->filter };
+}
+
+static clv_status crop_apply(const void *params, const void *draw, clvi_frame *frame)
+{
+    const clvi_resample r = crop_resample(params, draw);
+    clvi_resample_apply(frame, &r);
     return CLV_OK;
+}
+
+static clv_status crop_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    const clvi_resample r = crop_resample(params, draw);
+    return clvi_resample_lower(in, &r, list);
 }
 
 const clvi_augment_class clvi_augment_random_resized_crop = {
@@ -105,5 +117,5 @@ const clvi_augment_class clvi_augment_random_resized_crop = {
     .params_size = sizeof(crop_params), .options = crop_options,
     .purpose = CLVI_RNG_CROP, .draw_size = sizeof(clvi_crop_draw), .resamples = true,
     .prepare = crop_prepare, .out_size = crop_out_size, .temp_size = crop_temp_size,
-    .draw = crop_draw_box, .window = crop_window, .apply = crop_apply,
+    .draw = crop_draw_box, .window = crop_window, .apply = crop_apply, .lower = crop_lower,
 };

@@ -1,5 +1,5 @@
 /* solarize.c: bytes at or above a threshold are inverted, with a probability. */
-#include "augment/augment.h"
+#include "augment/lower.h"
 
 typedef struct solarize_params {
     double  p;
@@ -29,9 +29,18 @@ static clv_status solarize_apply(const void *params, const void *draw, clvi_fram
     return CLV_OK;
 }
 
+static clv_status solarize_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    (void)draw;
+    const clvi_pixel_op op = { .kind = CLVI_PIXEL_SOLARIZE, .height = in->height, .width = in->width,
+                               .n = { (int32_t)((const solarize_params *)params)->threshold } };
+    return clvi_pixel_append(list, &op, in->channels);
+}
+
 const clvi_augment_class clvi_augment_solarize = {
     .info = { "solarize", "inverts bytes at or above a threshold", "arXiv:2006.07733, appendix B; Pillow solarize",
               CLVI_COUNT(solarize_options) - 1 },
     .params_size = sizeof(solarize_params), .options = solarize_options,
     .purpose = CLVI_RNG_SOLARIZE, .draw = solarize_draw, .apply = solarize_apply,
+    .lower = solarize_lower,
 };

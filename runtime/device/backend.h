@@ -7,10 +7,11 @@
 
 #include "device/device.h"
 #include "device/flat.h"
+#include "device/pixels.h"
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 7
+#define CLVI_BACKEND_ABI 8
 
 typedef struct clvi_device clvi_device;
 typedef struct clvi_recording clvi_recording;     /* the backend's own */
@@ -73,6 +74,8 @@ typedef struct clvi_backend {
     clv_status (*play)(clvi_device *device, clvi_recording *recording);
     void (*forget)(clvi_device *device, clvi_recording *recording);    /* NULL is accepted */
     const clvi_flat_passes *flat;
+    /* Pictures to views, queued. */
+    clv_status (*augment)(clvi_device *device, const clvi_pixel_batch *batch);
 } clvi_backend;
 
 /* What every backend's device begins with. */

@@ -97,7 +97,7 @@ device_record() {
 }
 
 conformance() {
-    local name programs='flat graph optimizers kernels losses knn network training repeat'
+    local name programs='flat graph optimizers kernels augment losses knn network training repeat'
     [ -z "$rehearse" ] || programs='flat graph optimizers'
     for name in $programs; do
         if limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1

@@ -3,6 +3,7 @@ extern "C" {
 #define _Alignas alignas
 #include "device/backend.h"
 #include "device/cuda/fault.h"
+#include "device/cuda/augment.h"
 #include "device/cuda/flat.h"
 }
 #include "device/cuda/emu.h"
@@ -450,5 +451,5 @@ static const clvi_kernel *const emu_kernels[] = {
 extern "C" const clvi_backend clvi_backend_emu = {
     CLVI_BACKEND_ABI, "emu", emu_kernels, emu_count, emu_describe, emu_open, emu_close,
     emu_alloc, emu_free, emu_copy, emu_fill, emu_wait, emu_record, emu_recorded, emu_play, emu_forget,
-    &clvi_cuda_flat_passes,
+    &clvi_cuda_flat_passes, clvi_cuda_augment,
 };

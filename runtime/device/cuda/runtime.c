@@ -1,5 +1,6 @@
 /* runtime.c: CUDA devices: opening, memory, copies, waiting, and what goes wrong. */
 #include "device/cuda/cuda.h"
+#include "device/cuda/augment.h"
 #include "device/cuda/flat.h"
 #include <stdio.h>
 #include <string.h>
@@ -223,4 +224,5 @@ const clvi_backend clvi_backend_cuda = {
     .abi = CLVI_BACKEND_ABI, .name = "cuda", .kernels = kernels, .count = count_devices, .describe = describe,
     .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill,
     .wait = wait, .record = record, .recorded = recorded, .play = play, .forget = forget, .flat = &clvi_cuda_flat_passes,
+    .augment = clvi_cuda_augment,
 };
