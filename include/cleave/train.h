@@ -22,19 +22,23 @@ typedef struct clv_config clv_config;
 CLV_API const clv_option_info *clv_train_option_at(int index);
 CLV_API bool clv_train_alias_at(int index, const char **alias, const char **name);
 
-/* Everything at its default. One thread at a time per configuration. */
+/* Everything at its default. The context must outlive it; destroy accepts NULL. One thread at a time per configuration,
+ * in all that follows. Errors: CLV_ERR_INVALID (an argument is NULL), CLV_ERR_NOMEM; *out is NULL on error. */
 CLV_API clv_status clv_config_create(clv_context *ctx, clv_config **out) CLV_NODISCARD;
 CLV_API void clv_config_destroy(clv_config *config);
 /* Sets one option from text. Errors: CLV_ERR_INVALID; an unknown name comes with the nearest known one. */
 CLV_API clv_status clv_config_set(clv_config *config, const char *name, const char *value) CLV_NODISCARD;
-/* Sets what a YAML file says: one flat mapping of keys to scalars, at most 1 MiB. Errors name file and line. */
+/* Sets what a YAML file says: one flat mapping of keys to scalars, at most 1 MiB. Errors name file and line: CLV_ERR_IO,
+ * CLV_ERR_FORMAT (no such mapping), CLV_ERR_INVALID (a key or a value), CLV_ERR_NOMEM. */
 CLV_API clv_status clv_config_load(clv_config *config, const char *path) CLV_NODISCARD;
 /* Sets what environment variables CLEAVE_<KEY> say ("CLEAVE_BATCH_SIZE"). CLEAVE_CPU_ISA, CLEAVE_CONV and other
- * variables that are no keys but known to the library are left alone; an unknown CLEAVE_* is an error. */
+ * variables that are no keys but known to the library are left alone. Errors: CLV_ERR_INVALID for an unknown CLEAVE_*, or a
+ * value. No other thread may change the environment meanwhile. */
 CLV_API clv_status clv_config_env(clv_config *config) CLV_NODISCARD;
 /* The value of an option as text, into `text`. Errors: CLV_ERR_INVALID (unknown, or no room). */
 CLV_API clv_status clv_config_get(const clv_config *config, const char *name, char *text, size_t size) CLV_NODISCARD;
-/* The resolved configuration as a YAML file with every key, in table order. */
+/* The resolved configuration as a YAML file with every key, in table order, whole or not at all. Errors: CLV_ERR_IO,
+ * CLV_ERR_NOMEM. */
 CLV_API clv_status clv_config_save(const clv_config *config, const char *path) CLV_NODISCARD;
 
 /* ---- training ---- */
@@ -84,15 +88,21 @@ typedef bool (*clv_progress_fn)(const clv_progress *progress, void *user);
 /* Opens the data, builds the networks, and, with the option `resume`, loads the newest whole checkpoint of the run
  * directory (or the one given); a damaged one is named in a note and the one before is used. Without it, a directory
  * that holds a run already is refused. Settings that cannot act beside the others are errors.
- * Errors: everything that can be wrong with configuration, data or checkpoint, by name. *out is NULL on error. */
+ * Errors: everything that can be wrong with configuration, data or checkpoint, by name. *out is NULL on error.
+ *
+ * The configuration is copied; the context must outlive the trainer, and `user` too. Threads: a trainer is used by one
+ * thread at a time, and while it runs nothing else of its context computes. */
 CLV_API clv_status clv_trainer_create(clv_context *ctx, const clv_config *config, clv_progress_fn progress, void *user,
                                       clv_trainer **out) CLV_NODISCARD;
+/* NULL is accepted. */
 CLV_API void clv_trainer_destroy(clv_trainer *trainer);
 /* Which of the processes that a launcher (mpirun) started for the run this is: 0, the one that calls back and writes
  * files, also where there is only one; the others compute. */
 CLV_API int clv_trainer_rank(const clv_trainer *trainer);
 
-/* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (for --dry-run). */
+/* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (for --dry-run). A line's text
+ * is borrowed for the call; ranks other than the first say nothing. Errors: CLV_ERR_INVALID (an argument is NULL),
+ * CLV_ERR_INTERNAL. */
 CLV_API clv_status clv_trainer_describe(clv_trainer *trainer, void (*line)(const char *text, void *user), void *user)
     CLV_NODISCARD;
 
@@ -144,7 +154,9 @@ CLV_API const clv_config *clv_encoder_config(const clv_encoder *encoder);
  * counterpart). */
 CLV_API clv_status clv_encoder_save(clv_encoder *encoder, const char *path) CLV_NODISCARD;
 /* Features [count, dim] of images first.. of a data set, through the run's evaluation transform (resize or none,
- * normalise), batch norm in evaluation mode. progress may be NULL: done, total; false stops (CLV_STOPPED). */
+ * normalise), batch norm in evaluation mode. `features` is dense float32 in the caller's memory, its rows are not scaled.
+ * progress may be NULL: done, total; false stops (CLV_STOPPED). Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (no such images),
+ * CLV_ERR_IO and CLV_ERR_FORMAT (an image cannot be read), CLV_ERR_NOMEM. One thread at a time per encoder. */
 CLV_API clv_status clv_encoder_embed(clv_encoder *encoder, const clv_dataset *ds, int64_t first, int64_t count,
                                      const clv_view *features,
                                      bool (*progress)(int64_t done, int64_t total, void *user),
@@ -190,7 +202,8 @@ CLV_API clv_status clv_images_save(clv_context *ctx, const char *path, const clv
 
 /* Writes features [n,D], labels [n] (NULL: none) and ids [n] to `path`: HDF5 data sets `features`, `labels`, `ids`, or
  * the features alone as a NumPy array when the name ends in .npy, or the same three as safetensors when it ends in
- * .safetensors. `attributes` are stored as text in HDF5 and safetensors. */
+ * .safetensors. `attributes` are stored as text in HDF5 and safetensors. Features are dense float32. Errors:
+ * CLV_ERR_INVALID, CLV_ERR_SHAPE, CLV_ERR_IO, CLV_ERR_NOMEM. */
 CLV_API clv_status clv_features_save(clv_context *ctx, const char *path, const clv_view *features,
                                      const int64_t *labels, const int64_t *ids, const clv_option *attributes,
                                      int attribute_count) CLV_NODISCARD;
