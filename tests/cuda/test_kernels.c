@@ -64,10 +64,28 @@ static void *in_layout(const clvi_desc *from, const void *data, const clvi_desc 
     return moved;
 }
 
-/* An input where the kernel wants it, in the layout it asked for. */
-static void *input_on_device(clv_context *ctx, const clvi_desc *have, const void *data, const clvi_desc *want)
+/* The workspace of batch norm is the kernel's own: a bit for each value, a byte for as many as 16 bytes hold, where channels
+ * come in as many. */
+static void pack_workspace(const test_call *t, unsigned char *bytes)
 {
-    void *moved = in_layout(have, data, want), *memory = on_device(ctx, moved, want->bytes);
+    const clvi_desc *x = &t->call.in[1];
+    const int64_t values = 16 / (int64_t)clv_dtype_size(x->dtype), width = x->shape[1] % values == 0 ? values : 1;
+    for (int64_t i = 0; i < (int64_t)t->call.in[5].bytes / width; i++) {
+        unsigned packed = 0;
+        for (int64_t v = 0; v < width; v++) packed |= (unsigned)(bytes[i * width + v] != 0) << v;
+        bytes[i] = (unsigned char)packed;
+    }
+}
+
+/* An input where the kernel wants it, in the layout it asked for. */
+static void *input_on_device(clv_context *ctx, const test_call *t, int i, const clvi_desc *want)
+{
+    const bool is_workspace = i == 5 && strcmp(t->call.op, "batch_norm_bwd") == 0 && t->attr.batch_norm.relu;
+    const clvi_desc *have = &t->call.in[i];
+    const void *data = t->call.in_data[i];
+    void *moved = in_layout(have, data, want);
+    if (is_workspace) pack_workspace(t, moved);
+    void *memory = on_device(ctx, moved, want->bytes);
     free(moved);
     return memory;
 }
@@ -97,7 +115,7 @@ static void run_on_device(const test_call *t, const clvi_kernel *k, clv_context 
     if (k->prepare) assert_ok(k->prepare(&c));
     for (int i = 0; i < c.n_in; i++)
         if (c.in[i].dtype != CLV_DTYPE_COUNT)
-            c.in_data[i] = input_on_device(ctx, &t->call.in[i], t->call.in_data[i], &c.in[i]);
+            c.in_data[i] = input_on_device(ctx, t, i, &c.in[i]);
     for (int i = 0; i < c.n_out; i++) {
         const int from = shared_input(k, i, in_place);
         c.out_data[i] = from >= 0 ? c.in_data[from] : on_device(ctx, NULL, c.out[i].bytes);

@@ -4,6 +4,7 @@
 #define CLEAVE_TESTS_SUPPORT_CALLS_H
 
 #include "device/attr.h"
+#include "device/sync_norm.h"
 #include "device/device.h"
 #include "tests/support/test.h"
 
@@ -46,6 +47,7 @@ typedef struct test_call {
         clvi_pixels_attr      pixels;
         clvi_clamp_attr       clamp;
         clvi_batch_norm_attr  batch_norm;
+        clvi_sync_norm_attr   sync_norm;
         clvi_pool2d_attr      pool2d;
         clvi_concat_attr      concat;
         clvi_slice_attr       slice;

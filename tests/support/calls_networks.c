@@ -137,6 +137,38 @@ static void make_batch_norm(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = 20 * (count + 1);
 }
 
+/* A second rank whose share is the same. */
+static clv_status add_equal_rank(void *user, double *x, int64_t n)
+{
+    (void)user;
+    for (int64_t i = 0; i < n; i++) x[i] *= 2;
+    return CLV_OK;
+}
+
+/* One rank or two; vectors in half of the variants; a matrix in one of them. */
+static void make_sync_batch_norm(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    static const clvi_rank_sum two = { add_equal_rank, NULL };
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "sync_batch_norm_bwd");
+    const int64_t n = 1 + s.a % 8, channels = 1 + s.b % 70, h = 1 + s.c % 7, w = 1 + s.a % 5;
+    for (int i = 0; i < 1 + backward; i++) {
+        if (variant == 3) IN(f, 2, n, channels, 0);
+        else test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
+    }
+    for (int i = 0; i < (backward ? 1 : 2); i++) {
+        if (variant % 2) IN(f, 1, channels, 0, 0);
+        else ABSENT;
+    }
+    for (int i = 0; i < 2; i++) IN(f, 1, channels, 0, 0);
+    if (variant == 3) OUT(f, 2, n, channels, 0);
+    else test_call_picture(c->out, &c->n_out, f, n, channels, h, w);
+    for (int i = 0; i < 2; i++) OUT(f, 1, channels, 0, 0);
+    t->attr.sync_norm = (clvi_sync_norm_attr){ .eps = 1e-2, .momentum = 0.1, .ranks = variant > 1 ? &two : NULL };
+    t->low = 0.1;            /* variances, too */
+    t->depth = 20 * (n * channels * h * w + 1);
+}
+
 static void make_pool2d(test_call *t, clv_dtype f, sizes s, int variant)
 {
     static const clvi_pool2d_attr pools[VARIANTS] = {
@@ -177,6 +209,7 @@ const test_call_entry test_calls_networks[] = {
     { "conv2d_norm", make_conv2d_norm },
     { "matmul", make_matmul },
     { "batch_norm", make_batch_norm }, { "batch_norm_bwd", make_batch_norm },
+    { "sync_batch_norm", make_sync_batch_norm }, { "sync_batch_norm_bwd", make_sync_batch_norm },
     { "avg_pool2d", make_pool2d }, { "avg_pool2d_bwd", make_pool2d },
     { NULL, NULL },
 };
