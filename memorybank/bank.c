@@ -76,7 +76,7 @@ static clv_status alloc_shadows(clv_bank *bank)
 
 void clvi_bank_touch(clv_bank *bank, int64_t first, int64_t count)
 {
-    for (int i = 0; i < 4; i++) clvi_shadow_touch(bank->shadow[i], first, count);
+    for (int i = 0; i < 4 && !bank->behind; i++) clvi_shadow_touch(bank->shadow[i], first, count);
 }
 
 static clv_status alloc_rows(clv_bank *bank)
@@ -234,7 +234,24 @@ clv_status clv_bank_push(clv_bank *bank, const clv_view *rows, const int64_t *id
     return CLV_OK;
 }
 
+clv_status clvi_bank_push_behind(clv_bank *bank, const clv_view *rows, const int64_t *ids, const int64_t *labels)
+{
+    bank->behind = true;
+    const clv_status st = clv_bank_push(bank, rows, ids, labels);
+    bank->behind = false;
+    return st;
+}
+
 /* ---- views ---- */
+
+void clvi_bank_ring(const clv_bank *bank, clvi_ring *out)
+{
+    *out = (clvi_ring) {
+        .dtype = bank->dtype, .capacity = bank->capacity, .dim = bank->dim, .rows = clvi_shadow_memory(bank->shadow[0]),
+        .valid = clvi_shadow_memory(bank->shadow[1]), .ids = clvi_shadow_memory(bank->shadow[2]),
+        .labels = clvi_shadow_memory(bank->shadow[3]),
+    };
+}
 
 clv_view clv_bank_rows(const clv_bank *bank)
 {

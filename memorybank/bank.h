@@ -8,6 +8,7 @@
 #include "core/context.h"
 #include "core/h5.h"
 #include "core/option.h"
+#include "device/rows.h"
 
 /* Options of every kind; a kind's params struct begins with this. */
 typedef struct clvi_bank_params {
@@ -67,6 +68,7 @@ struct clv_bank {
     int64_t                cursor;     /* where a ring writes next, 0..K-1; stays 0 in kinds without */
     int64_t                pushes;
     struct clvi_shadow    *shadow[4];  /* of rows, valid, ids, labels on the context's device; NULL: there is none */
+    bool                   behind;     /* what is pushed lies in the device's copy already */
     double                *row;        /* [D] the row on its way in */
     int64_t                replaced;   /* by the last push: rows that an earlier push had written, */
     double                 cosines;    /* and the sum of their cosines with what replaced them */
@@ -82,6 +84,12 @@ clv_status clvi_bank_alloc(clv_context *ctx, const clvi_bank_class *cls, const c
 
 /* `rows` is [*,D] floats in host memory; `call` opens messages. */
 clv_status clvi_bank_check_rows(const clv_bank *bank, const char *call, const clv_view *rows) CLV_NODISCARD;
+
+/* Where the copy of its rows is on the context's device. */
+void clvi_bank_ring(const clv_bank *bank, clvi_ring *out);
+/* clv_bank_push of rows that were put into that copy before (clvi_rows_enqueue). */
+clv_status clvi_bank_push_behind(clv_bank *bank, const clv_view *rows, const int64_t *ids, const int64_t *labels)
+    CLV_NODISCARD;
 
 /* Slots [first, first + count) have changed. */
 void clvi_bank_touch(clv_bank *bank, int64_t first, int64_t count);

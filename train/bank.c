@@ -2,6 +2,7 @@
  * with the rest of the method (method.c). */
 #include "train/method.h"
 #include "core/checked.h"
+#include "memorybank/bank.h"
 #include "tensor/op.h"
 
 #include <cleave/profile.h>
@@ -34,7 +35,7 @@ clv_status clvi_method_open_bank(clvi_method *m, const char *kind, int64_t dim, 
 clv_status clvi_method_push(clvi_method *m, const clv_view *rows, const clv_batch *batch)
 {
     const int64_t begin = clv_profile_begin(m->ctx);
-    CLV_TRY(clv_bank_push(m->bank, rows, batch->ids, batch->labels));
+    CLV_TRY((m->queued ? clvi_bank_push_behind : clv_bank_push)(m->bank, rows, batch->ids, batch->labels));
     clv_profile_end(m->ctx, begin, "bank push");
     return CLV_OK;
 }

@@ -78,6 +78,16 @@ static clv_status give_back(clv_trainer *t)
     return CLV_OK;
 }
 
+void clvi_guard_end(clv_trainer *t)
+{
+    for (int key = 0; key < 2; key++) {
+        clv_params *params = clvi_method_params(t->method, key);
+        if (!t->statistics[key]) continue;
+        clvi_verdict_restore(t->ctx, clvi_params_buffer_size(params), clvi_params_buffers(params), t->statistics[key],
+                             t->method->verdict);
+    }
+}
+
 void clvi_guard_release(clv_trainer *t)
 {
     for (int key = 0; key < 2; key++)
@@ -87,16 +97,18 @@ void clvi_guard_release(clv_trainer *t)
 
 /* ---- refusing ---- */
 
-clv_status clvi_guard_refuse(clv_trainer *t, double loss)
+clv_status clvi_guard_refuse(clv_trainer *t, const clvi_step_result *r)
 {
-    const char *name = NULL;
+    const char *name = r->bad;
+    const double loss = r->loss;
     char what[512];
-    CLV_TRY(find(t, clvi_method_params(t->method, false), CLV_PARAM_GRADIENT, &name));
+    if (!clvi_method_is_queued(t->method))
+        CLV_TRY(find(t, clvi_method_params(t->method, false), CLV_PARAM_GRADIENT, &name));
     snprintf(what, sizeof what, "epoch %" PRId64 ", step %" PRId64 ": %s%.300s%s is not finite (loss %g)",
              t->at.epoch + 1, t->at.step + 1, name ? "the gradient of '" : "the loss", name ? name : "",
              name ? "'" : "", isnan(loss) ? NAN : loss);                          /* the sign of a NaN tells nothing */
     CLV_CHECK(t->settings->on_nan == CLVI_ON_NAN_SKIP, CLV_ERR_NUMERIC, "%s", what);
-    CLV_TRY(give_back(t));
+    if (!clvi_method_is_queued(t->method)) CLV_TRY(give_back(t));
     CLV_TRY(clvi_guard_check(t));                                /* no later step could be finite */
     CLV_CHECK(++t->skipped_in_a_row < MOST_IN_A_ROW, CLV_ERR_NUMERIC, "%s, as %d steps in a row", what, MOST_IN_A_ROW);
     clvi_trainer_note(t, "step left out: %s", what);

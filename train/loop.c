@@ -25,6 +25,24 @@ typedef struct epoch_clock {
     int64_t steps;
 } epoch_clock;
 
+/* A step on its way, from its batch to what is told of it. */
+typedef struct flight {
+    clv_batch batch;
+    clvi_step step;
+    double    begin, data;              /* the clock, and seconds waited for the batch */
+    int64_t   mark;                     /* of a profile */
+    int64_t   optimized;                /* steps of the optimiser before it */
+    bool      logged;
+} flight;
+
+/* An epoch on its way. */
+typedef struct running_epoch {
+    epoch_clock  clock;
+    clv_progress last;
+    flight       queued[CLVI_SLOTS];    /* steps that a device has been given and the host knows nothing of, oldest first */
+    int          n_queued;
+} running_epoch;
+
 static void tell(clv_trainer *t, const clv_progress *p)
 {
     if (clvi_trainer_speaks(t) && t->progress && !t->progress(p, t->user)) t->stop = true;
@@ -79,16 +97,16 @@ static clv_status next_batch(clv_trainer *t, clv_batch *batch)
     return clvi_comm_all_gather(t->comm, t->ids, size);
 }
 
-static double epochs_done(const clv_trainer *t)
+/* Here and below, of the step after `ahead` more. */
+static double epochs_done(const clv_trainer *t, int64_t ahead)
 {
-    return (double)t->at.epoch + (double)t->at.step / (double)t->steps_per_epoch;
+    return (double)t->at.epoch + (double)(t->at.step + ahead) / (double)t->steps_per_epoch;
 }
 
-/* Of the step after `ahead` more. */
 static double key_momentum(const clv_trainer *t, int64_t ahead)
 {
     const clvi_settings *s = t->settings;
-    const double epoch = (double)t->at.epoch + (double)(t->at.step + ahead) / (double)t->steps_per_epoch;
+    const double epoch = epochs_done(t, ahead);
     return s->moco_m_cos ? clvi_momentum_cosine(s->moco_m, epoch, (double)s->epochs) : s->moco_m;
 }
 
@@ -99,14 +117,14 @@ static bool saves_inside(const clv_trainer *t, int64_t total)
 
 /* Whether the step at hand is the last before a checkpoint; one that is written because the run is stopped comes
  * unforeseen. */
-static bool is_saved(const clv_trainer *t)
+static bool is_saved(const clv_trainer *t, int64_t ahead)
 {
-    return t->at.step + 1 == t->steps_per_epoch || saves_inside(t, t->at.total + 1);
+    return t->at.step + ahead + 1 == t->steps_per_epoch || saves_inside(t, t->at.total + ahead + 1);
 }
 
-static bool is_logged(const clv_trainer *t)
+static bool is_logged(const clv_trainer *t, int64_t ahead)
 {
-    return t->at.step % t->settings->print_freq == 0 || t->at.step + 1 == t->steps_per_epoch;
+    return (t->at.step + ahead) % t->settings->print_freq == 0 || t->at.step + ahead + 1 == t->steps_per_epoch;
 }
 
 static void add_scores(clvi_position *at, const clv_scores *scores)
@@ -158,64 +176,183 @@ static clv_progress progress_now(const clv_trainer *t, const epoch_clock *clock)
     };
 }
 
-static clv_status one_step(clv_trainer *t, epoch_clock *clock, clv_progress *last)
+static clv_status next_flight(clv_trainer *t, flight *f)
 {
-    const double begin = now();
-    const int64_t mark = clv_profile_begin(t->ctx);
-    clv_batch batch;
-    CLV_TRY(next_batch(t, &batch));
-    clv_profile_end(t->ctx, mark, "wait for data");
-    const double data = now() - begin;
-    const clvi_step step = {
-        .seed = (uint64_t)t->settings->seed,
-        .total = t->at.total,
-        .epoch = epochs_done(t),
-        .lr = clvi_schedule_at(&t->schedule, t->at.epoch, t->at.step, t->steps_per_epoch),
-        .key_momentum = key_momentum(t, 0),
-        .goes_on = !is_saved(t),
-        .next_momentum = key_momentum(t, 1),
-    };
-    clvi_step_result result = { .bank = NULL };
-    CLV_TRY(clvi_guard_begin(t));
-    CLV_TRY(clvi_method_forward(t->method, &batch, &step, &result));
-    if (!isfinite(result.loss) || !isfinite(result.grad_norm)) return clvi_guard_refuse(t, result.loss);
-    t->skipped_in_a_row = 0;
-    const bool logged = is_logged(t);
-    clv_progress measured = { .kind = CLV_PROGRESS_STEP };
-    if (logged) CLV_TRY(clvi_method_look(t->method, &batch, &t->metrics));
-    if (logged) CLV_TRY(clvi_monitor_step(t, &result, &measured));
-    CLV_TRY(clvi_method_update(t->method, &batch, &step));
+    *f = (flight){ .begin = now(), .mark = clv_profile_begin(t->ctx) };
+    CLV_TRY(next_batch(t, &f->batch));
+    clv_profile_end(t->ctx, f->mark, "wait for data");
+    f->data = now() - f->begin;
+    return CLV_OK;
+}
 
-    t->grad_norm = result.grad_norm;
-    t->at.loss_sum += result.loss;
+/* The numbers of the step after `ahead` more. */
+static void number(const clv_trainer *t, int64_t ahead, flight *f)
+{
+    f->step = (clvi_step){
+        .seed = (uint64_t)t->settings->seed,
+        .total = t->at.total + ahead,
+        .epoch = epochs_done(t, ahead),
+        .lr = clvi_schedule_at(&t->schedule, t->at.epoch, t->at.step + ahead, t->steps_per_epoch),
+        .key_momentum = key_momentum(t, ahead),
+        .goes_on = !is_saved(t, ahead),
+        .next_momentum = key_momentum(t, ahead + 1),
+    };
+    f->logged = is_logged(t, ahead);
+}
+
+/* What the loss saw, as it saw it: before the bank has moved on. */
+static clv_status look(clv_trainer *t, const flight *f, const clvi_step_result *result, clv_progress *measured)
+{
+    *measured = (clv_progress){ .kind = CLV_PROGRESS_STEP };
+    t->skipped_in_a_row = 0;
+    if (!f->logged) return CLV_OK;
+    CLV_TRY(clvi_method_look(t->method, &f->batch, &t->metrics));
+    return clvi_monitor_step(t, result, measured);
+}
+
+/* A step that was taken is counted, told and written down. */
+static clv_status tell_step(clv_trainer *t, running_epoch *e, const flight *f, const clvi_step_result *result,
+                            const clv_progress *measured)
+{
+    const bool logged = f->logged;
+    t->grad_norm = result->grad_norm;
+    t->at.loss_sum += result->loss;
     t->at.step++;
     t->at.total++;
-    if (logged && result.bank && result.key.data) add_scores(&t->at, &measured.scores);
-    clock->steps++;
-    clock->data += data;
-    clv_progress p = progress_now(t, clock);
-    p.loss = result.loss;
-    p.lr = step.lr;
-    p.momentum = step.key_momentum;
-    p.has_bank = result.bank != NULL;
-    p.has_scores = result.bank && result.key.data;
+    if (logged && result->bank && result->key.data) add_scores(&t->at, &measured->scores);
+    e->clock.steps++;
+    e->clock.data += f->data;
+    clv_progress p = progress_now(t, &e->clock);
+    p.loss = result->loss;
+    p.lr = f->step.lr;
+    p.momentum = f->step.key_momentum;
+    p.has_bank = result->bank != NULL;
+    p.has_scores = result->bank && result->key.data;
     p.has_teacher = t->method->cls->teacher;
     p.metrics = t->metrics.at;
     p.metric_count = t->metrics.count;
-    p.seconds_step = now() - begin;
-    p.seconds_data = data;
-    p.pretext_top1 = measured.scores.pretext_top1;
-    p.health = logged ? measured.health : last->health;
-    p.scores = logged ? measured.scores : last->scores;
-    p.queue_fill = last->queue_fill;
-    p.queue_age = last->queue_age;
-    if (logged) fill_bank(&p, result.bank);
-    *last = p;
+    p.seconds_step = now() - f->begin;
+    p.seconds_data = f->data;
+    p.pretext_top1 = measured->scores.pretext_top1;
+    p.health = logged ? measured->health : e->last.health;
+    p.scores = logged ? measured->scores : e->last.scores;
+    p.queue_fill = e->last.queue_fill;
+    p.queue_age = e->last.queue_age;
+    if (logged) fill_bank(&p, result->bank);
+    e->last = p;
     if (logged) CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
-    if (logged) CLV_TRY(clvi_tensorboard_step(t->tensorboard, &p, t->grad_norm, &batch, t->method->cls->views));
-    clv_profile_end(t->ctx, mark, CLV_PROFILE_STEP);
+    if (logged)
+        CLV_TRY(clvi_tensorboard_step(t->tensorboard, &p, t->grad_norm, &f->batch, t->method->cls->views));
+    clv_profile_end(t->ctx, f->mark, CLV_PROFILE_STEP);
     tell(t, &p);
     return CLV_OK;
+}
+
+/* A step whose two halves are waited for. */
+static clv_status take(clv_trainer *t, running_epoch *e, flight *f)
+{
+    clvi_step_result result = { .bank = NULL };
+    clv_progress measured;
+    number(t, 0, f);
+    CLV_TRY(clvi_guard_begin(t));
+    CLV_TRY(clvi_method_forward(t->method, &f->batch, &f->step, &result));
+    if (!isfinite(result.loss) || !isfinite(result.grad_norm)) return clvi_guard_refuse(t, &result);
+    CLV_TRY(look(t, f, &result, &measured));
+    CLV_TRY(clvi_method_update(t->method, &f->batch, &f->step));
+    return tell_step(t, e, f, &result, &measured);
+}
+
+/* ---- steps that a device is given as a whole ---- */
+
+static clv_status queue_halves(clv_trainer *t, const flight *f)
+{
+    clvi_step_result unknown;
+    CLV_TRY(clvi_guard_begin(t));
+    CLV_TRY(clvi_method_forward(t->method, &f->batch, &f->step, &unknown));
+    CLV_TRY(clvi_method_judge(t->method));
+    CLV_TRY(clvi_method_update(t->method, &f->batch, &f->step));
+    clvi_guard_end(t);
+    return CLV_OK;
+}
+
+static clv_status queue(clv_trainer *t, running_epoch *e, flight *f)
+{
+    number(t, e->n_queued, f);
+    f->optimized = t->method->optimizer->steps;
+    CLV_TRY(clvi_method_begin(t->method));
+    CLV_TRY(clvi_method_end(t->method, queue_halves(t, f)));
+    e->queued[e->n_queued++] = *f;
+    return CLV_OK;
+}
+
+/* Ids and labels of a batch, of which the loader keeps none but the latest. */
+static clv_status keep_marks(clv_trainer *t, flight *f)
+{
+    const int64_t batch = t->settings->batch_size;
+    int64_t *kept = t->kept[0];
+    t->kept[0] = t->kept[1];
+    if (!kept) kept = clvi_calloc(t->ctx, (size_t)(2 * batch), sizeof *kept);
+    if (!(t->kept[1] = kept)) return CLV_ERR_NOMEM;
+    memcpy(kept, f->batch.ids, (size_t)batch * sizeof *kept);
+    memcpy(kept + batch, f->batch.labels, (size_t)batch * sizeof *kept);
+    f->batch.ids = kept;
+    f->batch.labels = kept + batch;
+    return CLV_OK;
+}
+
+/* The oldest step was not finite. What the device was given after it has changed nothing: it is given again. */
+static clv_status refuse(clv_trainer *t, running_epoch *e, const flight *f, const clvi_step_result *result)
+{
+    const bool again = e->n_queued > 0;
+    flight next = e->queued[0];
+    clvi_step_result nothing;
+    bool stopped;
+    CLV_TRY(clvi_guard_refuse(t, result));
+    if (again) CLV_TRY(clvi_method_collect(t->method, &nothing, &stopped));
+    CLV_TRY(clvi_method_resume(t->method, f->optimized));
+    e->n_queued = 0;
+    return again ? queue(t, e, &next) : CLV_OK;
+}
+
+/* What became of the oldest step. */
+static clv_status land(clv_trainer *t, running_epoch *e)
+{
+    const flight f = e->queued[0];
+    clvi_step_result result;
+    clv_progress measured;
+    bool stopped;
+    CLV_TRY(clvi_method_collect(t->method, &result, &stopped));
+    e->queued[0] = e->queued[1];
+    e->n_queued--;
+    if (stopped) return refuse(t, e, &f, &result);
+    if (f.logged) CLV_TRY(clvi_method_features(t->method, &result));
+    CLV_TRY(look(t, &f, &result, &measured));
+    CLV_TRY(clvi_method_settle(t->method, &f.batch));
+    return tell_step(t, e, &f, &result, &measured);
+}
+
+static clv_status land_all(clv_trainer *t, running_epoch *e)
+{
+    while (e->n_queued > 0) CLV_TRY(land(t, e));
+    return CLV_OK;
+}
+
+/* The step before is known once this one is queued; this one, too, if somebody wants to see it or what it leaves. */
+static clv_status fly(clv_trainer *t, running_epoch *e, flight *f)
+{
+    CLV_TRY(keep_marks(t, f));
+    CLV_TRY(queue(t, e, f));
+    if (e->n_queued == CLVI_SLOTS) CLV_TRY(land(t, e));
+    const flight *latest = &e->queued[0];
+    const bool waits = e->n_queued > 0 && (latest->logged || !latest->step.goes_on);
+    return waits || t->stop || !clvi_method_runs_ahead(t->method) ? land_all(t, e) : CLV_OK;
+}
+
+static clv_status one_step(clv_trainer *t, running_epoch *e)
+{
+    flight f;
+    CLV_TRY(next_flight(t, &f));
+    return clvi_method_is_queued(t->method) ? fly(t, e, &f) : take(t, e, &f);
 }
 
 static void next_epoch(clvi_position *at)
@@ -240,12 +377,13 @@ static bool is_due(const clv_trainer *t, int64_t every)
 }
 
 /* Measures, logs and keeps what an epoch came to. */
-static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_progress *last)
+static clv_status end_epoch(clv_trainer *t, const running_epoch *e)
 {
+    const clv_progress *last = &e->last;
     const clvi_settings *s = t->settings;
     CLV_CHECK(t->at.skipped < t->steps_per_epoch, CLV_ERR_NUMERIC, "epoch %" PRId64 ": no step of it was finite",
               t->at.epoch + 1);
-    clv_progress p = progress_now(t, clock);
+    clv_progress p = progress_now(t, &e->clock);
     double top1 = -1.0;
     const int64_t mark = clv_profile_begin(t->ctx);
     if (is_due(t, s->knn_freq) && !t->text && clvi_trainer_speaks(t)) CLV_TRY(clvi_monitor_knn(t, &top1));
@@ -287,16 +425,15 @@ static clv_status end_epoch(clv_trainer *t, const epoch_clock *clock, const clv_
 
 static clv_status one_epoch(clv_trainer *t)
 {
-    epoch_clock clock = { .begin = now() };
-    clv_progress last = { .kind = CLV_PROGRESS_STEP };
+    running_epoch e = { .clock = { .begin = now() }, .last = { .kind = CLV_PROGRESS_STEP } };
     while (t->at.step < t->steps_per_epoch) {
-        CLV_TRY(one_step(t, &clock, &last));
+        CLV_TRY(one_step(t, &e));
         CLV_TRY(agree_to_stop(t));
         if (t->at.step == t->steps_per_epoch) break;       /* the end of the epoch saves */
         if (t->stop) return clvi_save_last(t);
         if (saves_inside(t, t->at.total)) CLV_TRY(clvi_save_last(t));
     }
-    return end_epoch(t, &clock, &last);
+    return end_epoch(t, &e);
 }
 
 static clv_status all_epochs(clv_trainer *t)

@@ -155,14 +155,30 @@ clv_node clvi_method_give_step(clvi_method *m, const char *name)
     return clvi_method_give_input(m, name, &view);
 }
 
-clv_status clvi_method_move(clvi_method *m, const char *name, void *data)
+/* The keys of view v to an input of the losses. */
+static clv_status bind_target(clvi_method *m, clvi_given *given, int v)
+{
+    given->view.data = m->keys[v];
+    return m->queued ? clvi_graph_feed(m->graph, given->node, m->there[v]) : clv_graph_bind(m->graph, given->node, &given->view);
+}
+
+clv_status clvi_method_move(clvi_method *m, const char *name, int v)
+{
+    for (int i = 0; i < m->n_given; i++)
+        if (strcmp(m->given[i].name, name) == 0) return bind_target(m, &m->given[i], v);
+    return clvi_fail(CLV_ERR_INTERNAL, "no value '%s'", name);
+}
+
+static clv_status bind_given(clvi_method *m)
 {
     for (int i = 0; i < m->n_given; i++) {
-        if (strcmp(m->given[i].name, name) != 0) continue;
-        m->given[i].view.data = data;
-        return clv_graph_bind(m->graph, m->given[i].node, &m->given[i].view);
+        clvi_given *given = &m->given[i];
+        int v = 0;
+        while (v < CLVI_MAX_VIEWS && given->view.data != m->keys[v]) v++;
+        if (!given->view.data) continue;
+        CLV_TRY(v < CLVI_MAX_VIEWS ? bind_target(m, given, v) : clv_graph_bind(m->graph, given->node, &given->view));
     }
-    return clvi_fail(CLV_ERR_INTERNAL, "no value '%s'", name);
+    return CLV_OK;
 }
 
 /* ---- making ---- */
@@ -227,8 +243,8 @@ static clv_status build_graph(clvi_method *m)
     CLV_TRY(clv_graph_backward(m->graph, m->loss));
     clv_graph_output(m->graph, m->loss);
     CLV_TRY(m->parts ? clvi_parts_finish(m->parts) : clv_graph_finish(m->graph));
-    for (int i = 0; i < m->n_given; i++)
-        if (m->given[i].view.data) CLV_TRY(clv_graph_bind(m->graph, m->given[i].node, &m->given[i].view));
+    CLV_TRY(clvi_method_open_queue(m));
+    CLV_TRY(bind_given(m));
     return clvi_objective_prepare(&m->objective, m->ctx, m->graph, m->given, m->n_given);
 }
 
@@ -289,6 +305,7 @@ void clvi_method_destroy(clvi_method *m)
     if (m->cls->close) m->cls->close(m);
     clvi_objective_release(&m->objective);
     clvi_parts_destroy(m->parts);
+    clvi_method_close_queue(m);
     if (m->network != m->graph) clv_graph_destroy(m->network);
     clv_graph_destroy(m->graph);
     clvi_teacher_destroy(m->teacher);
@@ -312,6 +329,8 @@ clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss)
         if (!clvi_node_none(m->images[v])) CLV_TRY(clv_graph_bind(m->graph, m->images[v], &view[v]));
     for (int i = 0; i < m->n_beside; i++) CLV_TRY(clv_graph_bind(m->graph, m->beside[i].node, &m->beside[i].rows));
     CLV_TRY(clv_graph_run(m->graph));
+    m->loss_there = clvi_graph_place_of(m->graph, m->loss);
+    if (m->queued) return CLV_OK;
     CLV_TRY(clv_graph_read(m->graph, m->loss, &value));
     *loss = *(const float *)value.data;
     return CLV_OK;
@@ -324,18 +343,29 @@ double clvi_method_grad_norm(clvi_method *m)
     return sqrt(clvi_flat_norm2(m->ctx, g.dtype, clv_view_count(&g), g.data));
 }
 
+clv_status clvi_method_embed_target(clvi_method *m, const clv_view *images, const clvi_step *at, int draw, int v)
+{
+    return m->queued ? clvi_teacher_embed_there(m->teacher, images, at, (uint64_t)draw, m->there[v])
+                     : clvi_teacher_embed(m->teacher, images, at, (uint64_t)draw, m->keys[v]);
+}
+
+clv_status clvi_method_features(clvi_method *m, clvi_step_result *out)
+{
+    if (m->cls->rows) return m->cls->rows(m, out);
+    CLV_TRY(clv_graph_read(m->graph, m->unit[0], &out->query));
+    return m->cls->views > 1 ? clv_graph_read(m->graph, m->unit[1], &out->key) : CLV_OK;
+}
+
 /* Two views as two inputs of one graph, each with a target of the momentum encoder where there is one. */
 static clv_status forward(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
 {
     if (m->teacher) {
         CLV_TRY(clvi_teacher_follow(m->teacher, m->params, at->key_momentum));
         for (int v = 0; v < m->cls->views; v++)
-            CLV_TRY(clvi_teacher_embed(m->teacher, &batch->view[v], at, (uint64_t)v, m->keys[v]));
+            CLV_TRY(clvi_method_embed_target(m, &batch->view[v], at, v, v));
     }
     m->number[0] = at->total;
-    CLV_TRY(clvi_method_run(m, batch->view, &out->loss));
-    CLV_TRY(clv_graph_read(m->graph, m->unit[0], &out->query));
-    return m->cls->views > 1 ? clv_graph_read(m->graph, m->unit[1], &out->key) : CLV_OK;
+    return clvi_method_run(m, batch->view, &out->loss);
 }
 
 clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
@@ -344,8 +374,9 @@ clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clv
     for (int v = 0; v < m->cls->views; v++)
         memcpy(m->labels + v * m->batch, batch->labels, (size_t)m->batch * sizeof *m->labels);
     CLV_TRY((m->cls->forward ? m->cls->forward : forward)(m, batch, at, out));
+    if (m->queued) return CLV_OK;
     out->grad_norm = m->grad_norm = clvi_method_grad_norm(m);
-    return CLV_OK;
+    return clvi_method_features(m, out);
 }
 
 /* What follows the weights goes along with the optimiser, while they are in a cache: the average, and the momentum
@@ -361,10 +392,13 @@ static clv_status descend(clvi_method *m, const clvi_step *at)
 
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at)
 {
-    clvi_optimizer_clip(m->optimizer, m->grad_norm);
+    if (m->queued) CLV_TRY(clvi_method_clip_there(m));
+    else clvi_optimizer_clip(m->optimizer, m->grad_norm);
     CLV_TRY(descend(m, at));
-    if (m->average) CLV_TRY(clvi_weights_mix_buffers(m->average, m->params, 1.0 - m->settings->ema_decay, m->mix));
-    return m->cls->update ? m->cls->update(m, batch) : CLV_OK;
+    if (m->average)
+        CLV_TRY(clvi_weights_mix_buffers(m->ctx, m->average, m->params, 1.0 - m->settings->ema_decay, m->mix));
+    clv_status (*const last)(clvi_method *, const clv_batch *) = m->queued ? m->cls->enqueue : m->cls->update;
+    return last ? last(m, batch) : CLV_OK;
 }
 
 clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics *out)

@@ -10,6 +10,8 @@
 #include <cleave/graph.h>
 #include "backbones/backbone.h"
 #include "core/h5.h"
+#include "device/tape.h"
+#include "device/verdict.h"
 #include "train/comm.h"
 #include "train/config.h"
 #include "train/objective.h"
@@ -42,6 +44,7 @@ typedef struct clvi_step {
 
 typedef struct clvi_step_result {
     double          loss, grad_norm;
+    const char     *bad;          /* the first parameter whose gradient is not finite, where that is known; or NULL */
     clv_view        query, key;   /* unit rows [B,D] of this step, in the order of the batch; borrowed until the next
                                    * step. key.data is NULL for methods of one view */
     const clv_bank *bank;         /* NULL without one */
@@ -76,7 +79,11 @@ struct clvi_method_class {
     clv_status (*ready)(clvi_method *m);     /* once everything is built */
     /* Instead of clvi_method_forward's part for all: `out` has the bank only. */
     clv_status (*forward)(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out);
+    clv_status (*rows)(clvi_method *m, clvi_step_result *out);       /* the features of the last step, instead of `unit` */
     clv_status (*update)(clvi_method *m, const clv_batch *batch);    /* after the optimiser's step */
+    bool       queues;                       /* a device can be given its steps as a whole: they read nothing back before
+                                              * they are over, */
+    clv_status (*enqueue)(clvi_method *m, const clv_batch *batch);   /* and this is what `update` will do, on the device */
     clv_status (*describe)(clvi_method *m, void (*line)(const char *text, void *user), void *user);
     /* Adds what the method itself holds. */
     void (*memory)(const clvi_method *m, clvi_method_bytes *bytes);
@@ -108,6 +115,12 @@ struct clvi_method {
     clvi_teacher            *teacher;
     clv_bank                *bank;                    /* made by clvi_method_open_bank; else NULL */
     float                   *keys[CLVI_MAX_VIEWS];    /* [B,D] the teacher's unit rows of each view */
+    bool                     queued;                  /* steps are given to the device as a whole: the four below */
+    float                   *there[CLVI_MAX_VIEWS];   /* keys, on the device */
+    clvi_tape               *tape;
+    clvi_verdict            *verdict, judged;         /* on the device; of the last step that was collected */
+    float                   *loss_there;              /* of the step at work, on the device */
+    int64_t                 *marks[2];                /* [B] its ids and labels there, for a bank; or NULL */
     int64_t                 *labels;                  /* [views B] of the batch at work, for each view again */
     int64_t                  number[1];               /* of the step at work, for draws inside a loss */
     double                   grad_norm;               /* of the step at work */
@@ -142,6 +155,22 @@ void clvi_method_destroy(clvi_method *m);
 clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at,
                                clvi_step_result *out) CLV_NODISCARD;
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at) CLV_NODISCARD;
+/* Where a device is given steps as a whole (queued.c), the next can be on its way before the last is known. Both halves then
+ * stand between begin and end, with judge between them, and wait for nothing; a step that is not finite changes nothing but
+ * running statistics, and neither does one after it before clvi_method_resume. collect waits for the oldest step; settle
+ * does what the host keeps of one (its side of the bank). */
+bool clvi_method_is_queued(const clvi_method *m);
+bool clvi_method_runs_ahead(const clvi_method *m);      /* it is worth while to queue a step before the last is collected */
+clv_status clvi_method_begin(clvi_method *m) CLV_NODISCARD;
+clv_status clvi_method_judge(clvi_method *m) CLV_NODISCARD;
+clv_status clvi_method_end(clvi_method *m, clv_status so_far) CLV_NODISCARD;
+/* *stopped: the step was not finite, or came after one. */
+clv_status clvi_method_collect(clvi_method *m, clvi_step_result *out, bool *stopped) CLV_NODISCARD;
+clv_status clvi_method_settle(clvi_method *m, const clv_batch *batch) CLV_NODISCARD;
+/* As after `steps` of the optimiser; nothing is on its way. */
+clv_status clvi_method_resume(clvi_method *m, int64_t steps) CLV_NODISCARD;
+/* The features of the last step. */
+clv_status clvi_method_features(clvi_method *m, clvi_step_result *out) CLV_NODISCARD;
 /* Between the two: what else the step came to. */
 clv_status clvi_method_look(clvi_method *m, const clv_batch *batch, clvi_metrics *out) CLV_NODISCARD;
 /* The networks it keeps, by the names they have in checkpoints, for i from 0: "model", "key_model" (the momentum
@@ -153,6 +182,13 @@ clv_status clvi_method_write(const clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
 clv_status clvi_method_read(clvi_method *m, clvi_h5 *h5) CLV_NODISCARD;
 clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out) CLV_NODISCARD;
 clv_status clvi_method_describe(clvi_method *m, void (*line)(const char *text, void *user), void *user) CLV_NODISCARD;
+
+/* ---- queued.c, for method.c ---- */
+
+/* Decides whether steps are queued; makes what that takes. */
+clv_status clvi_method_open_queue(clvi_method *m) CLV_NODISCARD;
+void clvi_method_close_queue(clvi_method *m);
+clv_status clvi_method_clip_there(clvi_method *m) CLV_NODISCARD;
 
 /* ---- for methods: networks ---- */
 
@@ -177,10 +213,10 @@ clv_node clvi_method_rows(clvi_method *m, clv_node rows);
 /* ---- for methods: what the losses read ---- */
 
 void clvi_method_give(clvi_method *m, const char *name, clv_node node);
-/* An input of the graph, given to the losses under its name. `data` stays; clvi_method_move puts another in its
- * place. */
+/* An input of the graph, given to the losses under its name. `data` stays; clvi_method_move puts the
+ * target of another view in the place of one. */
 clv_node clvi_method_give_input(clvi_method *m, const char *name, const clv_view *data);
-clv_status clvi_method_move(clvi_method *m, const char *name, void *data) CLV_NODISCARD;
+clv_status clvi_method_move(clvi_method *m, const char *name, int v) CLV_NODISCARD;
 /* The labels of the batch, `views` times one below the other, int64 [views B]; what the momentum encoder says of view
  * v, unit rows [B,D]; the number of the step, int64 [1]. */
 clv_node clvi_method_give_labels(clvi_method *m, const char *name, int views);
@@ -198,6 +234,8 @@ clv_status clvi_method_open_bank(clvi_method *m, const char *kind, int64_t dim, 
  * its bank, as the settings say; then what to call after a step, which puts the batch into the bank, if there is one. */
 clv_status clvi_method_open_repulsor(clvi_method *m, clv_node x) CLV_NODISCARD;
 clv_status clvi_method_push_repulsor(clvi_method *m, const clv_batch *batch) CLV_NODISCARD;
+/* Rows [B,D] on the device go into the device's copy: those of push number `nth` of `of` at this step. */
+void clvi_method_enqueue(clvi_method *m, const float *rows, const clv_batch *batch, int nth, int of);
 /* Rows of the batch go into it. */
 clv_status clvi_method_push(clvi_method *m, const clv_view *rows, const clv_batch *batch) CLV_NODISCARD;
 size_t clvi_method_bank_size(const clvi_method *m);     /* bytes of its rows */
@@ -208,6 +246,9 @@ void clvi_method_describe_bank(const clvi_method *m, void (*line)(const char *te
 /* Binds the views, runs the graph and reads the loss. */
 clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss) CLV_NODISCARD;
 double clvi_method_grad_norm(clvi_method *m);
+/* What the momentum encoder says of the images becomes the target of view v; `draw` numbers the shuffles of a step. */
+clv_status clvi_method_embed_target(clvi_method *m, const clv_view *images, const clvi_step *at, int draw,
+                                    int v) CLV_NODISCARD;
 /* "train/acc1": percent of the batch whose label has the highest of its scores [B,C]; -1 is no label. */
 clv_status clvi_method_accuracy(clvi_method *m, clv_node scores, const clv_batch *batch,
                                 clvi_metrics *out) CLV_NODISCARD;

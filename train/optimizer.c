@@ -62,8 +62,7 @@ static clv_status init(clvi_optimizer *o)
     if (o->cls->measure) {
         o->sums_size = 2 * most * sizeof *o->sums;
         o->sums = clvi_device_alloc(o->ctx, o->sums_size);
-        o->squares = clvi_calloc(o->ctx, 2 * most, sizeof *o->squares);
-        if (!o->sums || !o->squares) return CLV_ERR_NOMEM;
+        if (!o->sums) return CLV_ERR_NOMEM;
     }
     for (int i = 0; i < o->cls->states; i++) {
         o->state[i] = clvi_device_alloc(o->ctx, o->state_size);
@@ -100,7 +99,6 @@ void clvi_optimizer_destroy(clvi_optimizer *o)
     for (int i = 0; i < o->cls->states; i++)
         clvi_device_free(o->ctx, o->state[i], o->state_size);
     clvi_device_free(o->ctx, o->sums, o->sums_size);
-    clvi_free(o->ctx, o->squares);
     clvi_free(o->ctx, o->span);
     clvi_free(o->ctx, o);
 }
@@ -166,18 +164,8 @@ static clvi_update update_of(const clvi_optimizer *o, int64_t i, const arenas *a
     };
     for (int f = 0; f < CLVI_FLAT_FOLLOWERS && u.followers.k[f]; f++) u.followers.k[f] = (char *)u.followers.k[f] + at;
     for (int k = 0; k < o->cls->states; k++) u.state[k] = (char *)o->state[k] + at;
-    if (o->squares) memcpy(u.squares, o->squares + 2 * i, sizeof u.squares);
+    if (o->sums) u.squares = o->sums + 2 * i;
     return u;
-}
-
-/* All spans are measured before any is updated, so that a device is waited for once. */
-static clv_status measure(clvi_optimizer *o, const arenas *a, double lr)
-{
-    for (int64_t i = 0; i < o->spans; i++) {
-        const clvi_update u = update_of(o, i, a, lr);
-        o->cls->measure(o, &u, o->sums + 2 * i);
-    }
-    return clvi_device_copy(o->ctx, o->squares, o->sums, o->sums_size, CLVI_COPY_TO_HOST);
 }
 
 /* Weights that stay as they are: only what follows them moves. */
@@ -191,9 +179,9 @@ clv_status clvi_optimizer_step(clvi_optimizer *o, double lr, const clvi_follower
 {
     arenas a;
     CLV_TRY(open_arenas(o, follower, &a));
-    if (o->cls->measure) CLV_TRY(measure(o, &a, lr));
     for (int64_t i = 0; i < o->spans; i++) {
         const clvi_update u = update_of(o, i, &a, lr);
+        if (o->cls->measure) o->cls->measure(o, &u, o->sums + 2 * i);
         (o->span[i].frozen ? follow : o->cls->update)(o, &u);
     }
     o->steps++;

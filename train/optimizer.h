@@ -28,7 +28,7 @@ typedef struct clvi_update {
     int64_t             n;
     void               *w, *g, *state[2];
     double              lr, weight_decay;   /* of this span */
-    double              squares[2];         /* what `measure` found */
+    const double       *squares;            /* what `measure` found, on the context's device */
     bool                adapt;
     clvi_flat_followers followers;          /* of this span */
 } clvi_update;
@@ -62,7 +62,7 @@ struct clvi_optimizer {
     double                      eps;
     clvi_span                  *span;
     int64_t                     spans;
-    double                     *sums, *squares;   /* two of each span: on the device, on the host; NULL: not measured */
+    double                     *sums;       /* two of each span, on the context's device; NULL: not measured */
     size_t                      sums_size;
     double                      held_lr;
     const char                 *held, *only; /* beginnings of names: of what is held; of what is trained. NULL: none, all */

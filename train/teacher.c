@@ -3,6 +3,8 @@
 #include "train/network.h"
 #include "train/weights.h"
 #include "core/rng.h"
+#include "device/backend.h"
+#include "device/tape.h"
 #include "tensor/op.h"
 
 #include <string.h>
@@ -49,6 +51,10 @@ static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const cl
     t->exchanged = clvi_calloc(t->ctx, (size_t)(d->ranks > 1 && seen ? d->ranks * d->part * t->image_size : 1),
                                sizeof(float));
     CLV_TRY(clvi_statistics_create(t->ctx, t->comm, &t->division, t->params, &t->statistics));
+    if (t->ctx->device) {
+        t->order_there = clvi_device_alloc(t->ctx, (size_t)t->division.batch * sizeof *t->order_there);
+        if (!t->order_there) return CLV_ERR_NOMEM;
+    }
     return t->mix && t->order && t->embedded && t->shuffled && t->exchanged ? CLV_OK : CLV_ERR_NOMEM;
 }
 
@@ -77,17 +83,18 @@ void clvi_teacher_destroy(clvi_teacher *t)
     clvi_free(t->ctx, t->shuffled);
     clvi_free(t->ctx, t->exchanged);
     clvi_free(t->ctx, t->order);
+    clvi_device_free(t->ctx, t->order_there, (size_t)t->division.batch * sizeof *t->order_there);
     clvi_free(t->ctx, t->mix);
     clvi_free(t->ctx, t);
 }
 
 clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double momentum)
 {
-    if (!t->ahead) CLV_TRY(clv_params_follow(t->params, student, momentum));
+    if (!t->ahead || t->ctx->device) CLV_TRY(clv_params_follow(t->params, student, t->ahead ? 1.0 : momentum));
     t->ahead = false;
     switch (t->settings->bn_buffers) {
-    case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(t->params, student, 1.0, t->mix);
-    case CLVI_BN_BUFFERS_AVERAGE: return clvi_weights_mix_buffers(t->params, student, 1.0 - momentum, t->mix);
+    case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(t->ctx, t->params, student, 1.0, t->mix);
+    case CLVI_BN_BUFFERS_AVERAGE: return clvi_weights_mix_buffers(t->ctx, t->params, student, 1.0 - momentum, t->mix);
     default: return CLV_OK;
     }
 }
@@ -157,6 +164,19 @@ static clv_status embed_part(clvi_teacher *t, const clv_view *images, int64_t k)
     clvi_statistics_add(&t->statistics);
     CLV_TRY(clv_graph_read(t->graph, t->unit, &unit));
     memcpy(t->embedded + clvi_part_first(d, k) * t->dim, unit.data, (size_t)(d->part * t->dim) * sizeof(float));
+    return CLV_OK;
+}
+
+clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
+                                    float *rows)
+{
+    const int64_t batch = t->division.batch;
+    draw_order(t, at, draw);
+    const clv_view seen = images_of(t, images, 0);
+    CLV_TRY(clv_graph_bind(t->graph, t->images, &seen));
+    CLV_TRY(clv_graph_run(t->graph));
+    const int64_t *order = clvi_tape_bring(t->ctx, t->order, (size_t)batch * sizeof *order, t->order_there);
+    clvi_rows_place(t->ctx, batch, t->dim, clvi_graph_place_of(t->graph, t->unit), order, rows);
     return CLV_OK;
 }
 

@@ -19,6 +19,7 @@ struct clvi_teacher {
     float               *exchanged;         /* [ranks part, image] of all ranks, on their way to where they are seen */
     float               *embedded;          /* [B,D] in that order */
     int64_t             *order;             /* [B] */
+    int64_t             *order_there;       /* the same on the context's device; NULL: it is the host */
     float               *mix;               /* scratch of running statistics that follow the student's */
     bool                 ahead;             /* its weights have followed for the next step already */
 };
@@ -29,7 +30,8 @@ clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params 
 /* NULL is accepted. */
 void clvi_teacher_destroy(clvi_teacher *t);
 
-/* What a step begins with: theta_t = m theta_t + (1-m) theta_s, unless the step before did that on its way, and the
+/* What a step begins with: theta_t = m theta_t + (1-m) theta_s, unless the step before did that on its way (a device
+ * does the same at every step: a pass that then changes nothing, and returns at once), and the
  * running statistics as the setting bn-buffers says. */
 clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double momentum) CLV_NODISCARD;
 /* For the optimiser's step: the weights, which follow now for the next step, at its momentum. A checkpoint that is
@@ -40,5 +42,9 @@ clvi_follower clvi_teacher_lead(clvi_teacher *t, double momentum);
  * spread over the groups in an order drawn for this step and `draw`. */
 clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
                               float *rows) CLV_NODISCARD;
+
+/* The same for a batch that is not divided, to rows on the context's device, without waiting for them. */
+clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
+                                    float *rows) CLV_NODISCARD;
 
 #endif

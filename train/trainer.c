@@ -300,6 +300,7 @@ void clv_trainer_destroy(clv_trainer *t)
     clv_dataset_destroy(t->val);
     clv_dataset_destroy(t->train);
     clv_config_destroy(t->config);
+    for (int i = 0; i < CLVI_SLOTS; i++) clvi_free(t->ctx, t->kept[i]);
     clvi_free(t->ctx, t->labels);
     clvi_free(t->ctx, t->ids);
     clvi_comm_close(t->comm, t->failed);

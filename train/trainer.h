@@ -4,6 +4,7 @@
 #define CLVI_TRAIN_TRAINER_H
 
 #include <cleave/augment.h>
+#include "device/backend.h"
 #include "eval/meter.h"
 #include "train/checkpoint.h"
 #include "train/encoder.h"
@@ -39,6 +40,7 @@ struct clv_trainer {
     clvi_position     at;
     int64_t           steps_per_epoch;
     int64_t          *labels, *ids;  /* of the batch on all ranks; NULL with one */
+    int64_t          *kept[CLVI_SLOTS];   /* ids and labels of a batch whose step is queued; NULL: none ever was */
     bool              failed;        /* the run has ended with an error */
     double            grad_norm;     /* of the last step */
     void             *statistics[2]; /* batch norm's, of network and momentum encoder, before a step; or NULL */
@@ -76,9 +78,11 @@ void clvi_monitor_release(clv_trainer *t);
 
 /* guard.c: what a step that is not finite comes to. Before a step: keeps what leaving it out would give back. */
 clv_status clvi_guard_begin(clv_trainer *t) CLV_NODISCARD;
+/* At the end of a step that is queued: gives it back if the step is not finite. */
+void clvi_guard_end(clv_trainer *t);
 /* After its forward pass: CLV_ERR_NUMERIC with the first gradient that is not finite, or, as on-nan says, a note of it
  * and the position after the step. Skipping ends with CLV_ERR_NUMERIC, too, when it cannot help. */
-clv_status clvi_guard_refuse(clv_trainer *t, double loss) CLV_NODISCARD;
+clv_status clvi_guard_refuse(clv_trainer *t, const clvi_step_result *result) CLV_NODISCARD;
 void clvi_guard_release(clv_trainer *t);
 /* CLV_ERR_NUMERIC with the first parameter or running statistic, of either network, that is not finite. */
 clv_status clvi_guard_check(clv_trainer *t) CLV_NODISCARD;

@@ -1,6 +1,7 @@
 /* weights.c: parameters and optimiser state to HDF5 and back. */
 #include "train/weights.h"
 #include "core/checked.h"
+#include "device/flat.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -119,8 +120,21 @@ int64_t clvi_weights_mix_scratch(const clv_params *params)
     return 2 * largest;
 }
 
-clv_status clvi_weights_mix_buffers(clv_params *to, const clv_params *from, double weight, float *scratch)
+/* On a device all of them at once: clones have the same places. */
+static void mix_on_device(clv_context *ctx, clv_params *to, const clv_params *from, double weight)
 {
+    const clv_dtype dtype = clvi_params_dtype(to);
+    clvi_flat_ema(ctx, dtype, (int64_t)(clvi_params_buffer_size(to) / clv_dtype_size(dtype)), clvi_params_buffers(to),
+                  clvi_params_buffers((clv_params *)from), 1.0 - weight);
+}
+
+clv_status clvi_weights_mix_buffers(clv_context *ctx, clv_params *to, const clv_params *from, double weight,
+                                    float *scratch)
+{
+    if (ctx->device) {
+        mix_on_device(ctx, to, from, weight);
+        return CLV_OK;
+    }
     for (int64_t i = 0; i < clv_params_count(to); i++) {
         clv_view a;
         const int64_t n = buffer_size(to, i, &a);

@@ -18,7 +18,7 @@ clv_status clvi_weights_read_arena(clv_context *ctx, const clv_params *params, v
 /* Copies every buffer (running statistics) of `from` into `to`: weight 1 replaces, less averages. `scratch` holds as
  * many floats as clvi_weights_mix_scratch says. */
 int64_t clvi_weights_mix_scratch(const clv_params *params);
-clv_status clvi_weights_mix_buffers(clv_params *to, const clv_params *from, double weight,
+clv_status clvi_weights_mix_buffers(clv_context *ctx, clv_params *to, const clv_params *from, double weight,
                                     float *scratch) CLV_NODISCARD;
 
 #endif

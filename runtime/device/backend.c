@@ -1,6 +1,7 @@
 /* backend.c: finds backends, opens their devices, and the memory of a context's device. */
 #include <cleave/device.h>
 #include "device/backend.h"
+#include "device/tape.h"
 #include "core/library.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -95,7 +96,8 @@ static clv_status open_on(clv_context *ctx, const char *name, const clvi_backend
     CLV_CHECK(ordinal < count, CLV_ERR_INVALID, "device '%s': there %s %d", name, count == 1 ? "is only" : "are only",
               count);
     CLV_TRY(backend->open(ctx, ordinal, out));
-    const clv_status st = backend->alloc(*out, (2 + 2 * CLVI_FLAT_CHUNKS) * sizeof(double), &(*out)->sums);
+    clv_status st = backend->alloc(*out, (2 + 2 * CLVI_FLAT_CHUNKS) * sizeof(double), &(*out)->sums);
+    if (st == CLV_OK) st = backend->alloc(*out, CLVI_TOLD_SIZE, &(*out)->told);
     if (st == CLV_OK) return CLV_OK;
     clvi_device_close(*out);
     *out = NULL;
@@ -122,6 +124,7 @@ void clvi_device_close(clvi_device *device)
 {
     if (!device) return;
     if (device->sums) device->backend->free(device, device->sums);
+    if (device->told) device->backend->free(device, device->told);
     device->backend->close(device);
 }
 
@@ -139,6 +142,7 @@ void *clvi_device_alloc(clv_context *ctx, size_t size)
 {
     if (!ctx->device) return clvi_arena_alloc(ctx, size);
     void *memory = NULL;
+    if (clvi_tape_interrupt(ctx) != CLV_OK) return NULL;
     return ctx->device->backend->alloc(ctx->device, size, &memory) == CLV_OK ? memory : NULL;
 }
 
@@ -147,6 +151,13 @@ void clvi_device_free(clv_context *ctx, void *memory, size_t size)
     if (!memory) return;
     if (ctx->device) ctx->device->backend->free(ctx->device, memory);
     else clvi_arena_free(ctx, memory, size);
+}
+
+void clvi_device_note(clvi_device *device, clv_status st)
+{
+    if (st == CLV_OK || device->failed != CLV_OK) return;
+    device->failed = st;
+    snprintf(device->message, sizeof device->message, "%s", clv_error_message());
 }
 
 /* What failed since the last time this was asked. */
@@ -161,6 +172,8 @@ clv_status clvi_device_copy(clv_context *ctx, void *to, const void *from, size_t
 {
     if (ctx->device) {
         CLV_TRY(late_error(ctx->device));
+        if (kind != CLVI_COPY_ON_DEVICE) CLV_TRY(clvi_tape_interrupt(ctx));
+        if (clvi_tape_plays(ctx)) return CLV_OK;
         return ctx->device->backend->copy(ctx->device, to, from, size, kind);
     }
     if (size) memcpy(to, from, size);
@@ -169,6 +182,7 @@ clv_status clvi_device_copy(clv_context *ctx, void *to, const void *from, size_t
 
 clv_status clvi_device_fill(clv_context *ctx, void *memory, int byte, size_t size)
 {
+    if (clvi_tape_plays(ctx)) return CLV_OK;
     if (ctx->device) return ctx->device->backend->fill(ctx->device, memory, byte, size);
     if (size) memset(memory, byte, size);
     return CLV_OK;
@@ -178,5 +192,6 @@ clv_status clvi_device_wait(clv_context *ctx)
 {
     if (!ctx->device) return CLV_OK;
     CLV_TRY(late_error(ctx->device));
+    CLV_TRY(clvi_tape_interrupt(ctx));
     return ctx->device->backend->wait(ctx->device);
 }

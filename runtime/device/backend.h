@@ -8,6 +8,8 @@
 #include "device/device.h"
 #include "device/flat.h"
 #include "device/pixels.h"
+#include "device/rows.h"
+#include "device/verdict.h"
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
@@ -23,34 +25,55 @@ typedef struct clvi_backend_host {
     void (*free)(clv_context *ctx, void *memory);
 } clvi_backend_host;
 
-typedef enum clvi_copy { CLVI_COPY_TO_DEVICE, CLVI_COPY_TO_HOST, CLVI_COPY_ON_DEVICE } clvi_copy;
+/* CLVI_COPY_LATER: to memory of alloc_host, there once the slot at work has been reached. */
+typedef enum clvi_copy { CLVI_COPY_TO_DEVICE, CLVI_COPY_TO_HOST, CLVI_COPY_ON_DEVICE, CLVI_COPY_LATER } clvi_copy;
 
-/* Passes over flat arenas, as device/flat.h has them, followers included. Sums go to two numbers on the device; they
- * are added up in chunks, with the two sums of each in the device's `sums`. */
+enum { CLVI_SLOTS = 2 };
+
+/* What passes over flat arenas are told. It lies on the device, and they read it when they run: what changes from step to step
+ * reaches them through memory. */
+typedef struct clvi_flat_sgd_told { clvi_flat_sgd_args sgd; clvi_flat_rate rate; } clvi_flat_sgd_told;
+typedef struct clvi_flat_adam_told { clvi_flat_adam_args adam; clvi_flat_rate rate; } clvi_flat_adam_told;
+typedef struct clvi_flat_mix_told { double a, b; } clvi_flat_mix_told;       /* y = a x + b y */
+
+/* Passes over flat arenas, as device/flat.h has them, followers included; those that write heed the device's verdict. Sums
+ * go to two numbers on the device; they are added up in chunks, with the two sums of each in the device's `sums`. */
 typedef struct clvi_flat_passes {
+    /* SGD and LARS; v NULL: without momentum. */
     clv_status (*sgd)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                      const clvi_flat_sgd_args *sgd);
-    /* y = a x + b y */
-    clv_status (*mix)(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y);
-    clv_status (*lars)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                       const clvi_flat_sgd_args *sgd, double scale);
+                      const clvi_flat_sgd_told *told);
+    clv_status (*mix)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, void *y,
+                      const clvi_flat_mix_told *told);
     clv_status (*adamw)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
-                        const clvi_flat_adam_args *adam);
+                        const clvi_flat_adam_told *told);
     clv_status (*lamb)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
-                       const clvi_flat_adam_args *adam);
+                       const clvi_flat_adam_told *told);
     /* The sum of squares and the number of entries that are not finite. */
     clv_status (*measure)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double *sum);
     clv_status (*norms2)(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g,
                          double weight_decay, double *sum);
     clv_status (*lamb_moments)(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m,
-                               void *v, const clvi_flat_adam_args *adam, double *sum);
+                               void *v, const clvi_flat_adam_told *told, double *sum);
 } clvi_flat_passes;
+
+/* What else a step does on the device (device/verdict.h, device/rows.h). `order`, `cursor`, `ids` and `labels` lie there, too. */
+typedef struct clvi_step_passes {
+    clv_status (*judge)(clvi_device *device, const double *sums, const float *loss, double most, clvi_verdict *out);
+    clv_status (*find)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, clvi_verdict *out);
+    clv_status (*clip)(clvi_device *device, clv_dtype dtype, int64_t n, void *g, const clvi_verdict *v);
+    clv_status (*restore)(clvi_device *device, int64_t words, void *to, const void *from, const clvi_verdict *v);
+    clv_status (*place)(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order, float *to);
+    clv_status (*enqueue)(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count, const float *rows,
+                          const int64_t *ids, const int64_t *labels);
+} clvi_step_passes;
+
+enum { CLVI_FAULT_SIZE = 32, CLVI_TOLD_SIZE = 256 };
 
 /* Chunks of a sum at most. */
 #define CLVI_FLAT_CHUNKS 512
 
 /* Every function that returns a status sets the message. Work is queued in order on the device's one stream; only
- * copies to the host and `wait` wait for it. */
+ * copies to the host, `wait` and `reach` wait for it. */
 typedef struct clvi_backend {
     int         abi;
     const char *name;                                       /* "cuda": devices are called cuda:0, cuda:1, ... */
@@ -67,15 +90,26 @@ typedef struct clvi_backend {
     /* Until all queued work is done. Errors: what a kernel found wrong with its data (a label beyond the classes);
      * CLV_ERR_DEVICE. */
     clv_status (*wait)(clvi_device *device);
-    /* What is queued between the two is recorded, not run; only kernels, copies on the device and fills may be. With `out`
-     * NULL the recording is thrown away. Then it runs as often as wanted, for less than its pieces one by one. */
+    /* What is queued between the two is recorded, not run; only kernels, fills, and copies on the device or later may be.
+     * With `out` NULL the recording is thrown away. Then it runs as often as wanted, for less than its pieces one by one. */
     clv_status (*record)(clvi_device *device);
     clv_status (*recorded)(clvi_device *device, clvi_recording **out);
     clv_status (*play)(clvi_device *device, clvi_recording *recording);
     void (*forget)(clvi_device *device, clvi_recording *recording);    /* NULL is accepted */
+    /* What one step needs is on its way while another is at work (device/tape.h): each of CLVI_SLOTS steps has a slot. Memory
+     * of the host that copies reach without the processor, zeroed: */
+    clv_status (*alloc_host)(clvi_device *device, size_t size, void **out);
+    void (*free_host)(clvi_device *device, void *memory);                  /* NULL is accepted */
+    /* A copy beside the stream, once the stream has left the slot. `from` is alloc_host's. */
+    clv_status (*send)(clvi_device *device, int slot, void *to, const void *from, size_t size);
+    clv_status (*enter)(clvi_device *device, int slot);      /* what is queued from now on comes after the slot's copy */
+    clv_status (*leave)(clvi_device *device, int slot);      /* what was queued so far ends the slot's work */
+    /* Until the slot's copy is there, or its work done. */
+    clv_status (*reach)(clvi_device *device, int slot, bool copied);
     const clvi_flat_passes *flat;
     /* Pictures to views, queued. */
     clv_status (*augment)(clvi_device *device, const clvi_pixel_batch *batch);
+    const clvi_step_passes *step;
 } clvi_backend;
 
 /* What every backend's device begins with. */
@@ -84,7 +118,12 @@ struct clvi_device {
     clv_context        *ctx;
     int                 ordinal;
     void               *sums;           /* 2 + 2 CLVI_FLAT_CHUNKS doubles on the device: a result, and a sum's chunks */
+    void               *told;           /* CLVI_TOLD_SIZE bytes on the device for what the next pass is told */
+    const clvi_verdict *verdict;        /* on the device: heeded; NULL: none */
     struct clvi_shadow *shadows;        /* device/shadow.h */
+    struct clvi_tape   *tape;           /* what is queued belongs to this step (device/tape.h), or NULL */
+    const void         *fault;          /* on the device: CLVI_FAULT_SIZE bytes that start with an int, 0 while nothing is wrong;
+                                         * `wait` tells what */
     clv_status          failed;         /* of something that could not tell; the next wait or copy does */
     char                message[256];
 };
@@ -111,5 +150,7 @@ void clvi_device_free(clv_context *ctx, void *memory, size_t size);
 clv_status clvi_device_copy(clv_context *ctx, void *to, const void *from, size_t size, clvi_copy kind) CLV_NODISCARD;
 clv_status clvi_device_fill(clv_context *ctx, void *memory, int byte, size_t size) CLV_NODISCARD;
 clv_status clvi_device_wait(clv_context *ctx) CLV_NODISCARD;
+/* Keeps the first error for the next wait or copy to tell. */
+void clvi_device_note(clvi_device *device, clv_status st);
 
 #endif

@@ -5,6 +5,7 @@
 #define CLVI_DEVICE_FLAT_H
 
 #include "core/context.h"
+#include "device/rate.h"
 #include <cleave/view.h>
 
 /* Averages that follow the weights an update makes, in the same walk over memory: k = m k + (1 - m) w with the new w,
@@ -35,11 +36,11 @@ void clvi_flat_axpy(clv_context *ctx, clv_dtype dtype, int64_t n, double a, cons
 /* y *= a */
 void clvi_flat_scale(clv_context *ctx, clv_dtype dtype, int64_t n, double a, void *y);
 
-/* Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888), with the scale of this tensor in the momentum:
- *   d = scale (g + weight_decay w);   v = momentum v + d;   w -= lr (nesterov ? d + momentum v : v)
+/* Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888), with the rate of this tensor in the momentum:
+ *   d = rate (g + weight_decay w);   v = momentum v + d;   w -= lr (nesterov ? d + momentum v : v)
  * v is needed also with momentum 0; at the first step it need not be set. */
 void clvi_flat_lars(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                    const clvi_flat_sgd_args *sgd, double scale);
+                    const clvi_flat_sgd_args *sgd, const clvi_flat_rate *rate);
 /* The sums of squares of w and of g + weight_decay w, to two numbers on the context's device. */
 void clvi_flat_norms2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *w, const void *g, double weight_decay,
                       double *sum);
@@ -55,12 +56,11 @@ typedef struct clvi_flat_adam_args {
 void clvi_flat_adamw(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
                      const clvi_flat_adam_args *adam);
 /* LAMB (You et al. 2020, arXiv:1904.00962, algorithm 2) in two passes: moments, with the sums of squares of w and of
- * u = direction + weight_decay w, to two numbers on the context's device; then w -= lr u, lr with the ratio of the norms
- * in it. */
+ * u = direction + weight_decay w, to two numbers on the context's device; then w -= lr rate u. */
 void clvi_flat_lamb_moments(clv_context *ctx, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m, void *v,
                             const clvi_flat_adam_args *adam, double *sum);
 void clvi_flat_lamb(clv_context *ctx, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
-                    const clvi_flat_adam_args *adam);
+                    const clvi_flat_adam_args *adam, const clvi_flat_rate *rate);
 
 /* The sum of squares, summed in double. */
 double clvi_flat_norm2(clv_context *ctx, clv_dtype dtype, int64_t n, const void *x);

@@ -62,8 +62,7 @@ typedef struct clvi_storage {
     int32_t merged;          /* lives in this storage (in-place operations); -1: stands alone */
     void   *data;            /* set at the first run, or when an input is bound: on the context's device */
     void   *host;            /* where that is not the host: what an input was bound to; a copy of what was read */
-    void   *staged;          /* an input's `data` where it is the graph's own, filled from `host` at every run */
-    struct clvi_shadow *shadow;   /* or where somebody else keeps a copy of `host`: that one */
+    void   *staged;          /* memory of the graph's own for an input, filled from `host` at every run */
 } clvi_storage;
 
 typedef struct clvi_gradient {

@@ -89,4 +89,13 @@ void clvi_graph_gradient_steps(const clv_graph *g, int32_t *steps);
  * would be drawn for it in the whole batch. */
 void clvi_graph_set_piece(clv_graph *g, int64_t index);
 
+/* ---- graphs whose values stay on the device ---- */
+
+/* An input is what lies at `memory` of the context's device when the graph runs: instead of clv_graph_bind. */
+clv_status clvi_graph_feed(clv_graph *g, clv_node input, void *memory) CLV_NODISCARD;
+/* Where a kept value is on the context's device, dense, from the first run on. */
+void *clvi_graph_place_of(clv_graph *g, clv_node output);
+/* A kept value to memory of the host, dense, as clvi_tape_fetch brings it. */
+clv_status clvi_graph_fetch(clv_graph *g, clv_node output, void *to) CLV_NODISCARD;
+
 #endif

@@ -3,8 +3,8 @@
 #include "core/checked.h"
 #include "device/backend.h"
 #include "device/shadow.h"
+#include "device/tape.h"
 #include "core/profile.h"
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- memory and pointers ---- */
@@ -14,16 +14,6 @@ static void forget(clv_graph *g)
 {
     if (g->recording) g->ctx->device->backend->forget(g->ctx->device, g->recording);
     g->recording = NULL;
-}
-
-/* Memory on the device for an input that was bound to host memory. */
-static clv_status stage(clv_graph *g, clvi_storage *s)
-{
-    if (s->kind != CLVI_STORAGE_INPUT || !s->host) return CLV_OK;
-    s->shadow = clvi_shadow_find(g->ctx, s->host);
-    if (!s->shadow && !s->staged) s->staged = clvi_device_alloc(g->ctx, s->bytes);
-    s->data = s->shadow ? clvi_shadow_memory(s->shadow) : s->staged;
-    return s->data ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 void clvi_graph_release_memory(clv_graph *g)
@@ -41,7 +31,6 @@ static clv_status allocate(clv_graph *g)
 {
     if (!g->arena) g->arena = clvi_device_alloc(g->ctx, g->arena_size);
     if (!g->arena) return CLV_ERR_NOMEM;
-    for (int32_t i = 0; g->ctx->device && i < g->n_storages; i++) CLV_TRY(stage(g, &g->storages[i]));
     return g->differentiated ? clvi_params_need_gradients(g->params) : CLV_OK;
 }
 
@@ -51,7 +40,7 @@ static void locate(clv_graph *g, clvi_storage *s)
     case CLVI_STORAGE_ARENA: s->data = g->arena + s->offset; break;
     case CLVI_STORAGE_PARAM: s->data = clvi_params_data(g->params, s->param, CLV_PARAM_VALUE); break;
     case CLVI_STORAGE_GRADIENT: s->data = clvi_params_data(g->params, s->param, CLV_PARAM_GRADIENT); break;
-    case CLVI_STORAGE_INPUT: break;   /* clv_graph_bind */
+    case CLVI_STORAGE_INPUT: break;   /* clv_graph_bind, upload */
     }
 }
 
@@ -87,6 +76,13 @@ clv_status clvi_graph_make_ready(clv_graph *g)
 }
 
 /* ---- inputs ---- */
+
+static void put_input(clv_graph *g, clvi_storage *s, void *memory)
+{
+    if (s->data == memory) return;
+    s->data = memory;
+    if (g->ready) set_pointers(g, s);
+}
 
 static clv_status check_view(const clvi_value *v, const clv_view *view)
 {
@@ -124,12 +120,17 @@ clv_status clv_graph_bind(clv_graph *g, clv_node input, const clv_view *view)
     CLV_TRY(check_view(&g->values[value], view));
     clvi_storage *s = clvi_graph_storage(g, value);
     if (!s) return CLV_OK;   /* nothing live reads it */
-    const void *was = s->data;
     if (g->ctx->device) s->host = view->data;
-    else s->data = view->data;
-    if (!g->ready) return CLV_OK;
-    if (g->ctx->device) CLV_TRY(stage(g, s));
-    if (s->data != was) set_pointers(g, s);
+    else put_input(g, s, view->data);
+    return CLV_OK;
+}
+
+clv_status clvi_graph_feed(clv_graph *g, clv_node input, void *memory)
+{
+    clvi_storage *s = clvi_graph_storage(g, clvi_graph_peek(g, input));
+    if (!s) return CLV_OK;
+    s->host = NULL;
+    put_input(g, s, memory);
     return CLV_OK;
 }
 
@@ -146,16 +147,30 @@ static clv_status check_bound(const clv_graph *g)
 
 /* ---- running ---- */
 
+/* An input that was bound to host memory: somebody keeps a copy of it on the device, or it is sent with the step at work, or
+ * copied to memory of the graph's own. */
+static clv_status bring(clv_graph *g, clvi_storage *s)
+{
+    clvi_shadow *shadow = clvi_shadow_find(g->ctx, s->host);
+    if (shadow) {
+        put_input(g, s, clvi_shadow_memory(shadow));
+        return clvi_shadow_update(shadow);
+    }
+    void *sent = clvi_tape_send(g->ctx, s->host, s->input_bytes);
+    if (clvi_tape_plays(g->ctx)) return CLV_OK;                  /* recorded with its address */
+    if (!sent && !s->staged) s->staged = clvi_device_alloc(g->ctx, s->bytes);
+    if (!sent && !s->staged) return CLV_ERR_NOMEM;
+    put_input(g, s, sent ? sent : s->staged);
+    return sent ? CLV_OK : clvi_device_copy(g->ctx, s->data, s->host, s->input_bytes, CLVI_COPY_TO_DEVICE);
+}
+
 /* Inputs to where the device finds them. */
 static clv_status upload(clv_graph *g)
 {
     if (!g->ctx->device) return CLV_OK;
     const int64_t begin = clv_profile_begin(g->ctx);
-    for (int32_t i = 0; i < g->n_storages; i++) {
-        const clvi_storage *s = &g->storages[i];
-        if (s->shadow) CLV_TRY(clvi_shadow_update(s->shadow));
-        else if (s->staged) CLV_TRY(clvi_device_copy(g->ctx, s->data, s->host, s->input_bytes, CLVI_COPY_TO_DEVICE));
-    }
+    for (int32_t i = 0; i < g->n_storages; i++)
+        if (g->storages[i].kind == CLVI_STORAGE_INPUT && g->storages[i].host) CLV_TRY(bring(g, &g->storages[i]));
     if (g->ctx->profile) CLV_TRY(clvi_device_wait(g->ctx));
     clv_profile_end(g->ctx, begin, "upload");
     return CLV_OK;
@@ -215,11 +230,10 @@ static clv_status run_steps(clv_graph *g, int32_t first, int32_t end)
 
 /* ---- recorded runs of a device ---- */
 
-/* A profile times each operation; an attribute that changes between runs would stay as it was recorded. */
+/* An attribute that changes between runs would stay as it was recorded. */
 static bool may_record(const clv_graph *g)
 {
-    const char *wish = getenv("CLEAVE_GRAPH");
-    return g->ctx->device && !g->eager && !g->ctx->profile && !(wish && strcmp(wish, "0") == 0);
+    return !g->eager && clvi_device_may_record(g->ctx) && !clvi_tape_records(g->ctx);
 }
 
 /* What one run queues. */
@@ -255,7 +269,7 @@ static clv_status prepare(clv_graph *g)
 clv_status clv_graph_run(clv_graph *g)
 {
     CLV_TRY(prepare(g));
-    CLV_TRY(g->ran && may_record(g) ? run_recorded(g) : run_once(g));
+    if (!clvi_tape_plays(g->ctx)) CLV_TRY(g->ran && may_record(g) ? run_recorded(g) : run_once(g));
     g->ran = true;
     return CLV_OK;
 }
@@ -340,6 +354,22 @@ clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view)
     CLV_CHECK((s && s->data) || desc->bytes == 0, CLV_ERR_INTERNAL, "clv_graph_read: the value has no memory");
     if (s && g->ctx->device) CLV_TRY(download(g, s, desc->bytes));
     *view = clv_view_dense(!s ? NULL : g->ctx->device ? s->host : s->data, desc->dtype, desc->ndim, desc->shape);
+    return CLV_OK;
+}
+
+void *clvi_graph_place_of(clv_graph *g, clv_node output)
+{
+    const clvi_storage *s = clvi_graph_storage(g, clvi_graph_shown(g, clvi_graph_peek(g, output)));
+    return s ? s->data : NULL;
+}
+
+clv_status clvi_graph_fetch(clv_graph *g, clv_node output, void *to)
+{
+    const int32_t value = clvi_graph_shown(g, clvi_graph_peek(g, output));
+    const void *at = clvi_graph_place_of(g, output);
+    CLV_CHECK(g->ran && at, CLV_ERR_INTERNAL, "a value is fetched that nobody computed");
+    if (g->ctx->device) return clvi_tape_fetch(g->ctx, to, at, g->values[value].desc.bytes);
+    memcpy(to, at, g->values[value].desc.bytes);
     return CLV_OK;
 }
 

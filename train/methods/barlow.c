@@ -19,5 +19,5 @@ static clv_status build(clvi_method *m)
 extern const clvi_method_class clvi_method_barlow;
 const clvi_method_class clvi_method_barlow = {
     .info = { "barlow", "redundancy reduction: Barlow Twins", "arXiv:2103.03230, algorithm 1", 0 },
-    .views = 2, .takes = takes, .head = "barlow_projector", .build = build,
+    .views = 2, .takes = takes, .head = "barlow_projector", .build = build, .queues = true,
 };

@@ -29,5 +29,5 @@ const clvi_method_class clvi_method_byol = {
     .info = { "byol", "predicts what a momentum encoder says of the other view", "arXiv:2006.07733, algorithm 1",
               0 },
     .views = 2, .teacher = true, .takes = takes, .uses = uses, .head = "byol_mlp", .predictor = "byol_mlp",
-    .build = build,
+    .build = build, .queues = true,
 };

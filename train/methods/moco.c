@@ -12,6 +12,7 @@
 #include "train/teacher.h"
 #include "core/checked.h"
 #include "device/backend.h"
+#include "tensor/op.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,7 @@ typedef struct moco {
     int64_t    *ids;                            /* [B] of the batch at work */
     float      *queries;                        /* symmetric: [B,D] of the first direction */
     void       *sum;                            /* symmetric: gradient arena of the first direction */
+    float      *first;                          /* symmetric, on a device: its loss */
     size_t      sum_size;
 } moco;
 
@@ -98,13 +100,15 @@ static clv_status moco_ready(clvi_method *base)
     m->queries = clvi_calloc(base->ctx, rows, sizeof(float));
     m->sum_size = clvi_params_arena_size(base->params);
     m->sum = clvi_device_alloc(base->ctx, m->sum_size);
-    return base->keys[0] && m->queries && m->sum ? CLV_OK : CLV_ERR_NOMEM;
+    m->first = clvi_device_alloc(base->ctx, sizeof *m->first);
+    return base->keys[0] && m->queries && m->sum && m->first ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static void moco_close(clvi_method *base)
 {
     moco *m = (moco *)base;
     clvi_device_free(base->ctx, m->sum, m->sum_size);
+    clvi_device_free(base->ctx, m->first, sizeof *m->first);
     clvi_free(base->ctx, m->queries);
     clvi_free(base->ctx, m->ids);
 }
@@ -119,8 +123,8 @@ static clv_status direction(moco *m, const clv_batch *batch, const clvi_step *at
     const int key = 1 - d;
     const bool mixes = at->epoch >= m->warmup;
     base->number[0] = !mixes ? -1 : base->settings->symmetric ? 2 * at->total + d : at->total;
-    CLV_TRY(clvi_teacher_embed(base->teacher, &batch->view[key], at, (uint64_t)d, base->keys[key]));
-    CLV_TRY(clvi_method_move(base, "key", base->keys[key]));
+    CLV_TRY(clvi_method_embed_target(base, &batch->view[key], at, d, key));
+    CLV_TRY(clvi_method_move(base, "key", key));
     return clvi_method_run(base, &batch->view[d], loss);
 }
 
@@ -128,15 +132,17 @@ static clv_status direction(moco *m, const clv_batch *batch, const clvi_step *at
 static clv_status other_direction(moco *m, const clv_batch *batch, const clvi_step *at, double *loss)
 {
     clvi_method *base = &m->base;
-    clv_view g, unit;
+    clv_view g;
     double second = 0.0;
     CLV_TRY(clv_params_flat(base->params, CLV_PARAM_GRADIENT, &g));
     CLV_TRY(clvi_device_copy(base->ctx, m->sum, g.data, (size_t)clv_view_count(&g) * clv_dtype_size(g.dtype),
                              CLVI_COPY_ON_DEVICE));
-    CLV_TRY(clv_graph_read(base->graph, base->unit[0], &unit));
-    memcpy(m->queries, unit.data, (size_t)clv_view_count(&unit) * sizeof(float));
+    if (base->queued)
+        CLV_TRY(clvi_device_copy(base->ctx, m->first, base->loss_there, sizeof *m->first, CLVI_COPY_ON_DEVICE));
+    CLV_TRY(clvi_graph_fetch(base->graph, base->unit[0], m->queries));
     CLV_TRY(direction(m, batch, at, 1, &second));
     clvi_flat_axpy(base->ctx, g.dtype, clv_view_count(&g), 1.0, m->sum, g.data);
+    if (base->queued) clvi_flat_axpy(base->ctx, CLV_F32, 1, 1.0, m->first, base->loss_there);
     *loss += second;
     return CLV_OK;
 }
@@ -147,18 +153,36 @@ static clv_status moco_forward(clvi_method *base, const clv_batch *batch, const 
     memcpy(m->ids, batch->ids, (size_t)base->batch * sizeof *m->ids);
     CLV_TRY(clvi_teacher_follow(base->teacher, base->params, at->key_momentum));
     CLV_TRY(direction(m, batch, at, 0, &out->loss));
-    CLV_TRY(clv_graph_read(base->graph, base->unit[0], &out->query));
-    if (base->settings->symmetric) {
-        CLV_TRY(other_direction(m, batch, at, &out->loss));
-        out->query.data = m->queries;
-    }
+    return base->settings->symmetric ? other_direction(m, batch, at, &out->loss) : CLV_OK;
+}
+
+static clv_status moco_rows(clvi_method *base, clvi_step_result *out)
+{
     out->key = clv_view_2d(base->keys[1], CLV_F32, base->batch, base->dim);
+    out->query = clv_view_2d(((moco *)base)->queries, CLV_F32, base->batch, base->dim);
+    return base->settings->symmetric ? CLV_OK : clv_graph_read(base->graph, base->unit[0], &out->query);
+}
+
+/* The views whose keys are enqueued, in order: the demo enqueues the first view's first. */
+static int first_view(const clvi_method *base)
+{
+    return base->settings->symmetric ? 0 : 1;
+}
+
+static clv_status moco_enqueue(clvi_method *base, const clv_batch *batch)
+{
+    const int first = first_view(base);
+    for (int v = first; v < 2; v++) {
+        clvi_method_enqueue(base, base->there[v], batch, v - first, 2 - first);
+        CLV_TRY(clvi_tape_fetch(base->ctx, base->keys[v], base->there[v],
+                                (size_t)(base->batch * base->dim) * sizeof(float)));
+    }
     return CLV_OK;
 }
 
 static clv_status moco_update(clvi_method *base, const clv_batch *batch)
 {
-    for (int v = base->settings->symmetric ? 0 : 1; v < 2; v++) {   /* the demo enqueues the first view's keys first */
+    for (int v = first_view(base); v < 2; v++) {
         const clv_view keys = clv_view_2d(base->keys[v], CLV_F32, base->batch, base->dim);
         CLV_TRY(clvi_method_push(base, &keys, batch));
     }
@@ -197,6 +221,7 @@ const clvi_method_class clvi_method_moco = {
     .info = { "moco", "momentum contrast, v1 and v2, asymmetric or symmetric", "arXiv:1911.05722, arXiv:2003.04297",
               0 },
     .size = sizeof(moco), .views = 2, .teacher = true, .takes = takes, .uses = uses, .choose_head = moco_head,
-    .build = moco_build, .open = moco_open, .ready = moco_ready, .forward = moco_forward, .update = moco_update,
+    .build = moco_build, .open = moco_open, .ready = moco_ready, .forward = moco_forward, .rows = moco_rows,
+    .update = moco_update, .queues = true, .enqueue = moco_enqueue,
     .memory = moco_memory, .describe = moco_describe, .close = moco_close,
 };

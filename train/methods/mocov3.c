@@ -33,5 +33,5 @@ const clvi_method_class clvi_method_mocov3 = {
     .info = { "mocov3", "momentum contrast within the batch, with a predictor", "arXiv:2104.02057, algorithm 1",
               0 },
     .views = 2, .teacher = true, .takes = takes, .uses = uses, .head = "mocov3_projector",
-    .predictor = "mocov3_predictor", .choose_predictor = choose_predictor, .build = build,
+    .predictor = "mocov3_predictor", .choose_predictor = choose_predictor, .build = build, .queues = true,
 };

@@ -21,5 +21,5 @@ static clv_status build(clvi_method *m)
 extern const clvi_method_class clvi_method_simclr;
 const clvi_method_class clvi_method_simclr = {
     .info = { "simclr", "two views pick each other out of the batch", "arXiv:2002.05709, algorithm 1", 0 },
-    .views = 2, .takes = takes, .head = "simclr_projector", .build = build,
+    .views = 2, .takes = takes, .head = "simclr_projector", .build = build, .queues = true,
 };

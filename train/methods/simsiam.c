@@ -36,5 +36,5 @@ const clvi_method_class clvi_method_simsiam = {
     .info = { "simsiam", "a predictor and a stopped gradient, no negatives", "arXiv:2011.10566, algorithm 1",
               0 },
     .views = 2, .takes = takes, .uses = uses, .head = "simsiam_projector",
-    .predictor = "simsiam_predictor", .build = build, .ready = ready,
+    .predictor = "simsiam_predictor", .build = build, .queues = true, .ready = ready,
 };

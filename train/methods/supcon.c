@@ -37,5 +37,5 @@ static clv_status build(clvi_method *m)
 extern const clvi_method_class clvi_method_supcon;
 const clvi_method_class clvi_method_supcon = {
     .info = { "supcon", "views of one class pick each other out of the batch", "arXiv:2004.11362, section 3", 0 },
-    .views = 2, .labels = true, .takes = takes, .head = "mlp", .build = build,
+    .views = 2, .labels = true, .takes = takes, .head = "mlp", .build = build, .queues = true,
 };

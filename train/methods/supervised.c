@@ -123,8 +123,7 @@ static clv_status forward(clvi_method *base, const clv_batch *batch, const clvi_
     supervised *m = (supervised *)base;
     clv_view images = batch->view[0];
     if (m->shares) CLV_TRY(mix(m, &images, at));
-    CLV_TRY(clvi_method_run(base, &images, &out->loss));
-    return clv_graph_read(base->graph, base->unit[0], &out->query);
+    return clvi_method_run(base, &images, &out->loss);
 }
 
 static clv_status look(clvi_method *m, const clv_batch *batch, clvi_metrics *out)
@@ -154,5 +153,6 @@ const clvi_method_class clvi_method_supervised = {
     .info = { "supervised", "a classifier trained with labels", NULL, 0 },
     .size = sizeof(supervised), .views = 1, .labels = true, .classifies = true, .takes = takes, .keeps = "projected",
     .choose_takes = choose_takes, .uses = uses, .choose_head = choose_head, .open = open, .build = build,
-    .ready = ready, .forward = forward, .update = clvi_method_push_repulsor, .look = look, .close = close,
+    .ready = ready, .forward = forward, .queues = true,
+    .update = clvi_method_push_repulsor, .look = look, .close = close,
 };

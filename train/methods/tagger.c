@@ -45,5 +45,5 @@ const clvi_method_class clvi_method_tagger = {
     .info = { "tagger", "tags words, by a convolution over their neighbours",
               "https://www.jmlr.org/papers/v12/collobert11a.html", 0 },
     .size = sizeof(tagger), .views = 1, .labels = true, .classifies = true, .text = true, .takes = takes,
-    .uses = uses, .build = build, .look = look,
+    .uses = uses, .build = build, .queues = true, .look = look,
 };

@@ -19,5 +19,5 @@ static clv_status build(clvi_method *m)
 extern const clvi_method_class clvi_method_vicreg;
 const clvi_method_class clvi_method_vicreg = {
     .info = { "vicreg", "variance, invariance, covariance", "arXiv:2105.04906, algorithm 1", 0 },
-    .views = 2, .takes = takes, .head = "vicreg_projector", .build = build,
+    .views = 2, .takes = takes, .head = "vicreg_projector", .build = build, .queues = true,
 };

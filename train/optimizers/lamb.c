@@ -23,9 +23,9 @@ static void measure(clvi_optimizer *o, const clvi_update *u, double *sum)
 
 static void update(clvi_optimizer *o, const clvi_update *u)
 {
-    clvi_flat_adam_args args = arguments(o, u);
-    if (u->adapt && u->squares[0] > 0 && u->squares[1] > 0) args.lr *= sqrt(u->squares[0]) / sqrt(u->squares[1]);
-    clvi_flat_lamb(o->ctx, u->dtype, u->n, u->w, u->state[0], u->state[1], &args);
+    const clvi_flat_adam_args args = arguments(o, u);
+    const clvi_flat_rate ratio = { .trust = 1, .factor = 1, .squares = u->adapt ? u->squares : NULL };
+    clvi_flat_lamb(o->ctx, u->dtype, u->n, u->w, u->state[0], u->state[1], &args, &ratio);
 }
 
 static const char *const uses[] = {

@@ -5,11 +5,8 @@
  *   lars_solo_learn  q = trust |w| / (|g| + wd |w| + eps), the paper's, with clip-lr min(q / lr, 1);  v = mu v + q d;
  *                    w -= lr v
  * A tensor or gradient of norm 0 has q = 1; solo-learn's then has no weight decay either. */
-#include "core/checked.h"
 #include "device/flat.h"
 #include "train/optimizer.h"
-
-#include <math.h>
 
 static clvi_flat_sgd_args arguments(const clvi_optimizer *o, const clvi_update *u)
 {
@@ -32,37 +29,36 @@ static void measure_solo_learn(clvi_optimizer *o, const clvi_update *u, double *
 }
 
 /* trust |w| / |g + wd w|, or 1. */
-static double rate(const clvi_optimizer *o, const clvi_update *u)
+static clvi_flat_rate rate(const clvi_optimizer *o, const clvi_update *u)
 {
-    if (!u->adapt || u->squares[0] == 0 || u->squares[1] == 0) return 1;
-    return o->settings->trust_coefficient * sqrt(u->squares[0]) / sqrt(u->squares[1]);
+    return (clvi_flat_rate){ .trust = o->settings->trust_coefficient, .factor = 1, .squares = u->adapt ? u->squares : NULL };
 }
 
 static void update_moco_v3(clvi_optimizer *o, const clvi_update *u)
 {
     const clvi_flat_sgd_args args = arguments(o, u);
-    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, rate(o, u));
+    const clvi_flat_rate q = rate(o, u);
+    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, &q);
 }
 
 static void update_simclr(clvi_optimizer *o, const clvi_update *u)
 {
     clvi_flat_sgd_args args = arguments(o, u);
+    clvi_flat_rate q = rate(o, u);
     args.lr = 1;
-    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, u->lr * rate(o, u));
+    q.factor = u->lr;
+    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, &q);
 }
 
 static void update_solo_learn(clvi_optimizer *o, const clvi_update *u)
 {
-    clvi_flat_sgd_args args = arguments(o, u);
-    double q = 1;
-    if (u->adapt && u->squares[0] > 0 && u->squares[1] > 0) {
-        const double norm = sqrt(u->squares[0]);
-        q = o->settings->trust_coefficient * norm / (sqrt(u->squares[1]) + u->weight_decay * norm + o->eps);
-        if (o->settings->clip_lr) q = CLVI_MIN(q / u->lr, 1.0);
-    } else {
-        args.weight_decay = 0;
-    }
-    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, q);
+    const clvi_flat_sgd_args args = arguments(o, u);
+    clvi_flat_rate q = rate(o, u);
+    q.decay = u->weight_decay;
+    q.eps = o->eps;
+    q.clip = o->settings->clip_lr ? u->lr : 0;
+    q.drops = true;
+    clvi_flat_lars(o->ctx, u->dtype, u->n, u->w, u->g, u->state[0], &args, &q);
 }
 
 static const char *const uses[] = { "momentum", "nesterov", "trust-coefficient", NULL };

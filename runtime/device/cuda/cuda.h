@@ -1,4 +1,4 @@
-/* cuda.h: the inside of a CUDA device, for the C files of this folder: the one stream, the libraries' handles, and
+/* cuda.h: the inside of a CUDA device, for the C files of this folder: its stream and the one of copies beside it, the libraries' handles, and
  * errors as statuses. Headers of CUDA, cuDNN and cuBLAS are included in this folder only. */
 #ifndef CLVI_DEVICE_CUDA_CUDA_H
 #define CLVI_DEVICE_CUDA_CUDA_H
@@ -17,7 +17,8 @@
 
 typedef struct clvi_cuda_device {
     clvi_device      base;
-    cudaStream_t     stream;
+    cudaStream_t     stream, copies;
+    cudaEvent_t      copied[CLVI_SLOTS], left[CLVI_SLOTS];
     clvi_cuda_fault *fault;          /* device memory */
     void            *workspace;      /* made when first asked for */
     cublasLtHandle_t blas;

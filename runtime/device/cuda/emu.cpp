@@ -277,11 +277,22 @@ struct clvi_recording {
     std::vector<piece> pieces;
 };
 
+/* Bytes on their way: copies beside the stream begin, and copies for later arrive, as late as they may. */
+struct letter {
+    void                      *to;
+    const void                *from; /* of a copy to the device: it is read when it begins */
+    size_t                     size;
+    std::vector<unsigned char> bytes;
+};
+
 struct emu_device {
     clvi_device base;
     clvi_cuda_fault fault;
     clvi_recording *recording;       /* what is queued goes here and does not run; NULL: it runs */
+    std::vector<letter> sent[CLVI_SLOTS], later, done[CLVI_SLOTS];
+    clvi_emu_counts counts;
 };
+
 
 static clv_status run_piece(const clvi_emu_launch *l, void *body)
 {
@@ -297,8 +308,12 @@ static clv_status run_piece(const clvi_emu_launch *l, void *body)
 
 clv_status clvi_emu_queue(clvi_device *device, const clvi_emu_launch *launch, void *body)
 {
-    clvi_recording *r = ((emu_device *)device)->recording;
-    if (!r) return run_piece(launch, body);
+    emu_device *d = (emu_device *)device;
+    clvi_recording *r = d->recording;
+    if (!r) {
+        ++*(launch->grid.x ? &d->counts.launches : &d->counts.copies);
+        return run_piece(launch, body);
+    }
     const unsigned char *bytes = (const unsigned char *)body;
     r->pieces.push_back({ *launch, std::vector<unsigned char>(bytes, bytes + launch->size) });
     return CLV_OK;
@@ -337,6 +352,7 @@ static clv_status emu_recorded(clvi_device *device, clvi_recording **out)
 static clv_status emu_play(clvi_device *device, clvi_recording *r)
 {
     CLV_TRY(not_recording(device, "playing"));
+    ((emu_device *)device)->counts.plays++;
     for (piece &p : r->pieces) CLV_TRY(run_piece(&p.launch, p.body.data()));
     return CLV_OK;
 }
@@ -344,6 +360,14 @@ static clv_status emu_play(clvi_device *device, clvi_recording *r)
 static void emu_forget(clvi_device *, clvi_recording *r) { delete r; }
 
 extern "C" clvi_cuda_fault *clvi_cuda_fault_of(clvi_device *device) { return &((emu_device *)device)->fault; }
+
+extern "C" clvi_emu_counts clvi_emu_count(clvi_device *device)
+{
+    emu_device *d = (emu_device *)device;
+    const clvi_emu_counts counts = d->counts;
+    d->counts = clvi_emu_counts{ 0, 0, 0, 0, 0 };
+    return counts;
+}
 
 static int emu_count(char *, size_t) { return 1; }
 
@@ -357,15 +381,15 @@ extern "C" const clvi_backend clvi_backend_emu;
 
 static clv_status emu_open(clv_context *ctx, int, clvi_device **out)
 {
-    emu_device *d = (emu_device *)calloc(1, sizeof *d);
-    if (!d) return CLV_ERR_NOMEM;
+    emu_device *d = new emu_device();
     d->base.backend = &clvi_backend_emu;
     d->base.ctx = ctx;
+    d->base.fault = &d->fault;
     *out = &d->base;
     return CLV_OK;
 }
 
-static void emu_close(clvi_device *device) { free(device); }
+static void emu_close(clvi_device *device) { delete (emu_device *)device; }
 
 /* Memory of the device is out of the host's reach except while a kernel runs or a copy is made: code that takes one for
  * the other dies at once. Under the address sanitizer it is the heap's instead, so that a step too far is seen. */
@@ -419,6 +443,13 @@ static void emu_free(clvi_device *, void *memory)
 static clv_status emu_copy(clvi_device *device, void *to, const void *from, size_t size, clvi_copy kind)
 {
     if (size == 0) return CLV_OK;
+    if (kind == CLVI_COPY_LATER) {
+        emu_device *d = (emu_device *)device;
+        return queue_other(device, "copy", [=] {
+            const unsigned char *bytes = (const unsigned char *)from;
+            d->later.push_back({ to, nullptr, size, std::vector<unsigned char>(bytes, bytes + size) });
+        });
+    }
     if (kind != CLVI_COPY_ON_DEVICE) CLV_TRY(not_recording(device, "a copy from or to the host"));
     return queue_other(device, "copy", [=] { memcpy(to, from, size); });
 }
@@ -432,9 +463,60 @@ static clv_status emu_fill(clvi_device *device, void *memory, int byte, size_t s
 static clv_status emu_wait(clvi_device *device)
 {
     CLV_TRY(not_recording(device, "waiting"));
+    ((emu_device *)device)->counts.waits++;
     clvi_cuda_fault *fault = clvi_cuda_fault_of(device), was = *fault;
     memset(fault, 0, sizeof *fault);
     return clvi_cuda_fault_status(&was);
+}
+
+/* ---- slots ---- */
+
+static clv_status emu_alloc_host(clvi_device *device, size_t size, void **out)
+{
+    *out = nullptr;
+    CLV_TRY(not_recording(device, "memory is taken"));
+    *out = calloc(1, size ? size : 1);
+    return *out ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+static void emu_free_host(clvi_device *, void *memory) { free(memory); }
+
+static void begin_copies(std::vector<letter> *letters)
+{
+    open_memory(true);
+    for (const letter &l : *letters) memcpy(l.to, l.from ? l.from : l.bytes.data(), l.size);
+    open_memory(false);
+    letters->clear();
+}
+
+static clv_status emu_send(clvi_device *device, int slot, void *to, const void *from, size_t size)
+{
+    CLV_TRY(not_recording(device, "a copy from the host"));
+    ((emu_device *)device)->counts.sends++;
+    ((emu_device *)device)->sent[slot].push_back({ to, from, size, {} });
+    return CLV_OK;
+}
+
+static clv_status emu_enter(clvi_device *device, int slot)
+{
+    begin_copies(&((emu_device *)device)->sent[slot]);
+    return CLV_OK;
+}
+
+static clv_status emu_leave(clvi_device *device, int slot)
+{
+    emu_device *d = (emu_device *)device;
+    for (letter &l : d->later) d->done[slot].push_back(l);
+    d->later.clear();
+    return CLV_OK;
+}
+
+static clv_status emu_reach(clvi_device *device, int slot, bool copied)
+{
+    emu_device *d = (emu_device *)device;
+    CLV_TRY(not_recording(device, "waiting"));
+    begin_copies(copied ? &d->sent[slot] : &d->done[slot]);
+    return CLV_OK;
 }
 
 #define CLVI_KERNEL(ident) extern "C" const clvi_kernel clvi_kernel_##ident;
@@ -451,5 +533,6 @@ static const clvi_kernel *const emu_kernels[] = {
 extern "C" const clvi_backend clvi_backend_emu = {
     CLVI_BACKEND_ABI, "emu", emu_kernels, emu_count, emu_describe, emu_open, emu_close,
     emu_alloc, emu_free, emu_copy, emu_fill, emu_wait, emu_record, emu_recorded, emu_play, emu_forget,
-    &clvi_cuda_flat_passes, clvi_cuda_augment,
+    emu_alloc_host, emu_free_host, emu_send, emu_enter, emu_leave, emu_reach, &clvi_cuda_flat_passes, clvi_cuda_augment,
+    &clvi_cuda_step_passes,
 };

@@ -1,5 +1,5 @@
-/* flat.cu: passes over flat arenas: optimisers, the momentum encoder that follows, norms. One launch each, sums two, in the
- * arithmetic of device/cpu/flat.c. */
+/* flat.cu: passes over flat arenas: optimisers, what follows the weights, norms. One launch each, sums two, in the arithmetic
+ * of device/cpu/flat.c. What a pass is told it reads on the device, once a thread; elements go in packs of 16 bytes. */
 #include "device/cuda/cu.h"
 #include "device/cuda/flat.h"
 
@@ -13,90 +13,141 @@ static clvi_op_call call_for(clvi_device *device, const char *name)
     return call;
 }
 
+/* ---- a walk over arenas ---- */
+
+template <class T, int V> struct alignas(sizeof(T) * V) pack { T at[V]; };
+template <class T, int V> __device__ __forceinline__ pack<T, V> load(const T *from) { return *(const pack<T, V> *)from; }
+template <class T, int V> __device__ __forceinline__ void store(T *to, const pack<T, V> &p) { *(pack<T, V> *)to = p; }
+
+/* A pass S knows its vectors; ready(told) gives its constants, and piece<V>(r, i) does elements [i, i + V). */
+template <class T, class S, class Told>
+__global__ void __launch_bounds__(CLVI_CU_THREADS) walk_kernel(int64_t n, int64_t packs, const Told *told,
+                                                               const clvi_verdict *verdict, S s)
+{
+    enum { V = 16 / sizeof(T) };
+    if (verdict && verdict->stopped) return;
+    const typename S::constants r = s.ready(*told);
+    if (!s.acts(r)) return;
+    const int64_t step = (int64_t)gridDim.x * blockDim.x, first = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    for (int64_t p = first; p < packs; p += step) s.template piece<V>(r, p * V);
+    for (int64_t i = packs * V + first; i < n; i += step) s.template piece<1>(r, i);
+}
+
+static bool aligned(const void *p) { return (uintptr_t)p % 16 == 0; }
+
+/* `even`: the vectors lie so that packs can be loaded. */
+template <class T, class S, class Told>
+static clv_status walk(clvi_device *device, const char *name, int64_t n, bool even, const Told *told, S s)
+{
+    const clvi_op_call call = call_for(device, name);
+    const int64_t packs = even ? n / (16 / (int64_t)sizeof(T)) : 0;
+    return clvi_cu_launch(&call, walk_kernel<T, S, Told>, clvi_cu_blocks(packs > 0 ? packs : n), CLVI_CU_THREADS, 0, n, packs,
+                          told, device->verdict, s);
+}
+
 /* The averages that follow the weights of an update, in the type of its vectors. */
 template <class T> struct followers_of {
     T *k[CLVI_FLAT_FOLLOWERS];
     T  keep[CLVI_FLAT_FOLLOWERS], take[CLVI_FLAT_FOLLOWERS];
 
-    explicit followers_of(const clvi_flat_followers *f)
+    __device__ explicit followers_of(const clvi_flat_followers &f)
     {
         for (int i = 0; i < CLVI_FLAT_FOLLOWERS; i++) {
-            k[i] = (T *)f->k[i];
-            keep[i] = (T)f->m[i];
-            take[i] = (T)(1 - f->m[i]);
+            k[i] = (T *)f.k[i];
+            keep[i] = (T)f.m[i];
+            take[i] = (T)(1 - f.m[i]);
         }
     }
-    __device__ void see(int64_t at, T value) const
+    template <int V> __device__ __forceinline__ void see(int64_t at, const pack<T, V> &value) const
     {
-        for (int i = 0; i < CLVI_FLAT_FOLLOWERS; i++)
-            if (k[i]) k[i][at] = keep[i] * k[i][at] + take[i] * value;
+        for (int i = 0; i < CLVI_FLAT_FOLLOWERS; i++) {
+            if (!k[i]) continue;
+            pack<T, V> average = load<T, V>(k[i] + at);
+            for (int v = 0; v < V; v++) average.at[v] = keep[i] * average.at[v] + take[i] * value.at[v];
+            store<T, V>(k[i] + at, average);
+        }
     }
 };
 
 /* ---- SGD, LARS ---- */
 
-template <class T>
-static clv_status sgd_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, const clvi_flat_sgd_args *a)
-{
-    const clvi_op_call call = call_for(device, "sgd");
-    const followers_of<T> followers(&a->followers);
-    const T lr = (T)a->lr, momentum = (T)a->momentum, decay = (T)a->weight_decay;
-    const bool first = a->first, nesterov = a->nesterov, moves = a->momentum != 0;
-    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
-        const T d = g[i] + decay * w[i];
-        T step = d;
-        if (moves) {
-            const T velocity = first ? d : momentum * v[i] + d;
-            v[i] = velocity;
-            step = nesterov ? d + momentum * velocity : velocity;
+template <class T> struct sgd_pass {
+    T *w;
+    const T *g;
+    T *v;
+
+    struct constants {
+        T lr, momentum, decay, scale;
+        bool first, nesterov;
+        followers_of<T> followers;
+    };
+    __device__ constants ready(const clvi_flat_sgd_told &told) const
+    {
+        double decay = told.sgd.weight_decay;
+        const double scale = clvi_flat_rate_of(&told.rate, &decay);
+        return constants{ (T)told.sgd.lr, (T)told.sgd.momentum, (T)decay, (T)scale, told.sgd.first, told.sgd.nesterov,
+                          followers_of<T>(told.sgd.followers) };
+    }
+    __device__ bool acts(const constants &) const { return true; }
+    template <int V> __device__ __forceinline__ void piece(const constants &r, int64_t i) const
+    {
+        pack<T, V> weights = load<T, V>(w + i), velocity;
+        const pack<T, V> gradient = load<T, V>(g + i);
+        if (v && !r.first) velocity = load<T, V>(v + i);
+        for (int e = 0; e < V; e++) {
+            const T d = r.scale * (gradient.at[e] + r.decay * weights.at[e]);
+            const T moved = !v || r.first ? d : r.momentum * velocity.at[e] + d;
+            velocity.at[e] = moved;
+            weights.at[e] -= r.lr * (v && r.nesterov ? d + r.momentum * moved : moved);
         }
-        const T value = w[i] - lr * step;
-        w[i] = value;
-        followers.see(i, value);
-    });
+        store<T, V>(w + i, weights);
+        if (v) store<T, V>(v + i, velocity);
+        r.followers.template see<V>(i, weights);
+    }
+};
+
+template <class T>
+static clv_status sgd_of(clvi_device *device, int64_t n, void *w, const void *g, void *v, const clvi_flat_sgd_told *told)
+{
+    const sgd_pass<T> s = { (T *)w, (const T *)g, (T *)v };
+    return walk<T>(device, "sgd", n, aligned(w) && aligned(g) && aligned(v), told, s);
 }
 
 static clv_status sgd(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                      const clvi_flat_sgd_args *a)
+                      const clvi_flat_sgd_told *told)
 {
-    return dtype == CLV_F64 ? sgd_of(device, n, (double *)w, (const double *)g, (double *)v, a)
-                            : sgd_of(device, n, (float *)w, (const float *)g, (float *)v, a);
+    return dtype == CLV_F64 ? sgd_of<double>(device, n, w, g, v, told) : sgd_of<float>(device, n, w, g, v, told);
 }
+
+/* ---- y = a x + b y ---- */
+
+template <class T> struct mix_pass {
+    const T *x;
+    T *y;
+
+    struct constants { T a, b; };
+    __device__ constants ready(const clvi_flat_mix_told &told) const { return constants{ (T)told.a, (T)told.b }; }
+    __device__ bool acts(const constants &r) const { return r.a != T(0) || r.b != T(1); }
+    template <int V> __device__ __forceinline__ void piece(const constants &r, int64_t i) const
+    {
+        const pack<T, V> from = load<T, V>(x + i);
+        pack<T, V> to = load<T, V>(y + i);
+        for (int e = 0; e < V; e++) to.at[e] = r.b * to.at[e] + r.a * from.at[e];
+        store<T, V>(y + i, to);
+    }
+};
 
 template <class T>
-static clv_status lars_of(clvi_device *device, int64_t n, T *w, const T *g, T *v, const clvi_flat_sgd_args *a, T scale)
+static clv_status mix_of(clvi_device *device, int64_t n, const void *x, void *y, const clvi_flat_mix_told *told)
 {
-    const clvi_op_call call = call_for(device, "lars");
-    const followers_of<T> followers(&a->followers);
-    const T lr = (T)a->lr, momentum = (T)a->momentum, decay = (T)a->weight_decay;
-    const bool first = a->first, nesterov = a->nesterov;
-    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
-        const T d = scale * (g[i] + decay * w[i]);
-        const T velocity = first ? d : momentum * v[i] + d;
-        v[i] = velocity;
-        const T value = w[i] - lr * (nesterov ? d + momentum * velocity : velocity);
-        w[i] = value;
-        followers.see(i, value);
-    });
+    const mix_pass<T> s = { (const T *)x, (T *)y };
+    return walk<T>(device, "mix", n, aligned(x) && aligned(y), told, s);
 }
 
-static clv_status lars(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
-                       const clvi_flat_sgd_args *a, double scale)
+static clv_status mix(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, void *y,
+                      const clvi_flat_mix_told *told)
 {
-    return dtype == CLV_F64 ? lars_of(device, n, (double *)w, (const double *)g, (double *)v, a, scale)
-                            : lars_of(device, n, (float *)w, (const float *)g, (float *)v, a, (float)scale);
-}
-
-template <class T> static clv_status mix_of(clvi_device *device, int64_t n, T a, const T *x, T b, T *y)
-{
-    const clvi_op_call call = call_for(device, "mix");
-    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) { y[i] = b * y[i] + a * x[i]; });
-}
-
-static clv_status mix(clvi_device *device, clv_dtype dtype, int64_t n, double a, const void *x, double b, void *y)
-{
-    return dtype == CLV_F64 ? mix_of(device, n, a, (const double *)x, b, (double *)y)
-                            : mix_of(device, n, (float)a, (const float *)x, (float)b, (float *)y);
+    return dtype == CLV_F64 ? mix_of<double>(device, n, x, y, told) : mix_of<float>(device, n, x, y, told);
 }
 
 /* ---- Adam and what is made of it ---- */
@@ -105,70 +156,93 @@ static clv_status mix(clvi_device *device, clv_dtype dtype, int64_t n, double a,
 template <class T> struct adam_step {
     T take1, keep2, take2, by_correction1, by_root, eps, lr, decay, keep;
 
-    explicit adam_step(const clvi_flat_adam_args *a)
-        : take1((T)(1 - a->beta1)), keep2((T)a->beta2), take2((T)(1 - a->beta2)), by_correction1((T)(1 / a->correction1)),
-          by_root((T)(1 / sqrt(a->correction2))), eps((T)a->eps), lr((T)a->lr), decay((T)a->weight_decay),
-          keep((T)(1 - a->lr * a->weight_decay)) {}
-    __device__ T moments(T g, T *m, T *v) const
+    __device__ adam_step(const clvi_flat_adam_args &a, double rate)
+        : take1((T)(1 - a.beta1)), keep2((T)a.beta2), take2((T)(1 - a.beta2)), by_correction1((T)(1 / a.correction1)),
+          by_root((T)(1 / sqrt(a.correction2))), eps((T)a.eps), lr((T)(a.lr * rate)), decay((T)a.weight_decay),
+          keep((T)(1 - a.lr * a.weight_decay)) {}
+    __device__ __forceinline__ T moments(T g, T *m, T *v) const
     {
         *m += take1 * (g - *m);
         *v = keep2 * *v + take2 * g * g;
         return direction(*m, *v);
     }
-    __device__ T direction(T m, T v) const { return m * by_correction1 / (sqrt(v) * by_root + eps); }
+    __device__ __forceinline__ T direction(T m, T v) const { return m * by_correction1 / (sqrt(v) * by_root + eps); }
 };
 
-template <class T>
-static clv_status adamw_of(clvi_device *device, int64_t n, T *w, const T *g, T *m, T *v, const clvi_flat_adam_args *a)
+/* AdamW; with LAMB the moments are there already. */
+template <class T, bool LAMB> struct adam_pass {
+    T *w;
+    const T *g;
+    T *m, *v;
+
+    struct constants {
+        adam_step<T> step;
+        followers_of<T> followers;
+    };
+    __device__ constants ready(const clvi_flat_adam_told &told) const
+    {
+        double decay = told.adam.weight_decay;
+        return constants{ adam_step<T>(told.adam, clvi_flat_rate_of(&told.rate, &decay)),
+                          followers_of<T>(told.adam.followers) };
+    }
+    __device__ bool acts(const constants &) const { return true; }
+    template <int V> __device__ __forceinline__ void piece(const constants &r, int64_t i) const
+    {
+        pack<T, V> weights = load<T, V>(w + i), mean = load<T, V>(m + i), square = load<T, V>(v + i);
+        if (LAMB) {
+            for (int e = 0; e < V; e++)
+                weights.at[e] -= r.step.lr * (r.step.direction(mean.at[e], square.at[e]) + r.step.decay * weights.at[e]);
+        } else {
+            const pack<T, V> gradient = load<T, V>(g + i);
+            for (int e = 0; e < V; e++) {
+                const T direction = r.step.moments(gradient.at[e], &mean.at[e], &square.at[e]);
+                weights.at[e] = r.step.keep * weights.at[e] - r.step.lr * direction;
+            }
+            store<T, V>(m + i, mean);
+            store<T, V>(v + i, square);
+        }
+        store<T, V>(w + i, weights);
+        r.followers.template see<V>(i, weights);
+    }
+};
+
+template <class T, bool LAMB>
+static clv_status adam_of(clvi_device *device, const char *name, int64_t n, void *w, const void *g, void *m, void *v,
+                          const clvi_flat_adam_told *told)
 {
-    const clvi_op_call call = call_for(device, "adamw");
-    const adam_step<T> s(a);
-    const followers_of<T> followers(&a->followers);
-    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
-        const T direction = s.moments(g[i], &m[i], &v[i]), value = s.keep * w[i] - s.lr * direction;
-        w[i] = value;
-        followers.see(i, value);
-    });
+    const adam_pass<T, LAMB> s = { (T *)w, (const T *)g, (T *)m, (T *)v };
+    return walk<T>(device, name, n, aligned(w) && aligned(g) && aligned(m) && aligned(v), told, s);
 }
 
 static clv_status adamw(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *m, void *v,
-                        const clvi_flat_adam_args *a)
+                        const clvi_flat_adam_told *told)
 {
-    return dtype == CLV_F64 ? adamw_of(device, n, (double *)w, (const double *)g, (double *)m, (double *)v, a)
-                            : adamw_of(device, n, (float *)w, (const float *)g, (float *)m, (float *)v, a);
-}
-
-template <class T>
-static clv_status lamb_of(clvi_device *device, int64_t n, T *w, const T *m, const T *v, const clvi_flat_adam_args *a)
-{
-    const clvi_op_call call = call_for(device, "lamb");
-    const adam_step<T> s(a);
-    const followers_of<T> followers(&a->followers);
-    return clvi_cu_each(&call, n, [=] __device__ (int64_t i) {
-        const T value = w[i] - s.lr * (s.direction(m[i], v[i]) + s.decay * w[i]);
-        w[i] = value;
-        followers.see(i, value);
-    });
+    return dtype == CLV_F64 ? adam_of<double, false>(device, "adamw", n, w, g, m, v, told)
+                            : adam_of<float, false>(device, "adamw", n, w, g, m, v, told);
 }
 
 static clv_status lamb(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *m, const void *v,
-                       const clvi_flat_adam_args *a)
+                       const clvi_flat_adam_told *told)
 {
-    return dtype == CLV_F64 ? lamb_of(device, n, (double *)w, (const double *)m, (const double *)v, a)
-                            : lamb_of(device, n, (float *)w, (const float *)m, (const float *)v, a);
+    void *mean = const_cast<void *>(m), *square = const_cast<void *>(v);              /* not written */
+    return dtype == CLV_F64 ? adam_of<double, true>(device, "lamb", n, w, nullptr, mean, square, told)
+                            : adam_of<float, true>(device, "lamb", n, w, nullptr, mean, square, told);
 }
 
 /* ---- two sums over a vector: of chunks, then of the chunks in order ---- */
 
 enum { LEAST_CHUNK = 65536 };
 
-/* term(i, &a, &b) adds what element i has to add. */
+/* term.ready() gives what add(constants, i, &a, &b) needs to add what element i has to add. */
 template <class F>
-__global__ void __launch_bounds__(CLVI_CU_THREADS, 1) chunk_sums(int64_t n, int64_t chunk, F term, double *part)
+__global__ void __launch_bounds__(CLVI_CU_THREADS, 1)
+chunk_sums(int64_t n, int64_t chunk, const clvi_verdict *verdict, F term, double *part)
 {
+    if (verdict && verdict->stopped) return;
+    const auto r = term.ready();
     const int64_t begin = blockIdx.x * chunk, end = begin + chunk < n ? begin + chunk : n;
     double a = 0, b = 0;
-    for (int64_t i = begin + threadIdx.x; i < end; i += CLVI_CU_THREADS) term(i, &a, &b);
+    for (int64_t i = begin + threadIdx.x; i < end; i += CLVI_CU_THREADS) term.add(r, i, &a, &b);
     a = clvi_cu_block_sum(a);
     b = clvi_cu_block_sum(b);
     if (threadIdx.x == 0) part[2 * blockIdx.x] = a, part[2 * blockIdx.x + 1] = b;
@@ -182,68 +256,83 @@ static __global__ void __launch_bounds__(CLVI_CU_THREADS) sum_chunks(int64_t chu
     if (threadIdx.x == 0) sum[blockIdx.x] = value;
 }
 
-template <class F> static clv_status two_sums(clvi_device *device, const char *name, int64_t n, F term, double *sum)
+template <class F>
+static clv_status two_sums(clvi_device *device, const char *name, int64_t n, const clvi_verdict *verdict, F term, double *sum)
 {
     const clvi_op_call call = call_for(device, name);
     double *part = (double *)device->sums + 2;
     int64_t chunk = (n + CLVI_FLAT_CHUNKS - 1) / CLVI_FLAT_CHUNKS;
     if (chunk < LEAST_CHUNK) chunk = LEAST_CHUNK;
     const int64_t chunks = (n + chunk - 1) / chunk;
-    CLV_TRY(clvi_cu_launch(&call, chunk_sums<F>, (unsigned)chunks, CLVI_CU_THREADS, 0, n, chunk, term, part));
+    CLV_TRY(clvi_cu_launch(&call, chunk_sums<F>, (unsigned)chunks, CLVI_CU_THREADS, 0, n, chunk, verdict, term, part));
     return clvi_cu_launch(&call, sum_chunks, 2, CLVI_CU_THREADS, 0, chunks, part, sum);
 }
 
-template <class T> static clv_status measure_of(clvi_device *device, int64_t n, const T *x, double *sum)
-{
-    return two_sums(device, "measure", n, [=] __device__ (int64_t i, double *squares, double *bad) {
+template <class T> struct measure_term {
+    const T *x;
+    __device__ int ready() const { return 0; }
+    __device__ __forceinline__ void add(int, int64_t i, double *squares, double *bad) const
+    {
         const double value = x[i];
         *squares += value * value;
         *bad += !(fabs(value) < INFINITY);
-    }, sum);
-}
+    }
+};
 
 static clv_status measure(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double *sum)
 {
-    return dtype == CLV_F64 ? measure_of(device, n, (const double *)x, sum)
-                            : measure_of(device, n, (const float *)x, sum);
+    if (dtype == CLV_F64) return two_sums(device, "measure", n, nullptr, measure_term<double>{ (const double *)x }, sum);
+    return two_sums(device, "measure", n, nullptr, measure_term<float>{ (const float *)x }, sum);
 }
 
-template <class T> static clv_status norms2_of(clvi_device *device, int64_t n, const T *w, const T *g, T decay, double *sum)
-{
-    return two_sums(device, "norms2", n, [=] __device__ (int64_t i, double *of_w, double *of_g) {
+template <class T> struct norms_term {
+    const T *w, *g;
+    T decay;
+    __device__ int ready() const { return 0; }
+    __device__ __forceinline__ void add(int, int64_t i, double *of_w, double *of_g) const
+    {
         const T d = g[i] + decay * w[i];
         *of_w += (double)w[i] * w[i];
         *of_g += (double)d * d;
-    }, sum);
-}
+    }
+};
 
 static clv_status norms2(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g, double decay,
                          double *sum)
 {
-    return dtype == CLV_F64 ? norms2_of(device, n, (const double *)w, (const double *)g, decay, sum)
-                            : norms2_of(device, n, (const float *)w, (const float *)g, (float)decay, sum);
+    if (dtype == CLV_F64)
+        return two_sums(device, "norms2", n, nullptr, norms_term<double>{ (const double *)w, (const double *)g, decay }, sum);
+    return two_sums(device, "norms2", n, nullptr, norms_term<float>{ (const float *)w, (const float *)g, (float)decay }, sum);
 }
 
-template <class T>
-static clv_status moments_of(clvi_device *device, int64_t n, const T *w, const T *g, T *m, T *v,
-                             const clvi_flat_adam_args *a, double *sum)
-{
-    const adam_step<T> s(a);
-    return two_sums(device, "lamb moments", n, [=] __device__ (int64_t i, double *of_w, double *of_u) {
+template <class T> struct moments_term {
+    const T *w, *g;
+    T *m, *v;
+    const clvi_flat_adam_told *told;
+    __device__ adam_step<T> ready() const { return adam_step<T>(told->adam, 1); }
+    __device__ __forceinline__ void add(const adam_step<T> &s, int64_t i, double *of_w, double *of_u) const
+    {
         const T u = s.moments(g[i], &m[i], &v[i]) + s.decay * w[i];
         *of_w += (double)w[i] * w[i];
         *of_u += (double)u * u;
-    }, sum);
+    }
+};
+
+template <class T>
+static clv_status moments_of(clvi_device *device, int64_t n, const void *w, const void *g, void *m, void *v,
+                             const clvi_flat_adam_told *told, double *sum)
+{
+    const moments_term<T> term = { (const T *)w, (const T *)g, (T *)m, (T *)v, told };
+    return two_sums(device, "lamb moments", n, device->verdict, term, sum);
 }
 
 static clv_status lamb_moments(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g, void *m,
-                               void *v, const clvi_flat_adam_args *a, double *sum)
+                               void *v, const clvi_flat_adam_told *told, double *sum)
 {
-    return dtype == CLV_F64
-        ? moments_of(device, n, (const double *)w, (const double *)g, (double *)m, (double *)v, a, sum)
-        : moments_of(device, n, (const float *)w, (const float *)g, (float *)m, (float *)v, a, sum);
+    return dtype == CLV_F64 ? moments_of<double>(device, n, w, g, m, v, told, sum)
+                            : moments_of<float>(device, n, w, g, m, v, told, sum);
 }
 
 extern "C" const clvi_flat_passes clvi_cuda_flat_passes = {
-    sgd, mix, lars, adamw, lamb, measure, norms2, lamb_moments,
+    sgd, mix, adamw, lamb, measure, norms2, lamb_moments,
 };

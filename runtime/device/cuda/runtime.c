@@ -57,6 +57,11 @@ static void close_device(clvi_device *base)
     if (d->blas) cublasLtDestroy(d->blas);
     cudaFree(d->workspace);
     cudaFree(d->fault);
+    for (int i = 0; i < CLVI_SLOTS; i++) {
+        if (d->copied[i]) cudaEventDestroy(d->copied[i]);
+        if (d->left[i]) cudaEventDestroy(d->left[i]);
+    }
+    if (d->copies) cudaStreamDestroy(d->copies);
     if (d->stream) cudaStreamDestroy(d->stream);
     clvi_free(base->ctx, d);
 }
@@ -77,7 +82,13 @@ static clv_status start(clvi_cuda_device *d)
 {
     CLVI_CU(cudaSetDevice(d->base.ordinal));
     CLVI_CU(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking));
+    CLVI_CU(cudaStreamCreateWithFlags(&d->copies, cudaStreamNonBlocking));
+    for (int i = 0; i < CLVI_SLOTS; i++) {
+        CLVI_CU(cudaEventCreateWithFlags(&d->copied[i], cudaEventDisableTiming));
+        CLVI_CU(cudaEventCreateWithFlags(&d->left[i], cudaEventDisableTiming));
+    }
     CLVI_CU(cudaMalloc((void **)&d->fault, sizeof *d->fault));
+    d->base.fault = d->fault;
     CLVI_CU(cudaMemsetAsync(d->fault, 0, sizeof *d->fault, d->stream));
     return open_libraries(d);
 }
@@ -140,7 +151,7 @@ static clv_status copy(clvi_device *base, void *to, const void *from, size_t siz
 {
     static const enum cudaMemcpyKind kinds[] = {
         [CLVI_COPY_TO_DEVICE] = cudaMemcpyHostToDevice, [CLVI_COPY_TO_HOST] = cudaMemcpyDeviceToHost,
-        [CLVI_COPY_ON_DEVICE] = cudaMemcpyDeviceToDevice,
+        [CLVI_COPY_ON_DEVICE] = cudaMemcpyDeviceToDevice, [CLVI_COPY_LATER] = cudaMemcpyDeviceToHost,
     };
     clvi_cuda_device *d = (clvi_cuda_device *)base;
     if (size == 0) return CLV_OK;
@@ -205,6 +216,52 @@ static void forget(clvi_device *base, clvi_recording *r)
     clvi_free(base->ctx, r);
 }
 
+/* ---- slots ---- */
+
+static clv_status alloc_host(clvi_device *base, size_t size, void **out)
+{
+    CLVI_CU(cudaSetDevice(base->ordinal));
+    CLVI_CU(cudaHostAlloc(out, size ? size : 1, cudaHostAllocDefault));
+    memset(*out, 0, size);
+    return CLV_OK;
+}
+
+static void free_host(clvi_device *base, void *memory)
+{
+    (void)base;
+    cudaFreeHost(memory);
+}
+
+static clv_status send(clvi_device *base, int slot, void *to, const void *from, size_t size)
+{
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    CLVI_CU(cudaStreamWaitEvent(d->copies, d->left[slot], 0));
+    CLVI_CU(cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->copies));
+    CLVI_CU(cudaEventRecord(d->copied[slot], d->copies));
+    return CLV_OK;
+}
+
+static clv_status enter(clvi_device *base, int slot)
+{
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    CLVI_CU(cudaStreamWaitEvent(d->stream, d->copied[slot], 0));
+    return CLV_OK;
+}
+
+static clv_status leave(clvi_device *base, int slot)
+{
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    CLVI_CU(cudaEventRecord(d->left[slot], d->stream));
+    return CLV_OK;
+}
+
+static clv_status reach(clvi_device *base, int slot, bool copied)
+{
+    clvi_cuda_device *d = (clvi_cuda_device *)base;
+    CLVI_CU(cudaEventSynchronize(copied ? d->copied[slot] : d->left[slot]));
+    return CLV_OK;
+}
+
 /* ---- the table ---- */
 
 #define CLVI_KERNEL(ident) extern const clvi_kernel clvi_kernel_##ident;
@@ -223,6 +280,8 @@ static const clvi_kernel *const kernels[] = {
 const clvi_backend clvi_backend_cuda = {
     .abi = CLVI_BACKEND_ABI, .name = "cuda", .kernels = kernels, .count = count_devices, .describe = describe,
     .open = open_device, .close = close_device, .alloc = alloc, .free = release, .copy = copy, .fill = fill,
-    .wait = wait, .record = record, .recorded = recorded, .play = play, .forget = forget, .flat = &clvi_cuda_flat_passes,
-    .augment = clvi_cuda_augment,
+    .wait = wait, .record = record, .recorded = recorded, .play = play, .forget = forget,
+    .alloc_host = alloc_host, .free_host = free_host, .send = send, .enter = enter, .leave = leave, .reach = reach,
+    .flat = &clvi_cuda_flat_passes, .augment = clvi_cuda_augment,
+    .step = &clvi_cuda_step_passes,
 };

@@ -1,0 +1,258 @@
+/* tape.c: steps of a device, recorded and played. */
+#include "device/tape.h"
+#include "device/backend.h"
+#include "core/checked.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_FETCHED = 16, ALIGN = 256 };
+
+typedef enum way { LAUNCHES, RECORDS, PLAYS } way;
+
+typedef struct fetched {
+    void  *to;
+    size_t at, size;
+} fetched;
+
+typedef struct slot {
+    void           *block;          /* on the device: what a step is sent */
+    char           *bytes;          /* on the host: the same, on its way */
+    char           *results;        /* on the host: first the fault, then what was fetched */
+    clvi_recording *recording;
+    fetched         fetch[MOST_FETCHED];
+    int             n_fetch;
+    bool            queued;         /* to be waited for */
+} slot;
+
+struct clvi_tape {
+    clv_context *ctx;
+    way          way;               /* of the step at work */
+    bool         seen, broken;      /* a step has run; one could not be recorded */
+    bool         over;              /* the step at work asked for more than the first */
+    int          turn, waiting;     /* the slot of the next step, or of the one at work; steps not collected */
+    size_t       sent, fetched;     /* by the step at work so far */
+    size_t       sent_size, fetched_size;
+    slot         slot[CLVI_SLOTS];
+};
+
+/* ---- making ---- */
+
+clv_status clvi_tape_create(clv_context *ctx, clvi_tape **out)
+{
+    *out = NULL;
+    if (!ctx->device) return CLV_OK;
+    *out = clvi_calloc(ctx, 1, sizeof **out);
+    if (!*out) return CLV_ERR_NOMEM;
+    (*out)->ctx = ctx;
+    return CLV_OK;
+}
+
+void clvi_tape_destroy(clvi_tape *t)
+{
+    if (!t) return;
+    clvi_device *d = t->ctx->device;
+    clvi_tape_drop(t);
+    if (t->waiting > 0) (void)d->backend->wait(d);
+    for (int i = 0; i < CLVI_SLOTS; i++) {
+        slot *s = &t->slot[i];
+        d->backend->forget(d, s->recording);
+        if (s->block) d->backend->free(d, s->block);
+        d->backend->free_host(d, s->bytes);
+        d->backend->free_host(d, s->results);
+    }
+    clvi_free(t->ctx, t);
+}
+
+/* Memory for what the first step sent and fetched. */
+static clv_status make_slots(clvi_tape *t)
+{
+    clvi_device *d = t->ctx->device;
+    for (int i = 0; i < CLVI_SLOTS; i++) {
+        slot *s = &t->slot[i];
+        if (s->block) continue;
+        CLV_TRY(d->backend->alloc_host(d, t->sent_size, (void **)&s->bytes));
+        CLV_TRY(d->backend->alloc_host(d, t->fetched_size, (void **)&s->results));
+        CLV_TRY(d->backend->alloc(d, t->sent_size, &s->block));
+        CLV_TRY(d->backend->leave(d, i));       /* nothing is sent before the memory is cleared */
+    }
+    return CLV_OK;
+}
+
+/* ---- a step ---- */
+
+bool clvi_device_may_record(const clv_context *ctx)
+{
+    const char *wish = getenv("CLEAVE_GRAPH");
+    return ctx->device && !ctx->profile && !(wish && strcmp(wish, "0") == 0);
+}
+
+clv_status clvi_tape_begin(clvi_tape *t)
+{
+    if (!t) return CLV_OK;
+    clvi_device *d = t->ctx->device;
+    slot *s = &t->slot[t->turn];
+    CLV_CHECK(!d->tape && t->waiting < CLVI_SLOTS, CLV_ERR_INTERNAL, "a step begins while %d are at work",
+              t->waiting + (d->tape != NULL));
+    t->sent = 0;
+    t->fetched = CLVI_FAULT_SIZE;
+    t->over = s->queued = false;
+    s->n_fetch = 0;
+    t->way = LAUNCHES;
+    if (t->seen && !t->broken && clvi_device_may_record(t->ctx)) {
+        CLV_TRY(make_slots(t));
+        CLV_TRY(d->backend->reach(d, t->turn, true));          /* the bytes of the slot's last step were copied */
+        if (!s->recording) CLV_TRY(d->backend->record(d));
+        t->way = s->recording ? PLAYS : RECORDS;
+    }
+    d->tape = t;
+    return CLV_OK;
+}
+
+/* The bytes, then the recording. */
+static clv_status queue(clvi_tape *t, clvi_recording *recording)
+{
+    clvi_device *d = t->ctx->device;
+    slot *s = &t->slot[t->turn];
+    if (t->sent > 0) CLV_TRY(d->backend->send(d, t->turn, s->block, s->bytes, t->sent));
+    CLV_TRY(d->backend->enter(d, t->turn));
+    CLV_TRY(d->backend->play(d, recording));
+    CLV_TRY(d->backend->leave(d, t->turn));
+    s->queued = true;
+    return CLV_OK;
+}
+
+static clv_status end_recording(clvi_tape *t, clvi_recording **out)
+{
+    clvi_device *d = t->ctx->device;
+    const clv_status st = d->backend->copy(d, t->slot[t->turn].results, d->fault, CLVI_FAULT_SIZE, CLVI_COPY_LATER),
+                     ended = d->backend->recorded(d, st == CLV_OK ? out : NULL);
+    return st == CLV_OK ? ended : st;
+}
+
+clv_status clvi_tape_end(clvi_tape *t)
+{
+    if (!t) return CLV_OK;
+    slot *s = &t->slot[t->turn];
+    if (t->way == RECORDS) CLV_TRY(end_recording(t, &s->recording));
+    t->ctx->device->tape = NULL;
+    CLV_CHECK(!t->over, CLV_ERR_INTERNAL, "a step sends or fetches more than the first one did");
+    if (t->way != LAUNCHES) CLV_TRY(queue(t, s->recording));
+    t->sent_size = CLVI_MAX(t->sent_size, t->sent);
+    t->fetched_size = CLVI_MAX(t->fetched_size, t->fetched);
+    t->seen = true;
+    t->turn = (t->turn + 1) % CLVI_SLOTS;
+    t->waiting++;
+    return CLV_OK;
+}
+
+void clvi_tape_drop(clvi_tape *t)
+{
+    if (!t || t->ctx->device->tape != t) return;
+    if (t->way == RECORDS) (void)t->ctx->device->backend->recorded(t->ctx->device, NULL);
+    t->ctx->device->tape = NULL;
+}
+
+/* What a slot's step fetched, to where it was wanted. */
+static clv_status deliver(clvi_tape *t, int i)
+{
+    slot *s = &t->slot[i];
+    int fault;
+    if (!s->queued) return CLV_OK;
+    CLV_TRY(t->ctx->device->backend->reach(t->ctx->device, i, false));
+    s->queued = false;
+    memcpy(&fault, s->results, sizeof fault);
+    for (int f = 0; f < s->n_fetch; f++) memcpy(s->fetch[f].to, s->results + s->fetch[f].at, s->fetch[f].size);
+    s->n_fetch = 0;
+    return fault ? clvi_device_wait(t->ctx) : CLV_OK;
+}
+
+clv_status clvi_tape_collect(clvi_tape *t)
+{
+    if (!t) return CLV_OK;
+    CLV_CHECK(t->waiting > 0, CLV_ERR_INTERNAL, "no step is at work");
+    return deliver(t, (t->turn + CLVI_SLOTS - t->waiting--) % CLVI_SLOTS);
+}
+
+int clvi_tape_waiting(const clvi_tape *t)
+{
+    return t ? t->waiting : 0;
+}
+
+bool clvi_tape_runs_ahead(const clvi_tape *t)
+{
+    return t && !t->broken && t->slot[0].recording && t->slot[1].recording && clvi_device_may_record(t->ctx);
+}
+
+/* ---- for what is queued ---- */
+
+static clvi_tape *tape_of(const clv_context *ctx)
+{
+    return ctx->device ? ctx->device->tape : NULL;
+}
+
+bool clvi_tape_records(const clv_context *ctx)
+{
+    const clvi_tape *t = tape_of(ctx);
+    return t && t->way == RECORDS;
+}
+
+bool clvi_tape_plays(const clv_context *ctx)
+{
+    const clvi_tape *t = tape_of(ctx);
+    return t && t->way == PLAYS;
+}
+
+void *clvi_tape_send(clv_context *ctx, const void *bytes, size_t size)
+{
+    clvi_tape *t = tape_of(ctx);
+    if (!t) return NULL;
+    const size_t at = t->sent;
+    slot *s = &t->slot[t->turn];
+    t->sent += (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (t->way == LAUNCHES) return NULL;
+    if (t->sent > t->sent_size) {
+        t->over = true;
+        t->sent = 0;
+        return s->block;
+    }
+    memcpy(s->bytes + at, bytes, size);
+    return (char *)s->block + at;
+}
+
+const void *clvi_tape_bring(clv_context *ctx, const void *bytes, size_t size, void *own)
+{
+    const void *sent = clvi_tape_send(ctx, bytes, size);
+    if (!sent) clvi_device_note(ctx->device, ctx->device->backend->copy(ctx->device, own, bytes, size, CLVI_COPY_TO_DEVICE));
+    return sent ? sent : own;
+}
+
+clv_status clvi_tape_fetch(clv_context *ctx, void *to, const void *from, size_t size)
+{
+    clvi_tape *t = tape_of(ctx);
+    const size_t at = t ? t->fetched : 0;
+    if (t) t->fetched += (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (!t || t->way == LAUNCHES) {
+        CLV_TRY(clvi_device_wait(ctx));
+        return clvi_device_copy(ctx, to, from, size, CLVI_COPY_TO_HOST);
+    }
+    slot *s = &t->slot[t->turn];
+    CLV_CHECK(t->fetched <= t->fetched_size && s->n_fetch < MOST_FETCHED, CLV_ERR_INTERNAL,
+              "a step fetches more than the first one did");
+    s->fetch[s->n_fetch++] = (fetched) { to, at, size };
+    return t->way == PLAYS ? CLV_OK : ctx->device->backend->copy(ctx->device, s->results + at, from, size, CLVI_COPY_LATER);
+}
+
+clv_status clvi_tape_interrupt(clv_context *ctx)
+{
+    clvi_tape *t = tape_of(ctx);
+    clvi_recording *part = NULL;
+    if (!t || t->way == LAUNCHES) return CLV_OK;
+    CLV_CHECK(t->way == RECORDS, CLV_ERR_INTERNAL, "a step does what it did not do when it was recorded");
+    t->way = LAUNCHES;
+    t->broken = true;
+    CLV_TRY(end_recording(t, &part));
+    clv_status st = queue(t, part);
+    if (st == CLV_OK) st = deliver(t, t->turn);
+    ctx->device->backend->forget(ctx->device, part);
+    return st;
+}
