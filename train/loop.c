@@ -39,7 +39,7 @@ typedef struct flight {
 typedef struct running_epoch {
     epoch_clock  clock;
     clv_progress last;
-    flight       queued[CLVI_SLOTS];    /* steps that a device has been given and the host knows nothing of, oldest first */
+    flight       queued[CLVI_SLOTS];    /* steps that a device was given and the host knows nothing of, oldest first */
     int          n_queued;
 } running_epoch;
 

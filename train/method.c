@@ -159,7 +159,8 @@ clv_node clvi_method_give_step(clvi_method *m, const char *name)
 static clv_status bind_target(clvi_method *m, clvi_given *given, int v)
 {
     given->view.data = m->keys[v];
-    return m->queued ? clvi_graph_feed(m->graph, given->node, m->there[v]) : clv_graph_bind(m->graph, given->node, &given->view);
+    return m->queued ? clvi_graph_feed(m->graph, given->node, m->there[v])
+                     : clv_graph_bind(m->graph, given->node, &given->view);
 }
 
 clv_status clvi_method_move(clvi_method *m, const char *name, int v)

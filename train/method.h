@@ -79,11 +79,11 @@ struct clvi_method_class {
     clv_status (*ready)(clvi_method *m);     /* once everything is built */
     /* Instead of clvi_method_forward's part for all: `out` has the bank only. */
     clv_status (*forward)(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out);
-    clv_status (*rows)(clvi_method *m, clvi_step_result *out);       /* the features of the last step, instead of `unit` */
+    clv_status (*rows)(clvi_method *m, clvi_step_result *out);   /* the features of the last step, instead of `unit` */
     clv_status (*update)(clvi_method *m, const clv_batch *batch);    /* after the optimiser's step */
-    bool       queues;                       /* a device can be given its steps as a whole: they read nothing back before
-                                              * they are over, */
-    clv_status (*enqueue)(clvi_method *m, const clv_batch *batch);   /* and this is what `update` will do, on the device */
+    bool queues;                             /* a device can be given its steps as a whole: nothing is read back before
+                                              * they are over, and this is what `update` will do, on the device: */
+    clv_status (*enqueue)(clvi_method *m, const clv_batch *batch);
     clv_status (*describe)(clvi_method *m, void (*line)(const char *text, void *user), void *user);
     /* Adds what the method itself holds. */
     void (*memory)(const clvi_method *m, clvi_method_bytes *bytes);
@@ -155,12 +155,12 @@ void clvi_method_destroy(clvi_method *m);
 clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at,
                                clvi_step_result *out) CLV_NODISCARD;
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at) CLV_NODISCARD;
-/* Where a device is given steps as a whole (queued.c), the next can be on its way before the last is known. Both halves then
- * stand between begin and end, with judge between them, and wait for nothing; a step that is not finite changes nothing but
- * running statistics, and neither does one after it before clvi_method_resume. collect waits for the oldest step; settle
- * does what the host keeps of one (its side of the bank). */
+/* Where a device is given steps as a whole (queued.c), the next can be on its way before the last is known. Both
+ * halves then stand between begin and end, with judge between them, and wait for nothing; a step that is not finite
+ * changes nothing but running statistics, and neither does one after it before clvi_method_resume. collect waits for
+ * the oldest step; settle does what the host keeps of one (its side of the bank). */
 bool clvi_method_is_queued(const clvi_method *m);
-bool clvi_method_runs_ahead(const clvi_method *m);      /* it is worth while to queue a step before the last is collected */
+bool clvi_method_runs_ahead(const clvi_method *m);   /* it is worth while to queue a step before the last is known */
 clv_status clvi_method_begin(clvi_method *m) CLV_NODISCARD;
 clv_status clvi_method_judge(clvi_method *m) CLV_NODISCARD;
 clv_status clvi_method_end(clvi_method *m, clv_status so_far) CLV_NODISCARD;

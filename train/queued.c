@@ -1,6 +1,6 @@
-/* queued.c: steps that a device is given as a whole, so that they can be recorded (device/tape.h) and the next can be queued
- * before the last is known. Not those of a batch in parts or over ranks, nor those of methods that read something back in
- * between: they wait for the loss and for the length of the gradient, as on the host. */
+/* queued.c: steps that a device is given as a whole, so that they can be recorded (device/tape.h) and the next can
+ * be queued before the last is known. Not those of a batch in parts or over ranks, nor those of methods that read
+ * something back in between: they wait for the loss and for the length of the gradient, as on the host. */
 #include "train/method.h"
 #include "train/mix.h"
 #include "train/teacher.h"
@@ -83,7 +83,7 @@ clv_status clvi_method_clip_there(clvi_method *m)
 void clvi_method_enqueue(clvi_method *m, const float *rows, const clv_batch *batch, int nth, int of)
 {
     const size_t size = (size_t)m->batch * sizeof(int64_t);
-    const int64_t before = (int64_t)clvi_tape_waiting(m->tape) * of + nth;      /* pushes that the host has yet to make */
+    const int64_t before = (int64_t)clvi_tape_waiting(m->tape) * of + nth;   /* pushes that the host has yet to make */
     clvi_ring ring;
     clvi_bank_ring(m->bank, &ring);
     const int64_t *ids = clvi_tape_bring(m->ctx, batch->ids, size, m->marks[0]);

@@ -30,14 +30,15 @@ typedef enum clvi_copy { CLVI_COPY_TO_DEVICE, CLVI_COPY_TO_HOST, CLVI_COPY_ON_DE
 
 enum { CLVI_SLOTS = 2 };
 
-/* What passes over flat arenas are told. It lies on the device, and they read it when they run: what changes from step to step
- * reaches them through memory. */
+/* What passes over flat arenas are told. It lies on the device, and they read it when they run: what changes from
+ * step to step reaches them through memory. */
 typedef struct clvi_flat_sgd_told { clvi_flat_sgd_args sgd; clvi_flat_rate rate; } clvi_flat_sgd_told;
 typedef struct clvi_flat_adam_told { clvi_flat_adam_args adam; clvi_flat_rate rate; } clvi_flat_adam_told;
 typedef struct clvi_flat_mix_told { double a, b; } clvi_flat_mix_told;       /* y = a x + b y */
 
-/* Passes over flat arenas, as device/flat.h has them, followers included; those that write heed the device's verdict. Sums
- * go to two numbers on the device; they are added up in chunks, with the two sums of each in the device's `sums`. */
+/* Passes over flat arenas, as device/flat.h has them, followers included; those that write heed the device's
+ * verdict. Sums go to two numbers on the device; they are added up in chunks, with the two sums of each in the
+ * device's `sums`. */
 typedef struct clvi_flat_passes {
     /* SGD and LARS; v NULL: without momentum. */
     clv_status (*sgd)(clvi_device *device, clv_dtype dtype, int64_t n, void *w, const void *g, void *v,
@@ -56,15 +57,17 @@ typedef struct clvi_flat_passes {
                                void *v, const clvi_flat_adam_told *told, double *sum);
 } clvi_flat_passes;
 
-/* What else a step does on the device (device/verdict.h, device/rows.h). `order`, `cursor`, `ids` and `labels` lie there, too. */
+/* What else a step does on the device (device/verdict.h, device/rows.h). `order`, `cursor`, `ids` and `labels` lie
+ * there, too. */
 typedef struct clvi_step_passes {
     clv_status (*judge)(clvi_device *device, const double *sums, const float *loss, double most, clvi_verdict *out);
     clv_status (*find)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, clvi_verdict *out);
     clv_status (*clip)(clvi_device *device, clv_dtype dtype, int64_t n, void *g, const clvi_verdict *v);
     clv_status (*restore)(clvi_device *device, int64_t words, void *to, const void *from, const clvi_verdict *v);
-    clv_status (*place)(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order, float *to);
-    clv_status (*enqueue)(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count, const float *rows,
-                          const int64_t *ids, const int64_t *labels);
+    clv_status (*place)(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order,
+                        float *to);
+    clv_status (*enqueue)(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count,
+                          const float *rows, const int64_t *ids, const int64_t *labels);
 } clvi_step_passes;
 
 enum { CLVI_FAULT_SIZE = 32, CLVI_TOLD_SIZE = 256 };
@@ -90,20 +93,21 @@ typedef struct clvi_backend {
     /* Until all queued work is done. Errors: what a kernel found wrong with its data (a label beyond the classes);
      * CLV_ERR_DEVICE. */
     clv_status (*wait)(clvi_device *device);
-    /* What is queued between the two is recorded, not run; only kernels, fills, and copies on the device or later may be.
-     * With `out` NULL the recording is thrown away. Then it runs as often as wanted, for less than its pieces one by one. */
+    /* What is queued between the two is recorded, not run; only kernels, fills, and copies on the device or later
+     * may be. With `out` NULL the recording is thrown away. Then it runs as often as wanted, for less than its
+     * pieces one by one. */
     clv_status (*record)(clvi_device *device);
     clv_status (*recorded)(clvi_device *device, clvi_recording **out);
     clv_status (*play)(clvi_device *device, clvi_recording *recording);
     void (*forget)(clvi_device *device, clvi_recording *recording);    /* NULL is accepted */
-    /* What one step needs is on its way while another is at work (device/tape.h): each of CLVI_SLOTS steps has a slot. Memory
-     * of the host that copies reach without the processor, zeroed: */
+    /* What one step needs is on its way while another is at work (device/tape.h): each of CLVI_SLOTS steps has a
+     * slot. Memory of the host that copies reach without the processor, zeroed: */
     clv_status (*alloc_host)(clvi_device *device, size_t size, void **out);
     void (*free_host)(clvi_device *device, void *memory);                  /* NULL is accepted */
     /* A copy beside the stream, once the stream has left the slot. `from` is alloc_host's. */
     clv_status (*send)(clvi_device *device, int slot, void *to, const void *from, size_t size);
-    clv_status (*enter)(clvi_device *device, int slot);      /* what is queued from now on comes after the slot's copy */
-    clv_status (*leave)(clvi_device *device, int slot);      /* what was queued so far ends the slot's work */
+    clv_status (*enter)(clvi_device *device, int slot);  /* what is queued from now on comes after the slot's copy */
+    clv_status (*leave)(clvi_device *device, int slot);  /* what was queued so far ends the slot's work */
     /* Until the slot's copy is there, or its work done. */
     clv_status (*reach)(clvi_device *device, int slot, bool copied);
     const clvi_flat_passes *flat;
@@ -122,8 +126,8 @@ struct clvi_device {
     const clvi_verdict *verdict;        /* on the device: heeded; NULL: none */
     struct clvi_shadow *shadows;        /* device/shadow.h */
     struct clvi_tape   *tape;           /* what is queued belongs to this step (device/tape.h), or NULL */
-    const void         *fault;          /* on the device: CLVI_FAULT_SIZE bytes that start with an int, 0 while nothing is wrong;
-                                         * `wait` tells what */
+    const void         *fault;          /* on the device: CLVI_FAULT_SIZE bytes that start with an int, 0 while nothing
+                                         * is wrong; `wait` tells what */
     clv_status          failed;         /* of something that could not tell; the next wait or copy does */
     char                message[256];
 };

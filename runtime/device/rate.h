@@ -1,5 +1,5 @@
-/* rate.h: the rate that a tensor of its own has in LARS and LAMB, for C and for kernels alike: a device computes it where the
- * norms are, so that no step waits for them. */
+/* rate.h: the rate that a tensor of its own has in LARS and LAMB, for C and for kernels alike: a device computes it
+ * where the norms are, so that no step waits for them. */
 #ifndef CLVI_DEVICE_RATE_H
 #define CLVI_DEVICE_RATE_H
 
@@ -12,8 +12,8 @@
 #define CLVI_RATE_FN static inline
 #endif
 
-/* factor trust |w| / (|g| + decay |w| + eps), with a `clip` factor min(that / clip, 1); `factor` alone where there are no
- * squares or one is 0, and then, if `drops`, no weight decay either. */
+/* factor trust |w| / (|g| + decay |w| + eps), with a `clip` factor min(that / clip, 1); `factor` alone where there
+ * are no squares or one is 0, and then, if `drops`, no weight decay either. */
 typedef struct clvi_flat_rate {
     double        trust, decay, eps, clip, factor;
     bool          drops;

@@ -1,5 +1,5 @@
-/* rows.h: rows of a device that move within it: embeddings to where the batch has them, and into a memory bank. For a context
- * with a device; errors come out at its next wait or copy. */
+/* rows.h: rows of a device that move within it: embeddings to where the batch has them, and into a memory bank. For
+ * a context with a device; errors come out at its next wait or copy. */
 #ifndef CLVI_DEVICE_ROWS_H
 #define CLVI_DEVICE_ROWS_H
 

@@ -221,8 +221,9 @@ void *clvi_tape_send(clv_context *ctx, const void *bytes, size_t size)
 
 const void *clvi_tape_bring(clv_context *ctx, const void *bytes, size_t size, void *own)
 {
+    clvi_device *d = ctx->device;
     const void *sent = clvi_tape_send(ctx, bytes, size);
-    if (!sent) clvi_device_note(ctx->device, ctx->device->backend->copy(ctx->device, own, bytes, size, CLVI_COPY_TO_DEVICE));
+    if (!sent) clvi_device_note(d, d->backend->copy(d, own, bytes, size, CLVI_COPY_TO_DEVICE));
     return sent ? sent : own;
 }
 
@@ -239,7 +240,8 @@ clv_status clvi_tape_fetch(clv_context *ctx, void *to, const void *from, size_t 
     CLV_CHECK(t->fetched <= t->fetched_size && s->n_fetch < MOST_FETCHED, CLV_ERR_INTERNAL,
               "a step fetches more than the first one did");
     s->fetch[s->n_fetch++] = (fetched) { to, at, size };
-    return t->way == PLAYS ? CLV_OK : ctx->device->backend->copy(ctx->device, s->results + at, from, size, CLVI_COPY_LATER);
+    if (t->way == PLAYS) return CLV_OK;
+    return ctx->device->backend->copy(ctx->device, s->results + at, from, size, CLVI_COPY_LATER);
 }
 
 clv_status clvi_tape_interrupt(clv_context *ctx)

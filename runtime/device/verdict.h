@@ -1,6 +1,6 @@
-/* verdict.h: what a device knows of a step once its gradients are there, and what hangs on it. A step that is not finite stops
- * everything that would change weights, state or bank, on the device and at once, until it is told to go on: the host may
- * have queued the next step before it hears. */
+/* verdict.h: what a device knows of a step once its gradients are there, and what hangs on it. A step that is not
+ * finite stops everything that would change weights, state or bank, on the device and at once, until it is told to
+ * go on: the host may have queued the next step before it hears. */
 #ifndef CLVI_DEVICE_VERDICT_H
 #define CLVI_DEVICE_VERDICT_H
 
@@ -14,7 +14,8 @@ typedef struct clvi_verdict {
     int64_t stopped;            /* 0: no; 1: at this step; 2: at one before */
 } clvi_verdict;
 
-/* The verdict on the context's device that passes over arenas (device/flat.h) and those here heed from now on; NULL: none. */
+/* The verdict on the context's device that passes over arenas (device/flat.h) and those here heed from now on; NULL:
+ * none. */
 void clvi_verdict_heed(clv_context *ctx, const clvi_verdict *on_device);
 
 /* The rest is for a context with a device; errors come out at its next wait or copy. All memory is the device's. */

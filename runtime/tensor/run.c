@@ -147,8 +147,8 @@ static clv_status check_bound(const clv_graph *g)
 
 /* ---- running ---- */
 
-/* An input that was bound to host memory: somebody keeps a copy of it on the device, or it is sent with the step at work, or
- * copied to memory of the graph's own. */
+/* An input that was bound to host memory: somebody keeps a copy of it on the device, or it is sent with the step at
+ * work, or copied to memory of the graph's own. */
 static clv_status bring(clv_graph *g, clvi_storage *s)
 {
     clvi_shadow *shadow = clvi_shadow_find(g->ctx, s->host);

@@ -97,7 +97,7 @@ device_record() {
 }
 
 conformance() {
-    local name programs='flat graph optimizers kernels augment losses knn network training repeat'
+    local name programs='flat graph optimizers kernels augment losses knn network training repeat steps'
     [ -z "$rehearse" ] || programs='flat graph optimizers'
     for name in $programs; do
         if limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1
@@ -124,10 +124,31 @@ sanitizers() {
 
 # ---- fast ----
 
-# The operations of a step that take the most time, with what they move and count.
-families() { awk '/^operation/ { on = 1; next }
-                  on && $1 != "step" { printf "%s%s %s (%s GB/s)", n++ ? ", " : "", $1, $5, $2 == "-" ? "-" : $7 }
+# The operations of a step that take the most time, with what they must move at least as a share of a copy's rate.
+families() { awk -v copy="${copy_rate:-0}" '/^operation/ { on = 1; next }
+                  on && $1 != "step" { rate = $2 == "-" ? "-" : $7 " GB/s"
+                                       if ($2 != "-" && copy > 0) rate = rate sprintf(", %.0f %%", 100 * $7 / copy)
+                                       printf "%s%s %s (%s)", n++ ? ", " : "", $1, $5, rate }
                   n == 8 { exit }' "$1"; }
+
+# Kernels that only move memory, against a pass that reads and writes once; InfoNCE against its time.
+bandwidth() {
+    local file=$log/cleave_device small=''
+    [ -z "$rehearse" ] || small=--small
+    # shellcheck disable=SC2086 # words
+    if ! limited 90 "$BUILD/bench/bench_device" --device "$device" $small >"$file" 2>&1; then
+        fail "memory rates" "$(tail -n 1 "$file")"
+        return
+    fi
+    copy_rate=$(awk -F '[,=]' '$1 == "copy" { printf "%.1f", 1e-9 * $5 / $3 }' "$file")
+    while IFS=$'\t' read -r what figure; do row "$what" "$figure"; done < <(awk -F '[,=]' -v copy="$copy_rate" '
+        { us = 1e6 * $3; rate = 1e-9 * $5 / $3; met = rate >= 0.85 * copy ? "" : "; NOT MET" }
+        $1 == "copy" { printf "copy\t%.1f us, %.1f GB/s\n", us, rate; next }
+        /^InfoNCE/ { met = us <= 100 ? "" : "; NOT MET"
+                     printf "%s\t%.1f us (goal: 100 us at most%s)\n", $1, us, met; next }
+        { printf "%s\t%.1f us, %.1f GB/s, %.0f %% of a copy (goal: 85 %% at least%s)\n", $1, us, rate, 100 * rate / copy,
+              met }' "$file")
+}
 
 # ours NAME PROGRAM ARGUMENT...: prints images a second, "" if it failed
 ours() {
@@ -160,8 +181,11 @@ theirs() {
 race() {
     local name=$1 program=$2 peer=$3 speed=0
     shift 3
-    [ -n "$rehearse" ] || CLEAVE_GRAPH=0 ours "Cleave, $name, launch by launch" "$program" "$@" || return 0
+    CLEAVE_GRAPH=0 ours "Cleave, $name, launch by launch" "$program" "$@" || return 0
+    local launched=$speed
     ours "Cleave, $name" "$program" "$@" || return 0
+    row "Cleave, $name, recorded" "$(awk -v a="$speed" -v b="$launched" \
+        'BEGIN { printf "%.2f times as fast as launch by launch (goal: 1.00 at least)", a / b }')"
     theirs "PyTorch, $name" "$peer" "$@"
     [ -z "$rehearse" ] || return 0
     ours "Cleave, $name, bf16" "$program" "$@" --precision bf16 || return 0
@@ -170,7 +194,7 @@ race() {
 }
 
 timings() {
-    local torch=''
+    local torch='' copy_rate=''
     if has_torch; then
         torch=1
         row torch "$("$python" -c 'import torch; print(torch.__version__)')"
@@ -180,6 +204,7 @@ timings() {
     fi
     if [ -n "$rehearse" ]; then
         local small='--backbone resnet20 --batch 2 --size 16 --threads 1'
+        bandwidth
         # shellcheck disable=SC2086 # words
         profile "ResNet-20 step" $small
         # shellcheck disable=SC2086
@@ -188,6 +213,7 @@ timings() {
         race "MoCo v2 ResNet-20 step" bench_moco torch_moco.py $small --queue 16 --steps 1
         return
     fi
+    bandwidth
     profile "ResNet-50 step" --backbone resnet50 --stem imagenet --size 224 --batch 128
     profile "ResNet-50 step in bf16" --backbone resnet50 --stem imagenet --size 224 --batch 128 --precision bf16
     race "ResNet-50 step" bench_step torch_step.py --backbone resnet50 --stem imagenet --size 224 --batch 256 --steps 50

@@ -64,8 +64,8 @@ static void *in_layout(const clvi_desc *from, const void *data, const clvi_desc 
     return moved;
 }
 
-/* The workspace of batch norm is the kernel's own: a bit for each value, a byte for as many as 16 bytes hold, where channels
- * come in as many. */
+/* The workspace of batch norm is the kernel's own: a bit for each value, a byte for as many as 16 bytes hold, where
+ * channels come in as many. */
 static void pack_workspace(const test_call *t, unsigned char *bytes)
 {
     const clvi_desc *x = &t->call.in[1];

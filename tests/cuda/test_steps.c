@@ -1,6 +1,6 @@
-/* test_steps.c: training steps that a device is given as a whole: recorded, they have the bits of those that are launched
- * piece by piece; a steady one is one copy and one launch; one that is not finite leaves no trace, although the next was on
- * its way. */
+/* test_steps.c: training steps that a device is given as a whole: recorded, they have the bits of those that are
+ * launched piece by piece; a steady one is one copy and one launch; one that is not finite leaves no trace, although
+ * the next was on its way. */
 #include "tests/cuda/device.h"
 #include "core/checked.h"
 #include "device/tape.h"
@@ -19,14 +19,15 @@ extern counts clvi_emu_count(clvi_device *device);
 
 #define MORE 7
 
-/* What there is to record: shuffles, two directions, rates of tensors, clipping, averages, momenta that change, banks of other
- * types with labels. */
+/* What there is to record: shuffles, two directions, rates of tensors, clipping, averages, momenta that change,
+ * banks of other types with labels. */
 static const char *const cases[][MORE][2] = {
     { { "method", "moco" }, { "moco-k", "64" }, { "bn-splits", "2" } },
     { { "method", "moco" }, { "moco-k", "64" }, { "symmetric", "true" }, { "ema-decay", "0.9" } },
     { { "method", "moco" }, { "bank", "labelled" }, { "queue-mask", "class" }, { "moco-queue-dtype", "bfloat16" },
       { "bn-buffers", "average" }, { "moco-k", "24" } },
-    { { "method", "moco" }, { "moco-k", "64" }, { "loss", "mochi N=32 s=8 s-prime=4" }, { "clip-grad", "0.5" }, { "moco-m-cos", "true" } },
+    { { "method", "moco" }, { "moco-k", "64" }, { "loss", "mochi N=32 s=8 s-prime=4" }, { "clip-grad", "0.5" },
+      { "moco-m-cos", "true" } },
     { { "method", "simclr" }, { "optimizer", "lars-simclr" }, { "clip-grad", "0.5" }, { "wd", "0.001" } },
     { { "method", "byol" }, { "optimizer", "adamw" }, { "moco-m-cos", "true" }, { "save-steps", "4" } },
     { { "method", "mocov3" }, { "optimizer", "lars-solo-learn" }, { "wd", "0.001" } },
@@ -39,7 +40,8 @@ static clv_config *config_of(test_env *t, const char *folder, const char *const 
 {
     static const char *const all[][2] = {
         { "arch", "resnet8" }, { "width", "4" }, { "aug", "glyphs" }, { "size", "16" }, { "batch-size", "16" },
-        { "moco-dim", "16" }, { "lr", "0.05" }, { "cos", "true" }, { "epochs", "2" }, { "stop-epoch", "1" }, { "seed", "5" },
+        { "moco-dim", "16" }, { "lr", "0.05" }, { "cos", "true" }, { "epochs", "2" }, { "stop-epoch", "1" },
+        { "seed", "5" },
         { "knn-freq", "0" }, { "print-freq", "100" }, { "on-nan", "skip" },
     };
     char data[512];
@@ -131,8 +133,8 @@ static void run(test_env *t, clv_context *ctx, clv_config *c, watch *w, bool spo
     clv_context_destroy(ctx);
 }
 
-/* Two in a row; one alone, and the last but one. On the host, launched, recorded: the same words, and on the device the same
- * bits. */
+/* Two in a row; one alone, and the last but one. On the host, launched, recorded: the same words, and on the device
+ * the same bits. */
 static void a_step_that_is_not_finite_leaves_no_trace_while_the_next_is_on_its_way(void **state)
 {
     static const int64_t which[][3] = { { 5, 6, -1 }, { 3, 8, -1 } };

@@ -27,7 +27,8 @@ if ! moved/cleave devices | grep -q '^cuda:0'; then
     grep -qE 'gpu-check: cuda:0: .' error || fail "without a GPU it says: $(cat error)"
 fi
 bare moved/gpu-check --rehearse --log log >out 2>&1 || { cat out; fail "the rehearsal fails"; }
-for line in 'test_graph .*passed' 'Cleave, ResNet-20 step .*images/s' 'MoCo v2 .*images/s' 'where the time goes'; do
+for line in 'test_graph .*passed' 'Cleave, ResNet-20 step .*images/s' 'MoCo v2 .*images/s' 'where the time goes' \
+    'SGD and momentum update .* % of a copy .goal: 85 %' 'InfoNCE .* us .goal: 100 us' 'recorded .*launch by launch .goal'; do
     grep -qE "$line" out || { cat out; fail "the rehearsal does not say: $line"; }
 done
 [ "$(grep -c '^| 20' moved/log/gpu-results.md 2>/dev/null)" -ge 6 ] || fail "the rehearsal left no table"

@@ -115,10 +115,12 @@ static void apply(clv_context *ctx, update what, clv_dtype dtype, int64_t n, voi
                                      .nesterov = what == NESTEROV, .first = what == FIRST, .followers = *followers };
     const clvi_flat_adam_args adam = { .lr = 0.1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1,
                                        .correction1 = 0.1, .correction2 = 0.01, .followers = *followers };
+    const double squares[2] = { 4, 25 };
+    const clvi_flat_rate rate = { .trust = 0.75, .factor = 1, .squares = squares };      /* 0.75 2 / 5 */
     switch (what) {
-    case LARS: clvi_flat_lars(ctx, dtype, n, x[W], x[G], x[V], &sgd, 0.3); return;
+    case LARS: clvi_flat_lars(ctx, dtype, n, x[W], x[G], x[V], &sgd, &rate); return;
     case ADAMW: clvi_flat_adamw(ctx, dtype, n, x[W], x[G], x[M], x[V], &adam); return;
-    case LAMB: clvi_flat_lamb(ctx, dtype, n, x[W], x[M], x[V], &adam); return;
+    case LAMB: clvi_flat_lamb(ctx, dtype, n, x[W], x[M], x[V], &adam, &rate); return;
     default: clvi_flat_sgd(ctx, dtype, n, x[W], x[G], x[V], &sgd);
     }
 }

@@ -31,7 +31,8 @@ static void measure_solo_learn(clvi_optimizer *o, const clvi_update *u, double *
 /* trust |w| / |g + wd w|, or 1. */
 static clvi_flat_rate rate(const clvi_optimizer *o, const clvi_update *u)
 {
-    return (clvi_flat_rate){ .trust = o->settings->trust_coefficient, .factor = 1, .squares = u->adapt ? u->squares : NULL };
+    return (clvi_flat_rate){ .trust = o->settings->trust_coefficient, .factor = 1,
+                             .squares = u->adapt ? u->squares : NULL };
 }
 
 static void update_moco_v3(clvi_optimizer *o, const clvi_update *u)

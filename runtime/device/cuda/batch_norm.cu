@@ -1,6 +1,6 @@
-/* batch_norm.cu: batch norm with its optional ReLU, and the gradient, over values whose channels come last. Split batch norm:
- * `groups` equal runs of rows, each with statistics of its own. The workspace is, with the ReLU, a bit for each value: did it
- * get through; a byte for as many values as a thread takes. */
+/* batch_norm.cu: batch norm with its optional ReLU, and the gradient, over values whose channels come last. Split
+ * batch norm: `groups` equal runs of rows, each with statistics of its own. The workspace is, with the ReLU, a bit
+ * for each value: did it get through; a byte for as many values as a thread takes. */
 #include "device/cuda/norm_sums.h"
 
 static clvi_cu_norm plan_of(const clvi_op_call *call, int x)
@@ -58,7 +58,8 @@ template <class T> static clv_status finalize(const clvi_op_call *call, clvi_cu_
             var_sum += n > 1 ? var * n / (n - 1) : var;
             if (lane != 0) continue;
             double *k = coefficient + (g * s.channels + c) * 3;
-            k[0] = mean, k[1] = (gamma ? (double)gamma[c] : 1) / sqrt(var + attr.eps), k[2] = beta ? (double)beta[c] : 0;
+            k[0] = mean, k[1] = (gamma ? (double)gamma[c] : 1) / sqrt(var + attr.eps);
+            k[2] = beta ? (double)beta[c] : 0;
             if (mean_out) mean_out[g * s.channels + c] = (P)mean;
             if (var_out) var_out[g * s.channels + c] = (P)var;
         }
@@ -101,13 +102,14 @@ CLVI_CU_KERNEL_WITH(batch_norm, accepts, prepare_forward);
 
 /* ---- gradient ---- */
 
-/* Each channel's sums of dy and of dy times the normalised x, as dx = k1 (dy - k2 - (x - k0) k3); and dgamma, dbeta over all
- * groups. */
+/* Each channel's sums of dy and of dy times the normalised x, as dx = k1 (dy - k2 - (x - k0) k3); and dgamma, dbeta
+ * over all groups. */
 template <class T> static clv_status finalize_bwd(const clvi_op_call *call, clvi_cu_norm s)
 {
     const clvi_batch_norm_attr attr = *(const clvi_batch_norm_attr *)call->attr;
     typedef typename clvi_cu_wide<T>::type P;
-    const P *gamma = (const P *)call->in_data[2], *mean = (const P *)call->in_data[3], *var = (const P *)call->in_data[4];
+    const P *gamma = (const P *)call->in_data[2];
+    const P *mean = (const P *)call->in_data[3], *var = (const P *)call->in_data[4];
     P *dgamma = clvi_cu_output<P>(call, 1), *dbeta = clvi_cu_output<P>(call, 2);
     const double *part = (const double *)call->scratch;
     double *coefficient = coefficients(call, s);
@@ -137,11 +139,12 @@ template <class T, int V> static clv_status batch_norm_bwd_by(const clvi_op_call
     const unsigned char *passed = relu ? (const unsigned char *)call->in_data[5] : nullptr;
     T *dx = clvi_cu_output<T>(call, 0);
     const dim3 grid = clvi_cu_norm_grid(s), block = clvi_cu_norm_block(s);
-    CLV_TRY(clvi_cu_launch(call, clvi_cu_norm_gradient_stats<T, V>, grid, block, 0, s, dy, x, (const P *)call->in_data[3],
-                           passed, (double *)call->scratch));
+    CLV_TRY(clvi_cu_launch(call, clvi_cu_norm_gradient_stats<T, V>, grid, block, 0, s, dy, x,
+                           (const P *)call->in_data[3], passed, (double *)call->scratch));
     CLV_TRY(finalize_bwd<T>(call, s));
     if (!dx) return CLV_OK;
-    return clvi_cu_launch(call, clvi_cu_norm_gradient<T, V>, grid, block, 0, s, dy, x, passed, coefficients(call, s), dx);
+    return clvi_cu_launch(call, clvi_cu_norm_gradient<T, V>, grid, block, 0, s, dy, x, passed,
+                          coefficients(call, s), dx);
 }
 
 template <class T> static clv_status batch_norm_bwd_of(const clvi_op_call *call)

@@ -1,5 +1,6 @@
-/* cuda.h: the inside of a CUDA device, for the C files of this folder: its stream and the one of copies beside it, the libraries' handles, and
- * errors as statuses. Headers of CUDA, cuDNN and cuBLAS are included in this folder only. */
+/* cuda.h: the inside of a CUDA device, for the C files of this folder: its stream and the one of copies beside it,
+ * the libraries' handles, and errors as statuses. Headers of CUDA, cuDNN and cuBLAS are included in this folder
+ * only. */
 #ifndef CLVI_DEVICE_CUDA_CUDA_H
 #define CLVI_DEVICE_CUDA_CUDA_H
 

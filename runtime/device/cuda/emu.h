@@ -57,8 +57,8 @@ struct clvi_emu_launch {
  * of a block disagree about a barrier. */
 clv_status clvi_emu_queue(clvi_device *device, const clvi_emu_launch *launch, void *body);
 
-/* What was asked of a device since the last time this was: kernels, and copies and fills, one by one; recordings played;
- * copies beside the stream; waits for everything. */
+/* What was asked of a device since the last time this was: kernels, and copies and fills, one by one; recordings
+ * played; copies beside the stream; waits for everything. */
 struct clvi_emu_counts { int64_t launches, copies, plays, sends, waits; };
 extern "C" clvi_emu_counts clvi_emu_count(clvi_device *device);
 

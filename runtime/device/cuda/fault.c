@@ -1,6 +1,8 @@
 /* fault.c: the messages of faults, the same words as the CPU's. */
 #include "device/cuda/fault.h"
 
+_Static_assert(sizeof(clvi_cuda_fault) == CLVI_FAULT_SIZE, "device/tape.c fetches a fault whole");
+
 static const char *const messages[CLVI_FAULT_COUNT] = {
     [CLVI_FAULT_XENT_TARGET] = "softmax_xent: target of row %" PRId64 " is %" PRId64 ", want less than %" PRId64,
     [CLVI_FAULT_ONE_HOT_LABEL] = "one_hot: label %" PRId64 " is %" PRId64 ", want less than %" PRId64,

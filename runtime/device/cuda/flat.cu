@@ -1,5 +1,6 @@
-/* flat.cu: passes over flat arenas: optimisers, what follows the weights, norms. One launch each, sums two, in the arithmetic
- * of device/cpu/flat.c. What a pass is told it reads on the device, once a thread; elements go in packs of 16 bytes. */
+/* flat.cu: passes over flat arenas: optimisers, what follows the weights, norms. One launch each, sums two, in the
+ * arithmetic of device/cpu/flat.c. What a pass is told it reads on the device, once a thread; elements go in packs
+ * of 16 bytes. */
 #include "device/cuda/cu.h"
 #include "device/cuda/flat.h"
 
@@ -16,7 +17,10 @@ static clvi_op_call call_for(clvi_device *device, const char *name)
 /* ---- a walk over arenas ---- */
 
 template <class T, int V> struct alignas(sizeof(T) * V) pack { T at[V]; };
-template <class T, int V> __device__ __forceinline__ pack<T, V> load(const T *from) { return *(const pack<T, V> *)from; }
+template <class T, int V> __device__ __forceinline__ pack<T, V> load(const T *from)
+{
+    return *(const pack<T, V> *)from;
+}
 template <class T, int V> __device__ __forceinline__ void store(T *to, const pack<T, V> &p) { *(pack<T, V> *)to = p; }
 
 /* A pass S knows its vectors; ready(told) gives its constants, and piece<V>(r, i) does elements [i, i + V). */
@@ -41,8 +45,8 @@ static clv_status walk(clvi_device *device, const char *name, int64_t n, bool ev
 {
     const clvi_op_call call = call_for(device, name);
     const int64_t packs = even ? n / (16 / (int64_t)sizeof(T)) : 0;
-    return clvi_cu_launch(&call, walk_kernel<T, S, Told>, clvi_cu_blocks(packs > 0 ? packs : n), CLVI_CU_THREADS, 0, n, packs,
-                          told, device->verdict, s);
+    return clvi_cu_launch(&call, walk_kernel<T, S, Told>, clvi_cu_blocks(packs > 0 ? packs : n), CLVI_CU_THREADS, 0, n,
+                          packs, told, device->verdict, s);
 }
 
 /* The averages that follow the weights of an update, in the type of its vectors. */
@@ -107,7 +111,8 @@ template <class T> struct sgd_pass {
 };
 
 template <class T>
-static clv_status sgd_of(clvi_device *device, int64_t n, void *w, const void *g, void *v, const clvi_flat_sgd_told *told)
+static clv_status sgd_of(clvi_device *device, int64_t n, void *w, const void *g, void *v,
+                         const clvi_flat_sgd_told *told)
 {
     const sgd_pass<T> s = { (T *)w, (const T *)g, (T *)v };
     return walk<T>(device, "sgd", n, aligned(w) && aligned(g) && aligned(v), told, s);
@@ -191,7 +196,8 @@ template <class T, bool LAMB> struct adam_pass {
         pack<T, V> weights = load<T, V>(w + i), mean = load<T, V>(m + i), square = load<T, V>(v + i);
         if (LAMB) {
             for (int e = 0; e < V; e++)
-                weights.at[e] -= r.step.lr * (r.step.direction(mean.at[e], square.at[e]) + r.step.decay * weights.at[e]);
+                weights.at[e] -= r.step.lr *
+                                 (r.step.direction(mean.at[e], square.at[e]) + r.step.decay * weights.at[e]);
         } else {
             const pack<T, V> gradient = load<T, V>(g + i);
             for (int e = 0; e < V; e++) {
@@ -257,7 +263,8 @@ static __global__ void __launch_bounds__(CLVI_CU_THREADS) sum_chunks(int64_t chu
 }
 
 template <class F>
-static clv_status two_sums(clvi_device *device, const char *name, int64_t n, const clvi_verdict *verdict, F term, double *sum)
+static clv_status two_sums(clvi_device *device, const char *name, int64_t n, const clvi_verdict *verdict, F term,
+                           double *sum)
 {
     const clvi_op_call call = call_for(device, name);
     double *part = (double *)device->sums + 2;
@@ -281,8 +288,10 @@ template <class T> struct measure_term {
 
 static clv_status measure(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, double *sum)
 {
-    if (dtype == CLV_F64) return two_sums(device, "measure", n, nullptr, measure_term<double>{ (const double *)x }, sum);
-    return two_sums(device, "measure", n, nullptr, measure_term<float>{ (const float *)x }, sum);
+    const measure_term<double> wide = { (const double *)x };
+    const measure_term<float> narrow = { (const float *)x };
+    return dtype == CLV_F64 ? two_sums(device, "measure", n, nullptr, wide, sum)
+                            : two_sums(device, "measure", n, nullptr, narrow, sum);
 }
 
 template <class T> struct norms_term {
@@ -300,9 +309,10 @@ template <class T> struct norms_term {
 static clv_status norms2(clvi_device *device, clv_dtype dtype, int64_t n, const void *w, const void *g, double decay,
                          double *sum)
 {
-    if (dtype == CLV_F64)
-        return two_sums(device, "norms2", n, nullptr, norms_term<double>{ (const double *)w, (const double *)g, decay }, sum);
-    return two_sums(device, "norms2", n, nullptr, norms_term<float>{ (const float *)w, (const float *)g, (float)decay }, sum);
+    const norms_term<double> wide = { (const double *)w, (const double *)g, decay };
+    const norms_term<float> narrow = { (const float *)w, (const float *)g, (float)decay };
+    return dtype == CLV_F64 ? two_sums(device, "norms2", n, nullptr, wide, sum)
+                            : two_sums(device, "norms2", n, nullptr, narrow, sum);
 }
 
 template <class T> struct moments_term {

@@ -1,6 +1,7 @@
-/* norm_sums.h: values whose channels come last, [rows, C] in `groups` equal runs of rows, walked by blocks: a thread has V
- * neighbouring channels, loaded as one, and every so many rows. Sums of a channel are taken in two stages of fixed order:
- * chunks of rows, then a channel's chunks; rows are added AT_ONCE by AT_ONCE in the value's type, those in double. */
+/* norm_sums.h: values whose channels come last, [rows, C] in `groups` equal runs of rows, walked by blocks: a thread
+ * has V neighbouring channels, loaded as one, and every so many rows. Sums of a channel are taken in two stages of
+ * fixed order: chunks of rows, then a channel's chunks; rows are added AT_ONCE by AT_ONCE in the value's type, those
+ * in double. */
 #ifndef CLVI_DEVICE_CUDA_NORM_SUMS_H
 #define CLVI_DEVICE_CUDA_NORM_SUMS_H
 
@@ -16,8 +17,8 @@ struct clvi_cu_norm {
     unsigned wide, high;                 /* a block: threads side by side, and one below the other */
 };
 
-/* How the blocks lie over x, by shape and type alone: the same sums in every run. A thread takes 16 bytes of channels where
- * rows begin at multiples of that, else one channel. */
+/* How the blocks lie over x, by shape and type alone: the same sums in every run. A thread takes 16 bytes of
+ * channels where rows begin at multiples of that, else one channel. */
 static inline clvi_cu_norm clvi_cu_norm_plan(const clvi_desc *x, int64_t groups)
 {
 #ifdef CLV_EMU
@@ -28,10 +29,12 @@ static inline clvi_cu_norm clvi_cu_norm_plan(const clvi_desc *x, int64_t groups)
     const int wide = 16 / (int)clv_dtype_size(x->dtype);
     int64_t rows = x->shape[0];
     for (int i = 2; i < x->ndim; i++) rows *= x->shape[i];
-    clvi_cu_norm s = { groups, rows / groups, x->shape[1], x->shape[1] % wide == 0 ? wide : 1, 0, 1, 0, 1, CLVI_CU_THREADS };
+    const int width = x->shape[1] % wide == 0 ? wide : 1;
+    clvi_cu_norm s = { groups, rows / groups, x->shape[1], width, 0, 1, 0, 1, CLVI_CU_THREADS };
     s.columns = s.channels / s.width;
     while (s.wide < CLVI_CU_WARP && s.wide < s.columns) s.wide *= 2, s.high /= 2;
-    const int64_t side = (s.columns + s.wide - 1) / s.wide * groups, most = side > 0 && blocks > side ? blocks / side : 1;
+    const int64_t side = (s.columns + s.wide - 1) / s.wide * groups;
+    const int64_t most = side > 0 && blocks > side ? blocks / side : 1;
     s.chunks = (s.rows + s.high * least - 1) / (s.high * least);
     if (s.chunks > most) s.chunks = most;
     if (s.chunks < 1) s.chunks = 1;
@@ -59,7 +62,10 @@ static inline dim3 clvi_cu_norm_grid(const clvi_cu_norm &s)
 static inline dim3 clvi_cu_norm_block(const clvi_cu_norm &s) { return dim3(s.wide, s.high); }
 
 /* Doubles of the chunks' sums. */
-static inline size_t clvi_cu_norm_parts(const clvi_cu_norm &s) { return (size_t)(2 * s.groups * s.chunks * s.channels); }
+static inline size_t clvi_cu_norm_parts(const clvi_cu_norm &s)
+{
+    return (size_t)(2 * s.groups * s.chunks * s.channels);
+}
 
 template <class T, int V> struct alignas(sizeof(T) * V) clvi_cu_pack { T at[V]; };
 
@@ -74,7 +80,8 @@ struct clvi_cu_norm_place {
     bool    there;                       /* the column is one */
     __device__ explicit clvi_cu_norm_place(const clvi_cu_norm &s)
         : column((int64_t)blockIdx.x * s.wide + threadIdx.x), group(blockIdx.z),
-          first(blockIdx.y * s.chunk_rows + threadIdx.y), last((blockIdx.y + 1) * s.chunk_rows), there(column < s.columns)
+          first(blockIdx.y * s.chunk_rows + threadIdx.y), last((blockIdx.y + 1) * s.chunk_rows),
+          there(column < s.columns)
     {
         if (last > s.rows) last = s.rows;
         if (!there) first = last;
@@ -102,8 +109,8 @@ __device__ void clvi_cu_norm_keep(const clvi_cu_norm &s, const double *a, const 
 }
 
 /* The sums of a channel from its chunks', to all lanes of the warp that calls. */
-static __device__ inline void clvi_cu_norm_add(const clvi_cu_norm &s, const double *part, int64_t group, int64_t c, int lane,
-                                               double *a, double *b)
+static __device__ inline void clvi_cu_norm_add(const clvi_cu_norm &s, const double *part, int64_t group, int64_t c,
+                                               int lane, double *a, double *b)
 {
     *a = *b = 0;
     for (int64_t k = lane; k < s.chunks; k += CLVI_CU_WARP) {
@@ -150,7 +157,8 @@ __global__ void __launch_bounds__(CLVI_CU_THREADS) clvi_cu_norm_stats(clvi_cu_no
     clvi_cu_norm_keep<V>(s, sum, square, part);
 }
 
-/* The same of the gradient: up, and up (x - mean), up being dy where it got through. `passed` has a byte for V values. */
+/* The same of the gradient: up, and up (x - mean), up being dy where it got through. `passed` has a byte for V
+ * values. */
 template <class T, int V>
 __global__ void __launch_bounds__(CLVI_CU_THREADS)
 clvi_cu_norm_gradient_stats(clvi_cu_norm s, const T *dy, const T *x, const typename clvi_cu_wide<T>::type *mean,
@@ -182,7 +190,8 @@ clvi_cu_norm_gradient_stats(clvi_cu_norm s, const T *dy, const T *x, const typen
     clvi_cu_norm_keep<V>(s, sum, along, part);
 }
 
-/* y = (x - k0) k1 + k2 with the coefficients of [groups, C], three each; `passed`: y > 0, and with `relu` y is at least 0. */
+/* y = (x - k0) k1 + k2 with the coefficients of [groups, C], three each; `passed`: y > 0, and with `relu` y is at
+ * least 0. */
 template <class T, int V>
 __global__ void __launch_bounds__(CLVI_CU_THREADS)
 clvi_cu_norm_apply(clvi_cu_norm s, const T *x, const double *coefficients, bool relu, T *y, unsigned char *passed)
@@ -211,7 +220,8 @@ clvi_cu_norm_apply(clvi_cu_norm s, const T *x, const double *coefficients, bool 
 /* dx = k1 (up - k2 - (x - k0) k3), four coefficients each. */
 template <class T, int V>
 __global__ void __launch_bounds__(CLVI_CU_THREADS)
-clvi_cu_norm_gradient(clvi_cu_norm s, const T *dy, const T *x, const unsigned char *passed, const double *coefficients, T *dx)
+clvi_cu_norm_gradient(clvi_cu_norm s, const T *dy, const T *x, const unsigned char *passed, const double *coefficients,
+                      T *dx)
 {
     typedef typename clvi_cu_wide<T>::type P;
     const clvi_cu_norm_place at(s);

@@ -1,4 +1,5 @@
-/* step.cu: what a step does beside its graphs and its passes over arenas: its verdict, rows to their places, rows into a bank. */
+/* step.cu: what a step does beside its graphs and its passes over arenas: its verdict, rows to their places, rows
+ * into a bank. */
 #include "device/cuda/cu.h"
 #include "device/cuda/flat.h"
 
@@ -67,7 +68,8 @@ static clv_status restore(clvi_device *device, int64_t words, void *to, const vo
 
 /* ---- rows ---- */
 
-static clv_status place(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order, float *to)
+static clv_status place(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order,
+                        float *to)
 {
     const clvi_op_call call = call_for(device, "place rows");
     return clvi_cu_rows(&call, rows, [=] __device__ (int64_t row) {
@@ -77,12 +79,12 @@ static clv_status place(clvi_device *device, int64_t rows, int64_t cols, const f
 }
 
 template <class T>
-static clv_status enqueue_of(clvi_device *device, clvi_ring ring, const int64_t *cursor, int64_t count, const float *rows,
-                             const int64_t *ids, const int64_t *labels)
+static clv_status enqueue_of(clvi_device *device, clvi_ring ring, const int64_t *cursor, int64_t count,
+                             const float *rows, const int64_t *ids, const int64_t *labels)
 {
     const clvi_op_call call = call_for(device, "enqueue");
     const clvi_verdict *v = device->verdict;
-    const int64_t first = count > ring.capacity ? count - ring.capacity : 0;      /* earlier rows would be overwritten at once */
+    const int64_t first = count > ring.capacity ? count - ring.capacity : 0;   /* earlier rows would be overwritten */
     return clvi_cu_rows(&call, count - first, [=] __device__ (int64_t i) {
         const int64_t row = first + i, slot = (*cursor + row) % ring.capacity;
         if (v && v->stopped) return;
@@ -95,8 +97,8 @@ static clv_status enqueue_of(clvi_device *device, clvi_ring ring, const int64_t 
     });
 }
 
-static clv_status enqueue(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count, const float *rows,
-                          const int64_t *ids, const int64_t *labels)
+static clv_status enqueue(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count,
+                          const float *rows, const int64_t *ids, const int64_t *labels)
 {
     switch (ring->dtype) {
     case CLV_F64: return enqueue_of<double>(device, *ring, cursor, count, rows, ids, labels);

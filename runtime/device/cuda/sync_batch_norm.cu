@@ -1,13 +1,13 @@
-/* sync_batch_norm.cu: batch norm whose statistics are those of the batch of all ranks. Sums over this rank's share are made
- * as batch_norm.cu makes them, and added up over the ranks on the host, by the function in the attributes: it is where the
- * ranks meet, and a few numbers a channel. */
+/* sync_batch_norm.cu: batch norm whose statistics are those of the batch of all ranks. Sums over this rank's share
+ * are made as batch_norm.cu makes them, and added up over the ranks on the host, by the function in the attributes:
+ * it is where the ranks meet, and a few numbers a channel. */
 #include "device/cuda/norm_sums.h"
 extern "C" {
 #include "device/sync_norm.h"
 }
 
-/* In the scratch memory after the chunks' sums: what goes over the ranks, 2 C + 1 numbers, the middle one how many values a
- * channel has; then four coefficients a channel. */
+/* In the scratch memory after the chunks' sums: what goes over the ranks, 2 C + 1 numbers, the middle one how many
+ * values a channel has; then four coefficients a channel. */
 struct sync_norm {
     clvi_cu_norm plan;
     double *sums, *coefficient;
@@ -48,7 +48,8 @@ static clv_status over_ranks(const clvi_op_call *call, double *sums, int64_t n)
 
 /* ---- forward ---- */
 
-/* Of a channel: the sum over this rank's share; the squares about the mean of all, from those about the share's first value. */
+/* Of a channel: the sum over this rank's share; the squares about the mean of all, from those about the share's
+ * first value. */
 template <class T, bool SQUARES> static clv_status share_sums(const clvi_op_call *call, sync_norm n)
 {
     const T *x = (const T *)call->in_data[0];
@@ -78,7 +79,8 @@ template <class T> static clv_status finalize(const clvi_op_call *call, sync_nor
     P *mean_out = clvi_cu_output<P>(call, 1), *var_out = clvi_cu_output<P>(call, 2);
     const int64_t channels = n.plan.channels;
     return clvi_cu_each(call, channels, [=] __device__ (int64_t c) {
-        const double all = n.sums[channels], mean = n.sums[c] / all, var = n.sums[channels + 1 + c] / all, m = attr.momentum;
+        const double all = n.sums[channels], mean = n.sums[c] / all, var = n.sums[channels + 1 + c] / all;
+        const double m = attr.momentum;
         double *k = n.coefficient + c * 3;
         k[0] = mean, k[1] = (gamma ? (double)gamma[c] : 1) / sqrt(var + attr.eps), k[2] = beta ? (double)beta[c] : 0;
         if (mean_out) mean_out[c] = (P)mean;
@@ -140,7 +142,8 @@ template <class T> static clv_status gradient_coefficients(const clvi_op_call *c
 {
     const double eps = ((const clvi_sync_norm_attr *)call->attr)->eps;
     typedef typename clvi_cu_wide<T>::type P;
-    const P *gamma = (const P *)call->in_data[2], *mean = (const P *)call->in_data[3], *var = (const P *)call->in_data[4];
+    const P *gamma = (const P *)call->in_data[2];
+    const P *mean = (const P *)call->in_data[3], *var = (const P *)call->in_data[4];
     const int64_t channels = n.plan.channels;
     return clvi_cu_each(call, channels, [=] __device__ (int64_t c) {
         const double rstd = 1 / sqrt((double)var[c] + eps), all = n.sums[channels];
@@ -171,6 +174,10 @@ template <class T> static clv_status backward_of(const clvi_op_call *call)
     return CLVI_CU_BY_WIDTH(T, n.plan.width, backward_by, call, n);
 }
 
-static clv_status sync_batch_norm_bwd(const clvi_op_call *call) { return CLVI_CU_BY_TYPE(call->in[1], backward_of, call); }
+static clv_status sync_batch_norm_bwd(const clvi_op_call *call)
+{
+    return CLVI_CU_BY_TYPE(call->in[1], backward_of, call);
+}
+
 static clv_status prepare_backward(clvi_op_call *call) { return prepare(call, 2); }
 CLVI_CU_KERNEL_WITH(sync_batch_norm_bwd, nullptr, prepare_backward);
