@@ -353,8 +353,12 @@ static clv_status emu_play(clvi_device *device, clvi_recording *r)
 {
     CLV_TRY(not_recording(device, "playing"));
     ((emu_device *)device)->counts.plays++;
-    for (piece &p : r->pieces) CLV_TRY(run_piece(&p.launch, p.body.data()));
-    return CLV_OK;
+    clv_status st = CLV_OK;
+    open_memory(true);
+    for (size_t i = 0; i < r->pieces.size() && st == CLV_OK; i++)
+        st = run_piece(&r->pieces[i].launch, r->pieces[i].body.data());
+    open_memory(false);
+    return st;
 }
 
 static void emu_forget(clvi_device *, clvi_recording *r) { delete r; }
@@ -416,8 +420,11 @@ static void give(void *memory, size_t i)
     blocks.erase(blocks.begin() + (ptrdiff_t)i);
 }
 
+static int opened;                   /* so many ask for it */
+
 static void open_memory(bool open)
 {
+    if (open ? opened++ > 0 : --opened > 0) return;
     for (const block &b : blocks) mprotect(b.memory, pages(b.size), open ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 #endif
