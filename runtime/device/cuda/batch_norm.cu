@@ -31,7 +31,8 @@ static bool accepts(const clvi_op_call *call)
 
 /* ---- forward ---- */
 
-/* Mean and variance of each channel, running ones included, as y = (x - k0) k1 + k2. */
+/* Mean and variance of each channel, running ones included, as y = (x - k0) k1 + k2. `again`: they are there, [groups, C],
+ * in place of the running ones. */
 template <class T> static clv_status finalize(const clvi_op_call *call, clvi_cu_norm s)
 {
     const clvi_batch_norm_attr attr = *(const clvi_batch_norm_attr *)call->attr;
@@ -46,8 +47,9 @@ template <class T> static clv_status finalize(const clvi_op_call *call, clvi_cu_
         const double n = (double)s.rows;
         double mean_sum = 0, var_sum = 0;
         for (int64_t g = 0; g < s.groups; g++) {
-            double mean = running_mean[c], var = running_var[c], a, b;
-            if (attr.training) {
+            const int64_t at = attr.again ? g * s.channels + c : c;
+            double mean = running_mean[at], var = running_var[at], a, b;
+            if (attr.training && !attr.again) {
                 clvi_cu_norm_add(s, part, g, c, lane, &a, &b);
                 const double shift = n > 0 ? (double)x[g * s.rows * s.channels + c] : 0;
                 mean = n > 0 ? shift + a / n : 0;
@@ -63,7 +65,7 @@ template <class T> static clv_status finalize(const clvi_op_call *call, clvi_cu_
             if (mean_out) mean_out[g * s.channels + c] = (P)mean;
             if (var_out) var_out[g * s.channels + c] = (P)var;
         }
-        if (!attr.training || n == 0 || lane != 0) return;
+        if (!attr.training || attr.again || n == 0 || lane != 0) return;
         const double m = attr.momentum, groups = (double)s.groups;
         running_mean[c] = (P)((1 - m) * (double)running_mean[c] + m * mean_sum / groups);
         running_var[c] = (P)((1 - m) * (double)running_var[c] + m * var_sum / groups);
@@ -76,7 +78,7 @@ template <class T, int V> static clv_status batch_norm_by(const clvi_op_call *ca
     const T *x = (const T *)call->in_data[0];
     unsigned char *passed = attr->relu ? clvi_cu_output<unsigned char>(call, 3) : nullptr;
     const dim3 grid = clvi_cu_norm_grid(s), block = clvi_cu_norm_block(s);
-    if (attr->training && s.rows > 0)
+    if (attr->training && !attr->again && s.rows > 0)
         CLV_TRY(clvi_cu_launch(call, clvi_cu_norm_stats<T, V>, grid, block, 0, s, x, (double *)call->scratch));
     CLV_TRY(finalize<T>(call, s));
     return clvi_cu_launch(call, clvi_cu_norm_apply<T, V>, grid, block, 0, s, x, coefficients(call, s), attr->relu,
