@@ -28,12 +28,12 @@ CLV_API clv_status clv_config_create(clv_context *ctx, clv_config **out) CLV_NOD
 CLV_API void clv_config_destroy(clv_config *config);
 /* Sets one option from text. Errors: CLV_ERR_INVALID; an unknown name comes with the nearest known one. */
 CLV_API clv_status clv_config_set(clv_config *config, const char *name, const char *value) CLV_NODISCARD;
-/* Sets what a YAML file says: one flat mapping of keys to scalars, at most 1 MiB. Errors name file and line: CLV_ERR_IO,
- * CLV_ERR_FORMAT (no such mapping), CLV_ERR_INVALID (a key or a value), CLV_ERR_NOMEM. */
+/* Sets what a YAML file says: one flat mapping of keys to scalars, at most 1 MiB. Errors name file and line:
+ * CLV_ERR_IO, CLV_ERR_FORMAT (no such mapping), CLV_ERR_INVALID (a key or a value), CLV_ERR_NOMEM. */
 CLV_API clv_status clv_config_load(clv_config *config, const char *path) CLV_NODISCARD;
 /* Sets what environment variables CLEAVE_<KEY> say ("CLEAVE_BATCH_SIZE"). CLEAVE_CPU_ISA, CLEAVE_CONV and other
- * variables that are no keys but known to the library are left alone. Errors: CLV_ERR_INVALID for an unknown CLEAVE_*, or a
- * value. No other thread may change the environment meanwhile. */
+ * variables that are no keys but known to the library are left alone. Errors: CLV_ERR_INVALID for an unknown CLEAVE_*,
+ * or a value. No other thread may change the environment meanwhile. */
 CLV_API clv_status clv_config_env(clv_config *config) CLV_NODISCARD;
 /* The value of an option as text, into `text`. Errors: CLV_ERR_INVALID (unknown, or no room). */
 CLV_API clv_status clv_config_get(const clv_config *config, const char *name, char *text, size_t size) CLV_NODISCARD;
@@ -100,8 +100,8 @@ CLV_API void clv_trainer_destroy(clv_trainer *trainer);
  * files, also where there is only one; the others compute. */
 CLV_API int clv_trainer_rank(const clv_trainer *trainer);
 
-/* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (for --dry-run). A line's text
- * is borrowed for the call; ranks other than the first say nothing. Errors: CLV_ERR_INVALID (an argument is NULL),
+/* Lines that describe the run before it starts: networks, parameters, memory, schedule, data (for --dry-run). A line's
+ * text is borrowed for the call; ranks other than the first say nothing. Errors: CLV_ERR_INVALID (an argument is NULL),
  * CLV_ERR_INTERNAL. */
 CLV_API clv_status clv_trainer_describe(clv_trainer *trainer, void (*line)(const char *text, void *user), void *user)
     CLV_NODISCARD;
@@ -154,9 +154,9 @@ CLV_API const clv_config *clv_encoder_config(const clv_encoder *encoder);
  * counterpart). */
 CLV_API clv_status clv_encoder_save(clv_encoder *encoder, const char *path) CLV_NODISCARD;
 /* Features [count, dim] of images first.. of a data set, through the run's evaluation transform (resize or none,
- * normalise), batch norm in evaluation mode. `features` is dense float32 in the caller's memory, its rows are not scaled.
- * progress may be NULL: done, total; false stops (CLV_STOPPED). Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (no such images),
- * CLV_ERR_IO and CLV_ERR_FORMAT (an image cannot be read), CLV_ERR_NOMEM. One thread at a time per encoder. */
+ * normalise), batch norm in evaluation mode. `features` is dense float32 in the caller's memory, its rows are not
+ * scaled. progress may be NULL: done, total; false stops (CLV_STOPPED). Errors: CLV_ERR_SHAPE, CLV_ERR_INVALID (no such
+ * images), CLV_ERR_IO and CLV_ERR_FORMAT (an image cannot be read), CLV_ERR_NOMEM. One thread at a time per encoder. */
 CLV_API clv_status clv_encoder_embed(clv_encoder *encoder, const clv_dataset *ds, int64_t first, int64_t count,
                                      const clv_view *features,
                                      bool (*progress)(int64_t done, int64_t total, void *user),

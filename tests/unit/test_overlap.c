@@ -109,7 +109,8 @@ static void they_are_those_that_are_waited_for(void **state)
         for (int i = 0; i < SUMS; i++) assert_ok(clvi_comm_begin(c, beside + i * each, each + 3 * (i == SUMS - 1)));
         assert_ok(clvi_comm_end(c));
         const int64_t sent = c->bytes - bytes;
-        for (int i = 0; i < SUMS; i++) assert_ok(clvi_comm_all_reduce(c, waited + i * each, each + 3 * (i == SUMS - 1)));
+        for (int i = 0; i < SUMS; i++)
+            assert_ok(clvi_comm_all_reduce(c, waited + i * each, each + 3 * (i == SUMS - 1)));
         assert_memory_equal(beside, waited, N * sizeof *beside);
         assert_true(sent > 0 && c->bytes - bytes == 2 * sent);
         assert_true(gentle_told[true] && gentle_told[false]);

@@ -12,8 +12,8 @@
 
 enum { SENTENCES = 60 };
 
-/* Sentences of names and other words. "mister" or "in" before a name in capitals say what it is of; some names are of two
- * words. */
+/* Sentences of names and other words. "mister" or "in" before a name in capitals say what it is of; some names are of
+ * two words. */
 static void make_text(test_env *t, const char *name, uint64_t seed)
 {
     static const char *const names[] = { "Ada", "Brno", "Cork", "Dora", "Ella", "Faro" };
@@ -221,7 +221,8 @@ static void what_is_no_tagger_is_told_apart(void **state)
     clv_encoder_desc desc = CLV_ENCODER_DESC_INIT;
     assert_ok(test_run(t, config_of(t, "words", NULL, NULL), NULL, NULL));
     desc.checkpoint = test_path(t, "words");
-    assert_fails(clv_encoder_open(t->ctx, &desc, &encoder), CLV_ERR_INVALID, "is a tagger: it has no features of images");
+    assert_fails(clv_encoder_open(t->ctx, &desc, &encoder), CLV_ERR_INVALID,
+                 "is a tagger: it has no features of images");
     assert_ok(test_run(t, test_run_config(t, "images", "epochs", "1", NULL), NULL, NULL));
     assert_fails(open_tagger(t, "images", 4, false, &tagger), CLV_ERR_INVALID,
                  "method 'moco' trains no tagger");

@@ -1,4 +1,4 @@
-/* test_train_api.c: functions of <cleave/train.h> that the command alone would use: what they give, and what they refuse. */
+/* test_train_api.c: functions of <cleave/train.h> that the command alone would use: what they give and refuse. */
 #include "tests/support/test.h"
 #include "tests/support/train.h"
 #include "core/file.h"
@@ -88,7 +88,8 @@ static void features_are_saved_in_three_forms(void **state)
         assert_fails(clv_features_save(t->ctx, test_path(t, names[i]), &flat, NULL, ids, NULL, 0), CLV_ERR_SHAPE,
                      "features must be dense float32 [n, D]");
     }
-    assert_fails(clv_features_save(t->ctx, test_path(t, "no/f.npy"), &features, NULL, ids, NULL, 0), CLV_ERR_IO, "no/f.npy");
+    assert_fails(clv_features_save(t->ctx, test_path(t, "no/f.npy"), &features, NULL, ids, NULL, 0), CLV_ERR_IO,
+                 "no/f.npy");
 }
 
 static void keep_line(const char *text, void *user)
