@@ -13,21 +13,50 @@
 
 /* ---- names ---- */
 
+/* A name that is put together; searches for a network do that some million times. */
+typedef struct joined {
+    char  *text;
+    size_t length, size;
+    bool   whole;       /* it had room for everything */
+} joined;
+
+static void join(joined *out, const char *text, size_t length)
+{
+    out->whole = out->whole && length < out->size - out->length;
+    if (!out->whole) return;
+    memcpy(out->text + out->length, text, length);
+    out->length += length;
+    out->text[out->length] = 0;
+}
+
+/* What stands for the beginning of a name in a Sequential, and what of the name comes after it. */
+static const char *number_of(const clvi_match *m, const char *name, char number[2])
+{
+    number[0] = number[1] = 0;
+    if (!m->stage) return name;
+    if (!strncmp(name, "conv1.", 6)) return number[0] = '0', name + 5;
+    if (!strncmp(name, "bn1.", 4)) return number[0] = '1', name + 3;
+    if (strncmp(name, "layer", 5) || name[5] < '1' || name[5] > '4' || name[6] != '.') return name;
+    number[0] = (char)(name[5] + m->stage - 1);
+    return name + 6;
+}
+
 /* Our name of a parameter in the other program's way; false when it is too long. */
 static bool rename_to(const clvi_match *m, const char *name, char *out, size_t size)
 {
-    int stage = 0, used = 0, length;
-    const char *rest = name, *cut = strstr(name, ".downsample.");
-    char first[16] = "";
-    if (m->stage && !strncmp(name, "conv1.", 6)) rest = name + 5, snprintf(first, sizeof first, "0");
-    else if (m->stage && !strncmp(name, "bn1.", 4)) rest = name + 3, snprintf(first, sizeof first, "1");
-    else if (m->stage && sscanf(name, "layer%1d%n", &stage, &used) == 1 && name[used] == '.')
-        rest = name + used, snprintf(first, sizeof first, "%d", m->stage + stage - 1);
-    if (m->shortcut && cut && cut >= rest)
-        length = snprintf(out, size, "%s%s%.*s.shortcut.%s", m->prefix, first, (int)(cut - rest), rest,
-                          cut + strlen(".downsample."));
-    else length = snprintf(out, size, "%s%s%s", m->prefix, first, rest);
-    return length >= 0 && (size_t)length < size;
+    static const char ours[] = ".downsample.", theirs[] = ".shortcut.";
+    char number[2];
+    joined j = { .text = out, .size = size, .whole = true };
+    const char *rest = number_of(m, name, number), *cut = m->shortcut ? strstr(rest, ours) : NULL;
+    join(&j, m->prefix, strlen(m->prefix));
+    join(&j, number, strlen(number));
+    if (cut) {
+        join(&j, rest, (size_t)(cut - rest));
+        join(&j, theirs, sizeof theirs - 1);
+        rest = cut + sizeof ours - 1;
+    }
+    join(&j, rest, strlen(rest));
+    return j.whole;
 }
 
 const clvi_tensor *clvi_match_tensor(const clvi_match *m, const char *name)

@@ -39,6 +39,7 @@ typedef struct search {
     int64_t           best_count, channels;
     int64_t           nearest_lacks, nearest_channels;    /* of its parameters, not in the file in their shape */
     bool              any, small;                         /* any: there is a nearest */
+    bool              explains;                           /* nothing fits: only the nearest is looked for */
 } search;
 
 static bool is_given(const clv_config *config, const char *name)
@@ -69,6 +70,10 @@ static clv_status match_once(search *s, const clvi_settings *try, int64_t *chann
     clv_status st = CLV_OK;
     CLV_TRY_OR_DONE(schema(s->config->ctx, try, *channels, &params));
     const int64_t count = clv_params_count(params);
+    if (!s->explains && (count > s->foreign->file->count || count < s->best_count)) {     /* with any width */
+        *done = true;
+        goto done;
+    }
     CLV_TRY_OR_DONE(clvi_match_find(s->foreign->file, params, count, s->foreign->key, &m));
     const int64_t lacking = lacks(&m);
     if (m.found && (!s->any || lacking < s->nearest_lacks)) {
@@ -157,13 +162,22 @@ done:
     return st;
 }
 
-static clv_status find_network(search *s)
+static clv_status try_all(search *s)
 {
     const clv_class_info *info;
-    if (is_given(s->config, "arch")) CLV_TRY(try_arch(s, s->config->settings.arch));
-    for (int i = 0; !is_given(s->config, "arch") && (info = clv_backbone_info_at(i)); i++)
-        CLV_TRY(try_arch(s, info->name));
-    if (!s->best_count) return explain(s);
+    if (is_given(s->config, "arch")) return try_arch(s, s->config->settings.arch);
+    for (int i = 0; (info = clv_backbone_info_at(i)); i++) CLV_TRY(try_arch(s, info->name));
+    return CLV_OK;
+}
+
+static clv_status find_network(search *s)
+{
+    CLV_TRY(try_all(s));
+    if (!s->best_count) {
+        s->explains = true;
+        CLV_TRY(try_all(s));
+        return explain(s);
+    }
     clvi_settings *own = &s->config->settings;
     memcpy(own->arch, s->best.arch, sizeof own->arch);
     own->stem = s->best.stem;
@@ -316,9 +330,7 @@ done:
 static bool is_checkpoint(const char *path)
 {
     struct stat info;
-    bool sealed = false;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return true;
-    return clvi_h5_verify(path, &sealed) == CLV_OK && sealed;
+    return (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) || clvi_h5_is_sealed(path);
 }
 
 clv_status clvi_foreign_load(clv_context *ctx, const clvi_settings *settings, int64_t channels, clv_params *params,

@@ -89,8 +89,7 @@ clv_status clvi_h5_commit(clvi_h5 *h5) CLV_NODISCARD;
  * accepted. */
 void clvi_h5_close(clvi_h5 *h5);
 
-/* Verifies a sealed file without opening it as HDF5. CLV_ERR_FORMAT says what is wrong; a file without a seal is OK
- * and sets *sealed false. clvi_h5_open does this itself. */
-clv_status clvi_h5_verify(const char *path, bool *sealed) CLV_NODISCARD;
+/* Whether a file begins as a sealed one does; clvi_h5_open verifies the seal. */
+bool clvi_h5_is_sealed(const char *path);
 
 #endif

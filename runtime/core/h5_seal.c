@@ -30,14 +30,18 @@ static void make_seal(uint8_t seal[CLVI_H5_SEAL_SIZE], const uint8_t *rest, size
     put_le(seal + 16, clvi_crc32c(0, rest, size), 4);
 }
 
+/* A length that fits behind other first bytes is a seal whose magic is damaged, not a foreign file. */
+static bool begins_sealed(const uint8_t *bytes, size_t size)
+{
+    if (size < 16) return false;
+    return memcmp(bytes, SEAL_MAGIC, 8) == 0 ||
+           (size > CLVI_H5_SEAL_SIZE && get_le(bytes + 8, 8) == size - CLVI_H5_SEAL_SIZE);
+}
+
 clv_status clvi_h5_verify_bytes(const char *path, const uint8_t *bytes, size_t size, bool *sealed)
 {
-    *sealed = false;
-    if (size < 16) return CLV_OK;
-    const bool magic = memcmp(bytes, SEAL_MAGIC, 8) == 0;
-    /* A length that fits behind other first bytes is a seal whose magic is damaged, not a foreign file. */
-    if (!magic && (size <= CLVI_H5_SEAL_SIZE || get_le(bytes + 8, 8) != size - CLVI_H5_SEAL_SIZE)) return CLV_OK;
-    *sealed = true;
+    *sealed = begins_sealed(bytes, size);
+    if (!*sealed) return CLV_OK;
     CLV_CHECK(size > CLVI_H5_SEAL_SIZE, CLV_ERR_FORMAT, "%s: damaged: the seal takes %d bytes, the file has %zu", path,
               CLVI_H5_SEAL_SIZE, size);
     const uint64_t promised = get_le(bytes + 8, 8);
@@ -51,14 +55,13 @@ clv_status clvi_h5_verify_bytes(const char *path, const uint8_t *bytes, size_t s
     return CLV_OK;
 }
 
-clv_status clvi_h5_verify(const char *path, bool *sealed)
+bool clvi_h5_is_sealed(const char *path)
 {
     clvi_map map;
-    *sealed = false;
-    CLV_TRY(clvi_map_open(path, &map));
-    const clv_status st = clvi_h5_verify_bytes(path, map.data, map.size, sealed);
+    if (clvi_map_open(path, &map) != CLV_OK) return false;
+    const bool sealed = begins_sealed(map.data, map.size);
     clvi_map_close(&map);
-    return st;
+    return sealed;
 }
 
 clv_status clvi_h5_write_seal(const char *path)

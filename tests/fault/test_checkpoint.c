@@ -101,6 +101,17 @@ static void without_last_and_previous_a_numbered_checkpoint_is_used(void **state
     assert_true(test_same_file(t, "whole/checkpoint_0001.h5", "a/checkpoint_0001.h5"));
 }
 
+static void weights_from_a_damaged_checkpoint_are_refused_as_such(void **state)
+{
+    test_env *t = *state;
+    char path[512];
+    assert_ok(test_run(t, test_run_config(t, "a", "epochs", "1", NULL), NULL, NULL));
+    test_damage_file(t, "a/last.h5", -5000);
+    snprintf(path, sizeof path, "%s", test_path(t, "a/last.h5"));
+    assert_fails(test_run(t, test_run_config(t, "b", "weights", path, NULL), NULL, NULL), CLV_ERR_FORMAT,
+                 "damaged: checksum");
+}
+
 static void a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(void **state)
 {
     test_env *t = *state;
@@ -274,10 +285,8 @@ static void a_full_disk_leaves_the_checkpoints_before_it_whole(void **state)
     assert_fails(st, CLV_ERR_IO, "next.h5");
     assert_int_equal(d.steps, 16);               /* the save after step 16 failed */
     assert_true(test_has_file(t, "a/last.h5") && test_has_file(t, "a/previous.h5"));
-    bool sealed = false;
     snprintf(last, sizeof last, "%s", test_path(t, "a/last.h5"));
-    assert_ok(clvi_h5_verify(last, &sealed));
-    assert_true(sealed);
+    assert_true(clvi_h5_is_sealed(last));
     assert_ok(resume(t, "a", &l));
     assert_says(&l, "last.h5': epoch 2, step 3");
     assert_true(test_same_file(t, "whole/last.h5", "a/last.h5"));
@@ -336,6 +345,7 @@ static void a_network_that_is_not_finite_is_not_saved(void **state)
 TEST_MAIN(TEST(a_network_that_is_not_finite_is_not_saved),
           TEST(a_damaged_last_checkpoint_is_named_and_the_one_before_is_used),
           TEST(without_last_and_previous_a_numbered_checkpoint_is_used),
+          TEST(weights_from_a_damaged_checkpoint_are_refused_as_such),
           TEST(a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew),
           TEST(files_that_are_no_checkpoints_are_named),
           TEST(a_checkpoint_of_another_configuration_is_refused_by_option), TEST(an_earlier_run_is_not_overwritten),
