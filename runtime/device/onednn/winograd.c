@@ -191,25 +191,18 @@ WIDE void fetch_tile(const problem *p, const float *x, const tile *t)
             _mm_prefetch((const char *)(x + ((t->y + i) * p->w + t->x + j) * CLVI_LANES), _MM_HINT_T1);
 }
 
-/* V of `count` tiles from `first` on. */
-WIDE void spread(const problem *p, const float *x, int64_t first, int64_t count, float *v)
+/* V of `count` tiles from `first` on, or W of them if x is a gradient. */
+WIDE void spread(const problem *p, const float *x, const bool gradient, int64_t first, int64_t count, float *v)
 {
+    const int64_t channels = gradient ? p->o : p->c;
     tile t = tile_at(p, first), later = tile_at(p, CLVI_MIN(first + FETCH, p->tiles - count));
     for (int64_t i = 0; i < count; i++, step_tile(p, &t), step_tile(p, &later))
-        for (int64_t c = 0; c < p->c; c++) {
-            fetch_tile(p, x + plane_at(p, later.n, p->c, c), &later);
-            spread_tile(p, x + plane_at(p, t.n, p->c, c), &t, v + c * BLOCK + i * CLVI_LANES);
-        }
-}
-
-/* W of them. */
-WIDE void spread_gradient(const problem *p, const float *dy, int64_t first, int64_t count, float *w)
-{
-    tile t = tile_at(p, first), later = tile_at(p, CLVI_MIN(first + FETCH, p->tiles - count));
-    for (int64_t i = 0; i < count; i++, step_tile(p, &t), step_tile(p, &later))
-        for (int64_t o = 0; o < p->o; o++) {
-            fetch_tile(p, dy + plane_at(p, later.n, p->o, o), &later);
-            spread_gradient_tile(p, dy + plane_at(p, t.n, p->o, o), &t, w + o * BLOCK + i * CLVI_LANES);
+        for (int64_t c = 0; c < channels; c++) {
+            const float *from = x + plane_at(p, t.n, channels, c);
+            float *to = v + c * BLOCK + i * CLVI_LANES;
+            fetch_tile(p, x + plane_at(p, later.n, channels, c), &later);
+            if (gradient) spread_gradient_tile(p, from, &t, to);
+            else spread_tile(p, from, &t, to);
         }
 }
 
@@ -254,7 +247,7 @@ CLVI_TARGET_AVX512 static void convolve_tiles(void *arg, int64_t begin, int64_t 
     float *v = p->room + clvi_thread_index() * p->room_each, *m = v + p->c * BLOCK;
     for (int64_t first = begin; first < end; first += TILES) {
         const int64_t count = CLVI_MIN(end - first, TILES);
-        spread(p, p->call->in_data[0], first, count, v);
+        spread(p, p->call->in_data[0], false, first, count, v);
         if (p->o % 4 == 0) multiply_by(p, v, m, 6, 4);
         else if (p->o % 2 == 0) multiply_by(p, v, m, 12, 2);
         else multiply_by(p, v, m, 12, 1);
@@ -378,8 +371,8 @@ CLVI_TARGET_AVX512 static void correlate_run(void *arg, int64_t begin, int64_t e
     memset(u, 0, (size_t)filters_size(p, WINOGRAD_POINTS) * sizeof *u);
     for (int64_t first = begin; first < end; first += TILES) {
         const int64_t count = CLVI_MIN(end - first, TILES);
-        spread(p, p->call->in_data[0], first, count, v);
-        spread_gradient(p, p->call->in_data[1], first, count, w);
+        spread(p, p->call->in_data[0], false, first, count, v);
+        spread(p, p->call->in_data[1], true, first, count, w);
         if (p->o % 2 == 0) correlate_by(p, v, w, u, count, 8, 2);
         else correlate_by(p, v, w, u, count, 16, 1);
     }
