@@ -12,313 +12,25 @@
  *
  * Rows that are moved are moved while a tile of them is read. Rows of bfloat16 are widened tile by tile. Where the
  * processor multiplies bfloat16 itself (AVX512-BF16), it gets each query as a sum of two, which keeps the scores'
- * precision, and the weights of the gather rounded; sums are float32. Then the packed words of the products below, a
+ * precision, and the weights of the gather rounded; sums are float32. Then the packed words of the products, a
  * float each, are pairs of bfloat16: of values of a row for the scores, of rows for the gather. */
 #include "core/bf16.h"
 #include "device/attr.h"
 #include "device/cpu/bank_mix.h"
+#include "device/cpu/bank_nce_isa.h"
 #include "device/cpu/isa.h"
 #include "device/cpu/ref.h"
 #include "device/cpu/topk.h"
 #include <math.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #define TILE_KEYS     192     /* a multiple of every panel's width and of CLVI_LANES */
 #define MAX_QUERIES   128     /* of a block: P and the tile stay in the second-level cache */
 #define LIST_QUERIES  64      /* of a block with lists, whose room is most of the memory */
 #define MOVED_QUERIES 256     /* of a block that reads moved rows: each block moves them again */
-#define MAX_PANEL     48      /* keys of the widest panel */
 #define QUERY_STEP    24      /* a multiple of every score tile's height and of 3 */
 #define SEGMENT_KEYS  2048    /* at least */
 #define MIN_WALKS     8       /* wanted, so that there is work for several threads */
 #define CONSTANT_FROM 0.03    /* temperature from which e^{-2/t} is far from the smallest float */
-
-/* ---- the products, for each instruction set ---- */
-
-/* Keeps a vector in a register, where the compiler would rather read it from memory for each of its uses. */
-#if defined(__x86_64__)
-#define LOAD_ONCE(x) __asm__("" : "+v"(x))
-#else
-#define LOAD_ONCE(x) (void)(x)
-#endif
-
-#define LANES 4
-#define TILE_Q 4
-#define TERMS 1
-#define TILE_D 4
-#define FMA(a, b, c) ((a) * (b) + (c))
-#define ABOVE(x, floor)                                                                                                \
-    ((unsigned)((x)[0] > (floor)) | (unsigned)((x)[1] > (floor)) << 1 | (unsigned)((x)[2] > (floor)) << 2 |            \
-     (unsigned)((x)[3] > (floor)) << 3)
-#define TARGET
-#define TILE(name) name##_plain
-#include "device/cpu/bank_nce_tile.h"
-
-#if defined(__x86_64__)
-#define LANES 8
-#define TILE_Q 4
-#define TERMS 1
-#define TILE_D 4
-#define FMA(a, b, c) ((TILE(vec))_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#define ABOVE(x, floor)                                                                                                \
-    (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x), _mm256_set1_ps(floor), _CMP_GT_OQ))
-#define TARGET CLVI_TARGET_AVX2
-#define TILE(name) name##_avx2
-#include "device/cpu/bank_nce_tile.h"
-
-#define LANES 16
-#define TILE_Q 8
-#define TERMS 1
-#define TILE_D 8
-#define FMA(a, b, c) ((TILE(vec))_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define ABOVE(x, floor) (unsigned)_mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(floor), _CMP_GT_OQ)
-#define TARGET CLVI_TARGET_AVX512
-#define TILE(name) name##_avx512
-#include "device/cpu/bank_nce_tile.h"
-
-#define LANES 16
-#define TILE_Q 8
-#define TERMS 2
-#define TILE_D 8
-#define FMA(a, b, c) ((TILE(vec))_mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b)))
-#define ABOVE(x, floor) (unsigned)_mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(floor), _CMP_GT_OQ)
-#define TARGET CLVI_TARGET_AVX512_BF16
-#define TILE(name) name##_avx512_bf16
-#include "device/cpu/bank_nce_tile.h"
-#endif
-
-/* ---- weighing one query's scores ---- */
-
-/* What a query has seen of its segment. */
-typedef struct running {
-    double sum;      /* of e^{score - max} */
-    float  max;      /* -inf before the first key that counts */
-} running;
-
-/* And of all segments so far. */
-typedef struct joined {
-    double sum, max;
-} joined;
-
-/* Scores of keys that do not count become -inf; the maximum rises to the largest of the others, and then acc is rescaled.
- * keep: all ones for a key that counts, 0 for one that does not; NULL: all do. A constant maximum never rises. */
-CLVI_INLINE void raise_max(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
-                           int64_t columns)
-{
-    clvi_v16f v, max16, nothing;
-    clvi_v16i k16;
-    for (int i = 0; i < CLVI_LANES; i++) nothing[i] = -INFINITY;
-    max16 = nothing;
-    for (int64_t j = count; j % CLVI_LANES; j++) score[j] = -INFINITY;
-    for (int64_t j = 0; (keep || !constant) && j < count; j += CLVI_LANES) {
-        memcpy(&v, score + j, sizeof v);
-        if (keep) {
-            memcpy(&k16, keep + j, sizeof k16);
-            clvi_select16(&v, &k16, &v, &nothing);
-            memcpy(score + j, &v, sizeof v);
-        }
-        const clvi_v16i larger = v > max16;
-        clvi_select16(&max16, &larger, &v, &max16);
-    }
-    float max = r->max;
-    for (int i = 0; !constant && i < CLVI_LANES; i++) max = max16[i] > max ? max16[i] : max;
-    if (!(max > r->max)) return;
-    const float factor = expf(r->max - max);
-    r->sum *= factor;
-    r->max = max;
-#pragma GCC ivdep
-    for (int64_t c = 0; c < columns; c++) acc[c] *= factor;
-}
-
-/* What scores are shifted by: 0 if nothing counts so far, for e^{-inf}, not e^{-inf + inf}. */
-CLVI_INLINE float shift_of(const running *r)
-{
-    return r->max == -INFINITY ? 0 : r->max;
-}
-
-CLVI_INLINE void add_weights(running *r, const clvi_v16f *sum)
-{
-    clvi_v8d total = { 0 };
-    clvi_add16(&total, sum);
-    r->sum += clvi_total8(&total);
-}
-
-/* Scores of `count` keys become weights. */
-CLVI_INLINE void weigh_body(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
-                            int64_t columns)
-{
-    raise_max(score, count, keep, constant, r, acc, columns);
-    const float shift = shift_of(r);
-    clvi_v16f v, sum = { 0 };
-    for (int64_t j = 0; j < count; j += CLVI_LANES) {
-        memcpy(&v, score + j, sizeof v);
-        v -= shift;
-        clvi_exp16(&v);
-        sum += v;
-        memcpy(score + j, &v, sizeof v);
-    }
-    add_weights(r, &sum);
-}
-
-#define WEIGH(isa, target)                                                                                             \
-    target static void weigh_##isa(float *score, int64_t count, const int32_t *keep, bool constant, running *r,        \
-                                   float *acc, int64_t columns)                                                        \
-    {                                                                                                                  \
-        weigh_body(score, count, keep, constant, r, acc, columns);                                                     \
-    }
-WEIGH(plain, )
-#if defined(__x86_64__)
-WEIGH(avx2, CLVI_TARGET_AVX2)
-WEIGH(avx512, CLVI_TARGET_AVX512)
-
-/* e^x for x <= 0 in half the steps of clvi_exp16: 0 far below the smallest float, NaN for NaN, relative error below
- * 2e-7. */
-CLVI_INLINE CLVI_TARGET_AVX512_BF16 __m512 exp_of_negative(__m512 x)
-{
-    x = _mm512_max_ps(_mm512_set1_ps(-110), x);     /* the second where one is NaN */
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-    __m512 p = _mm512_set1_ps(1.0f / 720);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
-    return _mm512_scalef_ps(p, n);
-}
-
-/* The weights move together as bfloat16. */
-CLVI_TARGET_AVX512_BF16 static void weigh_avx512_bf16(float *score, int64_t count, const int32_t *keep, bool constant,
-                                                      running *r, float *acc, int64_t columns)
-{
-    raise_max(score, count, keep, constant, r, acc, columns);
-    const __m512 shift = _mm512_set1_ps(shift_of(r));
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t j = 0; j < count; j += CLVI_LANES) {
-        const __m512 e = exp_of_negative(_mm512_sub_ps(_mm512_loadu_ps(score + j), shift));
-        const __m256bh half = _mm512_cvtneps_pbh(e);
-        sum = _mm512_add_ps(sum, e);
-        memcpy((uint16_t *)score + j, &half, sizeof half);
-    }
-    add_weights(r, (const clvi_v16f *)&sum);
-}
-#endif
-
-/* ---- packing keys ---- */
-
-typedef uint32_t word __attribute__((may_alias));
-typedef word word4 __attribute__((vector_size(16)));
-typedef word word4_any __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* The first words / 4 * 4 words of four rows, transposed. */
-static void pack_four(const word *row, int64_t stride, int64_t words, int64_t width, word *to)
-{
-    const word4 low = { 0, 4, 1, 5 }, high = { 2, 6, 3, 7 };
-    for (int64_t d = 0; d + 4 <= words; d += 4, row += 4, to += 4 * width) {
-        const word4 a = *(const word4_any *)row, b = *(const word4_any *)(row + stride);
-        const word4 c = *(const word4_any *)(row + 2 * stride), e = *(const word4_any *)(row + 3 * stride);
-        const word4 ac = __builtin_shuffle(a, c, low), be = __builtin_shuffle(b, e, low);
-        const word4 ac2 = __builtin_shuffle(a, c, high), be2 = __builtin_shuffle(b, e, high);
-        *(word4_any *)to = __builtin_shuffle(ac, be, low);
-        *(word4_any *)(to + width) = __builtin_shuffle(ac, be, high);
-        *(word4_any *)(to + 2 * width) = __builtin_shuffle(ac2, be2, low);
-        *(word4_any *)(to + 3 * width) = __builtin_shuffle(ac2, be2, high);
-    }
-}
-
-/* Keys become columns; those beyond `count` are zeros. */
-static void pack_panel_plain(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to)
-{
-    for (int64_t k = 0; k < width; k += 4) {
-        const bool four = k + 4 <= count;
-        if (four) pack_four(rows + k * stride, stride, words, width, to + k);
-        for (int64_t i = k; i < k + 4; i++)
-            for (int64_t d = four ? words / 4 * 4 : 0; d < words; d++)
-                to[d * width + i] = i < count ? rows[i * stride + d] : 0;
-    }
-}
-
-#if defined(__x86_64__)
-/* 16 words of 16 rows, transposed: pairs of words, of those, and then quarters of vectors change places. */
-CLVI_TARGET_AVX512 static void pack_sixteen(const word *row, int64_t stride, int64_t width, word *to)
-{
-    __m512i a[16], b[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_si512(row + i * stride);
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4)
-        for (int j = 0; j < 2; j++) {
-            a[i + 2 * j] = _mm512_unpacklo_epi64(b[i + j], b[i + j + 2]);
-            a[i + 2 * j + 1] = _mm512_unpackhi_epi64(b[i + j], b[i + j + 2]);
-        }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 16; j += 8) {
-            b[i + j] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0x88);
-            b[i + j + 4] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0xdd);
-        }
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        _mm512_storeu_si512(to + i * width, _mm512_shuffle_i32x4(b[i], b[i + 8], 0x88));
-        _mm512_storeu_si512(to + (i + 8) * width, _mm512_shuffle_i32x4(b[i], b[i + 8], 0xdd));
-    }
-}
-
-CLVI_TARGET_AVX512 static void pack_panel_avx512(const word *rows, int64_t stride, int64_t count, int64_t words,
-                                                 int64_t width, word *to)
-{
-    const int64_t whole = words / 16 * 16;
-    for (int64_t k = 0; k < width; k += 16) {
-        const int64_t packed = k + 16 <= count ? whole : 0;
-        for (int64_t d = 0; d < packed; d += 16)
-            pack_sixteen(rows + k * stride + d, stride, width, to + d * width + k);
-        for (int64_t d = packed; d < words; d++)
-            for (int64_t i = k; i < k + 16; i++) to[d * width + i] = i < count ? rows[i * stride + d] : 0;
-    }
-}
-#endif
-
-typedef struct tile_isa {
-    int64_t queries, keys;   /* of a score tile */
-    bool    pairs;           /* words are pairs of bfloat16 */
-    void (*pack)(const word *rows, int64_t stride, int64_t count, int64_t words, int64_t width, word *to);
-    void (*scores)(const float *query, const float *panel, int64_t dim, float *score, int64_t stride);
-    void (*accumulate)(const float *weight, int64_t weight_stride, const float *row, int64_t row_stride, int64_t count,
-                       float *acc, int64_t acc_stride, int64_t columns);
-    void (*weigh)(float *score, int64_t count, const int32_t *keep, bool constant, running *r, float *acc,
-                  int64_t columns);
-    void (*list)(const float *score, int64_t count, const int32_t *keep, int64_t first, clvi_topk *list);
-} tile_isa;
-
-/* pairs: the bank's rows are to be multiplied as bfloat16, where that can be. */
-static const tile_isa *tile_for_isa(bool pairs)
-{
-    static const tile_isa plain = { 4, 12, false, pack_panel_plain, scores_plain, accumulate_all_plain, weigh_plain,
-                                    list_plain };
-#if defined(__x86_64__)
-    static const tile_isa avx2 = { 4, 24, false, pack_panel_plain, scores_avx2, accumulate_all_avx2, weigh_avx2,
-                                   list_avx2 };
-    static const tile_isa avx512 = { 8, 48, false, pack_panel_avx512, scores_avx512, accumulate_all_avx512, weigh_avx512,
-                                     list_avx512 };
-    static const tile_isa avx512_bf16 = { 8, 48, true, pack_panel_avx512, scores_avx512_bf16,
-                                          accumulate_all_avx512_bf16, weigh_avx512_bf16, list_avx512_bf16 };
-    if (pairs && clvi_cpu_isa() >= CLVI_ISA_AVX512_BF16) return &avx512_bf16;
-    if (clvi_cpu_isa() >= CLVI_ISA_AVX512) return &avx512;
-    if (clvi_cpu_isa() >= CLVI_ISA_AVX2) return &avx2;
-#else
-    (void)pairs;
-#endif
-    return &plain;
-}
 
 /* ---- what is asked for ---- */
 
@@ -358,6 +70,11 @@ static problem problem_of(const clvi_op_call *call)
 }
 
 /* ---- how the work is cut, and where it lives ---- */
+
+/* What a query has seen of all segments so far. */
+typedef struct joined {
+    double sum, max;
+} joined;
 
 /* Queries live in slots: block by block, each block from a multiple of QUERY_STEP on. */
 typedef struct plan {
@@ -403,7 +120,7 @@ static void place_thread(plan *p, const problem *of)
 {
     size_t *size = &p->thread_size;
     (void)take(size, p->step * TILE_KEYS, sizeof(float));
-    p->panel = take(size, MAX_PANEL * of->dim, sizeof(float));
+    p->panel = take(size, CLVI_BANK_MAX_PANEL * of->dim, sizeof(float));
     p->rows = take(size, TILE_KEYS * p->columns, sizeof(float));
     p->keep = take(size, 2 * TILE_KEYS, sizeof(int32_t));
     p->total = take(size, of->top ? p->step : 1, sizeof(joined));
@@ -412,7 +129,7 @@ static void place_thread(plan *p, const problem *of)
     p->others = take(size, of->mix ? TILE_KEYS : 0, sizeof(int64_t));
     if (!of->top) return;
     p->acc = take(size, of->nce ? p->step * p->columns : 0, sizeof(float));
-    p->state = take(size, of->nce ? p->step : 0, sizeof(running));
+    p->state = take(size, of->nce ? p->step : 0, sizeof(clvi_bank_running));
     p->lists = take(size, p->step, sizeof(clvi_topk));
     p->list_rows = take(size, p->block * p->candidates, sizeof(float) + sizeof(int32_t));
     p->select = take(size, (int64_t)clvi_topk_scratch(p->candidates), 1);
@@ -428,7 +145,7 @@ static plan plan_of(const problem *of, int threads)
     p.queries = take(&p.size, slots * (of->dim + 1), sizeof(float));   /* or pairs, twice */
     if (!of->top) {
         p.acc = take(&p.size, sums * p.columns, sizeof(float));
-        p.state = take(&p.size, sums, sizeof(running));
+        p.state = take(&p.size, sums, sizeof(clvi_bank_running));
     }
     p.thread = take(&p.size, threads, p.thread_size);
     return p;
@@ -436,7 +153,7 @@ static plan plan_of(const problem *of, int threads)
 
 typedef struct walk {
     const clvi_op_call *call;
-    const tile_isa     *isa;
+    const clvi_bank_isa     *isa;
     problem             of;
     plan                p;
     int64_t             words;         /* of a packed key */
@@ -465,7 +182,7 @@ static int64_t slot_of(const walk *w, int64_t query)
 /* What a block gathers in one segment. */
 typedef struct sums {
     float   *acc;      /* [step][columns] */
-    running *state;    /* [step] */
+    clvi_bank_running *state;    /* [step] */
 } sums;
 
 static sums sums_at(const walk *w, int64_t segment, int64_t block)
@@ -473,20 +190,20 @@ static sums sums_at(const walk *w, int64_t segment, int64_t block)
     if (w->of.top) return (sums) { thread_at(w, w->p.acc), thread_at(w, w->p.state) };
     const int64_t slot = (segment * w->p.blocks + block) * w->p.step;
     return (sums) { (float *)scratch_at(w, w->p.acc) + slot * w->p.columns,
-                    (running *)scratch_at(w, w->p.state) + slot };
+                    (clvi_bank_running *)scratch_at(w, w->p.state) + slot };
 }
 
 /* A pair of bfloat16, and what rounding leaves over. */
-static word round_pair(float pair[2])
+static clvi_bank_word round_pair(float pair[2])
 {
     const uint16_t a = clvi_bf16_round(pair[0]), b = clvi_bf16_round(pair[1]);
     pair[0] -= clvi_bf16_value(a);
     pair[1] -= clvi_bf16_value(b);
-    return a | (word)b << 16;
+    return a | (clvi_bank_word)b << 16;
 }
 
 /* Value d of a query over t, or a pair of values in two words; `step` is from one word to the next. */
-static void pack_value(const walk *w, const float *query, int64_t d, word *to, int64_t step)
+static void pack_value(const walk *w, const float *query, int64_t d, clvi_bank_word *to, int64_t step)
 {
     if (w->isa->pairs) {
         float pair[2] = { query[2 * d] * w->inverse_t, 2 * d + 1 < w->of.dim ? query[2 * d + 1] * w->inverse_t : 0 };
@@ -504,7 +221,7 @@ static void pack_queries(void *arg, int64_t begin, int64_t end)
     const walk *w = arg;
     const int64_t height = w->isa->queries, step = w->terms * height;
     for (int64_t g = begin; g < end; g++) {
-        word *to = (word *)scratch_at(w, w->p.queries) + g * step * w->words;
+        clvi_bank_word *to = (clvi_bank_word *)scratch_at(w, w->p.queries) + g * step * w->words;
         memset(to, 0, (size_t)(step * w->words) * sizeof *to);
         for (int64_t i = 0; i < height; i++) {
             const int64_t slot = g * height + i, at = slot % w->p.step, row = slot / w->p.step * w->p.block + at;
@@ -611,7 +328,7 @@ static const uint16_t *copy_halves(const walk *w, const tile *t, uint16_t *to)
 {
     const int64_t dim = w->of.dim, stride = 2 * w->words;
     const uint16_t *bank = (const uint16_t *)w->of.bank + t->first * dim;
-    if (!t->keep && stride == dim && (uintptr_t)bank % sizeof(word) == 0) return bank;
+    if (!t->keep && stride == dim && (uintptr_t)bank % sizeof(clvi_bank_word) == 0) return bank;
     memset(to, 0, (size_t)(t->count * stride) * sizeof *to);
     for (int64_t k = 0; k < t->count; k++)
         if (counts(t, k)) memcpy(to + k * stride, bank + k * dim, (size_t)dim * sizeof *to);
@@ -623,13 +340,13 @@ CLVI_TARGET_AVX512_BF16 static void load_pairs(const walk *w, tile *t, float *ro
 {
     const int64_t stride = 2 * w->words, columns = w->p.columns;
     const uint16_t *rows = copy_halves(w, t, (uint16_t *)room);
-    word *pair = (word *)room + TILE_KEYS / 2 * columns;
+    clvi_bank_word *pair = (clvi_bank_word *)room + TILE_KEYS / 2 * columns;
     t->rows = (const float *)pair;
     t->stride = columns;
     t->steps = (t->count + 1) / 2;
     for (int64_t k = 0; k < t->count; k += 2, pair += columns) {
         const uint16_t *a = rows + k * stride, *b = a + stride;
-        if (k + 1 < t->count) for (int64_t d = 0; d < stride; d++) pair[d] = a[d] | (word)b[d] << 16;
+        if (k + 1 < t->count) for (int64_t d = 0; d < stride; d++) pair[d] = a[d] | (clvi_bank_word)b[d] << 16;
         else for (int64_t d = 0; d < stride; d++) pair[d] = a[d];
         memset(pair + stride, 0, (size_t)(columns - stride) * sizeof *pair);
     }
@@ -680,12 +397,12 @@ static void list_scores(const walk *w, const tile *t, const float *score, const 
 
 static void walk_tile(const walk *w, const tile *t, const sums *to, int64_t first, int64_t count)
 {
-    const tile_isa *isa = w->isa;
+    const clvi_bank_isa *isa = w->isa;
     const int64_t columns = w->of.dq ? w->p.columns : 0;
     const float *queries = (const float *)scratch_at(w, w->p.queries) + slot_of(w, first) * w->terms * w->words;
     for (int64_t k = 0; k < t->count; k += isa->keys) {
-        isa->pack((const word *)t->source + k * t->source_stride, t->source_stride, t->count - k, w->words, isa->keys,
-                  (word *)t->panel);
+        isa->pack((const clvi_bank_word *)t->source + k * t->source_stride, t->source_stride, t->count - k, w->words,
+                  isa->keys, (clvi_bank_word *)t->panel);
         for (int64_t q = 0; q < count; q += isa->queries)
             isa->scores(queries + q * w->terms * w->words, t->panel, w->words, t->score + q * TILE_KEYS + k,
                         TILE_KEYS);
@@ -713,7 +430,7 @@ static void walk_segment(const walk *w, int64_t segment, int64_t block)
     const sums to = sums_at(w, segment, block);
     if (w->of.nce) memset(to.acc, 0, (size_t)(w->p.step * w->p.columns) * sizeof(float));
     for (int64_t q = 0; w->of.nce && q < count; q++)
-        to.state[q] = (running){ .max = w->constant ? w->inverse_t : -INFINITY };
+        to.state[q] = (clvi_bank_running){ .max = w->constant ? w->inverse_t : -INFINITY };
     for (int64_t key = segment * w->p.segment; key < stop; key += TILE_KEYS) {
         const tile t = load_tile(w, key, CLVI_MIN(TILE_KEYS, stop - key));
         fetch_tile(w, key + TILE_KEYS);
@@ -733,7 +450,7 @@ static void walk_range(void *arg, int64_t begin, int64_t end)
 /* Adds what query `at` of a block gathered in one segment. */
 static void join(const walk *w, const sums *from, int64_t at, joined *t, double *gathered)
 {
-    const running *r = &from->state[at];
+    const clvi_bank_running *r = &from->state[at];
     const float *acc = from->acc + at * w->p.columns;
     if (r->sum == 0) return;
     const double max = fmax(t->max, r->max), old = exp(t->max - max), new = exp(r->max - max);
@@ -852,7 +569,7 @@ static clv_status start(const clvi_op_call *call, double temperature, bool unit_
     const bool bf16 = call->in[of.nce ? 2 : 1].dtype == CLV_BF16;
     if (of.batch == 0) return CLV_OK;
     walk w = {
-        .call = call, .isa = tile_for_isa(bf16 && !of.mix && !of.unit), .bf16 = bf16, .of = of,
+        .call = call, .isa = clvi_bank_isa_pick(bf16 && !of.mix && !of.unit), .bf16 = bf16, .of = of,
         .p = plan_of(&of, call->ctx->threads),
         .temperature = temperature, .inverse_t = (float)(1 / temperature),
         .constant = unit_rows && temperature >= CONSTANT_FROM,

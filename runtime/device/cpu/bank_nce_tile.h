@@ -1,5 +1,5 @@
-/* bank_nce_tile.h: the two register-tiled products and the list of bank_nce.c, compiled once for each instruction set. Sums are
- * floats; factors are words that FMA knows: floats, or pairs of bfloat16. The includer defines
+/* bank_nce_tile.h: the two register-tiled products and the list of bank_nce_isa.c, compiled once for each instruction
+ * set. Sums are floats; factors are words that FMA knows: floats, or pairs of bfloat16. The includer defines
  *   LANES       floats in a vector
  *   TILE_Q      queries of a score tile; with 3 vectors of keys it fills the registers
  *   TERMS       words whose sum a value of a query is
