@@ -39,7 +39,7 @@ static const char *const cases[][MORE][2] = {
 static clv_config *config_of(test_env *t, const char *folder, const char *const more[MORE][2])
 {
     static const char *const all[][2] = {
-        { "arch", "resnet8" }, { "width", "4" }, { "aug", "glyphs" }, { "size", "16" }, { "batch-size", "16" },
+        { "arch", "resnet8" }, { "width", "4" }, { "aug", "glyphs" }, { "size", "8" }, { "batch-size", "16" },
         { "moco-dim", "16" }, { "lr", "0.05" }, { "cos", "true" }, { "epochs", "2" }, { "stop-epoch", "1" },
         { "seed", "5" },
         { "knn-freq", "0" }, { "print-freq", "100" }, { "on-nan", "skip" },
