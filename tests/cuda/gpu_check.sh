@@ -185,7 +185,7 @@ race() {
     local launched=$speed
     ours "Cleave, $name" "$program" "$@" || return 0
     row "Cleave, $name, recorded" "$(awk -v a="$speed" -v b="$launched" \
-        'BEGIN { printf "%.2f times as fast as launch by launch (goal: 1.00 at least)", a / b }')"
+        'BEGIN { met = a >= b ? "" : "; NOT MET"; printf "%.2f times as fast as launch by launch (goal: 1.00 at least%s)", a / b, met }')"
     theirs "PyTorch, $name" "$peer" "$@"
     [ -z "$rehearse" ] || return 0
     ours "Cleave, $name, bf16" "$program" "$@" --precision bf16 || return 0
