@@ -67,6 +67,11 @@ void cli_duration(double seconds, char text[32]);
 /* Text with what a terminal would obey (names from files) replaced; cut to fit. Returns out. */
 const char *cli_printable(const char *text, char *out, size_t size);
 
+/* What computes, for commands other than train, whose settings say it: a flag of their table, and what becomes of its
+ * value, which may be NULL. CLI_OK, or the exit status after a message. */
+#define CLI_DEVICE_FLAG { "device", 0, "NAME", "what computes: cpu (default), cuda or cuda:N (cleave devices lists them)" }
+int cli_device(cli *c, const cli_command *command, const char *name);
+
 /* network.c: where an encoder comes from: RUN|CHECKPOINT, or --weights FILE and what the file does not say. A command
  * lists the flags in its table and the indices in its enum, both under these names. */
 #define CLI_NETWORK_FLAGS                                                                                              \

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT, SPLIT, LAYER, KEY, EMA, BATCH, CLI_NETWORK_INDICES };
+enum { OUTPUT, SPLIT, LAYER, KEY, EMA, BATCH, DEVICE, CLI_NETWORK_INDICES };
 
 static const cli_flag flags[] = {
     { "output", 'o', "OUT", "features.h5 or .safetensors (features, labels, ids), or .npy (features)" },
@@ -13,6 +13,7 @@ static const cli_flag flags[] = {
     { "key", 0, NULL, "the momentum encoder instead of the query encoder" },
     { "ema", 0, NULL, "the average of the weights (ema-decay) instead of the last ones" },
     { "batch-size", 'b', "N", "images at a time (default 256)" },
+    CLI_DEVICE_FLAG,
     CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
 };
@@ -92,8 +93,9 @@ static int run(cli *c, const cli_args *args)
     desc.ema = args->value[EMA] && strcmp(args->value[EMA], "false") != 0;
     desc.layer = strcmp(layer, "backbone") ? CLV_LAYER_EMBEDDING : CLV_LAYER_BACKBONE;
     clv_config *config = NULL;
-    const int status = cli_network(c, &cli_command_embed, args, WEIGHTS, weights ? NULL : args->positional[0], &desc,
-                                   &config);
+    int status = cli_device(c, &cli_command_embed, args->value[DEVICE]);
+    if (status != CLI_OK) return status;
+    status = cli_network(c, &cli_command_embed, args, WEIGHTS, weights ? NULL : args->positional[0], &desc, &config);
     if (status != CLI_OK) return status;
     cli_catch_signals();
     const clv_status st = embed(c, args, &desc);

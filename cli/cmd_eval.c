@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, SEED, JSON, LAYER, KEY, EMA, UNTRAINED, PIXELS, BATCH,
+    BANK_SPLIT, SPLIT, VAL_DATA, K, T, DISTANCE, VOTE, SEED, JSON, LAYER, KEY, EMA, UNTRAINED, PIXELS, BATCH, DEVICE,
     CLI_NETWORK_INDICES
 };
 
@@ -28,6 +28,7 @@ static const cli_flag flags[] = {
     { "untrained", 0, NULL, "the same network before training" },
     { "pixels", 0, NULL, "raw pixels instead of an encoder (then DATA is the only argument)" },
     { "batch-size", 'b', "N", "images, or words, at a time (default 256)" },
+    CLI_DEVICE_FLAG,
     CLI_NETWORK_FLAGS,
     { NULL, 0, NULL, NULL },
 };
@@ -128,7 +129,7 @@ static int check_flags(const cli_args *args, const char *name)
         { SEED, { "linear", "low-shot", "clustering", "verification", "few-shot" } },
     };
     for (int i = 0; is_text(name) && flags[i].name; i++)
-        if (args->value[i] && i != JSON && i != BATCH && i != EMA)
+        if (args->value[i] && i != JSON && i != BATCH && i != EMA && i != DEVICE)
             return cli_usage(&cli_command_eval, "eval %s: --%s cannot act", name, flags[i].name);
     for (size_t i = 0; i < sizeof flag_acts / sizeof *flag_acts; i++) {
         bool acts = !strcmp(name, "all");
@@ -273,12 +274,13 @@ static int run(cli *c, const cli_args *args)
     bool needs_bank = false;
     if (check_words(c, args, &needs_bank) != CLI_OK || read_flags(args, &e.knn, &e.seed, &enc) != CLI_OK)
         return CLI_USAGE;
-    if (is_text(args->positional[0]))
-        return tag(c, args, &enc);
+    int status = cli_device(c, &cli_command_eval, args->value[DEVICE]);
+    if (status != CLI_OK) return status;
+    if (is_text(args->positional[0])) return tag(c, args, &enc);
     const bool pixels = is_on(args, PIXELS);
     clv_config *config = NULL;
-    int status = cli_network(c, &cli_command_eval, args, WEIGHTS,
-                             pixels || args->value[WEIGHTS] ? NULL : args->positional[1], &enc, &config);
+    status = cli_network(c, &cli_command_eval, args, WEIGHTS,
+                         pixels || args->value[WEIGHTS] ? NULL : args->positional[1], &enc, &config);
     if (status != CLI_OK) return status;
     cli_catch_signals();
     clv_encoder *encoder = NULL;

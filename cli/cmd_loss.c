@@ -129,9 +129,8 @@ static int check(cli *c, const cli_args *args)
     bool all_read = true;
     if (!read_dtype(args, &dtype)) return CLI_USAGE;
     if (args->positional_count < 2) return cli_usage(&cli_command_loss, "loss check: expected FILE.h5");
-    const clv_status used = args->value[DEVICE] ? clv_context_use(c->ctx, args->value[DEVICE]) : CLV_OK;
-    if (used == CLV_ERR_INVALID) return cli_usage(&cli_command_loss, "--device: %s", clv_error_message());
-    if (used != CLV_OK) return cli_fail(used);
+    const int status = cli_device(c, &cli_command_loss, args->value[DEVICE]);
+    if (status != CLI_OK) return status;
     for (int i = 1; i < args->positional_count; i++) {
         int64_t here = 0;
         const clv_status st = clv_loss_check(c->ctx, args->positional[i], dtype, wants_reference(args), print_result,

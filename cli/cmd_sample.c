@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT, COUNT, FIRST, STEPS, SOLVER, SEED, BATCH };
+enum { OUTPUT, COUNT, FIRST, STEPS, SOLVER, SEED, BATCH, DEVICE };
 
 static const cli_flag flags[] = {
     { "output", 'o', "OUT", "sheet.png: a contact sheet; images.h5: a data set, for cleave eval frechet" },
@@ -14,6 +14,7 @@ static const cli_flag flags[] = {
     { "solver", 0, "S", "heun (default; the network is evaluated twice a step) or euler (once)" },
     { "seed", 0, "N", "seed of the noise (default 0)" },
     { "batch-size", 'b', "N", "images at a time (default 64)" },
+    CLI_DEVICE_FLAG,
     { NULL, 0, NULL, NULL },
 };
 
@@ -92,6 +93,8 @@ static int run(cli *c, const cli_args *args)
     if (args->value[SEED]) desc.seed = (uint64_t)n;
     desc.checkpoint = args->positional[0];
     desc.solver = strcmp(solver, "euler") ? CLV_SOLVER_HEUN : CLV_SOLVER_EULER;
+    const int status = cli_device(c, &cli_command_sample, args->value[DEVICE]);
+    if (status != CLI_OK) return status;
     cli_catch_signals();
     const clv_status st = sample(c, args, &desc, first, count);
     if (st != CLV_OK) return cli_fail(st);

@@ -1,5 +1,12 @@
-/* network.c: where an encoder comes from. */
+/* network.c: where an encoder comes from, and where it computes. */
 #include "cli/cli.h"
+
+int cli_device(cli *c, const cli_command *command, const char *name)
+{
+    const clv_status st = name ? clv_context_use(c->ctx, name) : CLV_OK;
+    if (st == CLV_ERR_INVALID) return cli_usage(command, "--device: %s", clv_error_message());
+    return st == CLV_OK ? CLI_OK : cli_fail(st);
+}
 
 int cli_network(cli *c, const cli_command *command, const cli_args *args, int first, const char *checkpoint,
                 clv_encoder_desc *desc, clv_config **config)
