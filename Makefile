@@ -66,8 +66,8 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: %.proto
 $(BUILD)/proto/%.o: $(BUILD)/proto/%.c $(BUILD)/flags
 	$(Q)$(CC) $(ALL_CPPFLAGS) -I$(BUILD)/proto -DNDEBUG $(filter-out $(WARN),$(ALL_CFLAGS)) -MMD -MP -c $< -o $@
 
-$(BUILD)/train/events.o: $(PROTO_C:.c=.h)
-$(BUILD)/train/events.o: ALL_CPPFLAGS += -I$(BUILD)/proto
+$(BUILD)/train/log/events.o: $(PROTO_C:.c=.h)
+$(BUILD)/train/log/events.o: ALL_CPPFLAGS += -I$(BUILD)/proto
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

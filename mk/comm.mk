@@ -15,16 +15,16 @@ ifneq ($(HAVE_MPI),)
 MPI_BACKEND := $(BUILD)/libcleave_mpi.so
 
 # Its headers are not ours to warn of.
-$(BUILD)/train/comm/mpi.o: ALL_CPPFLAGS += $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags ompi))
+$(BUILD)/train/comm/backends/mpi.o: ALL_CPPFLAGS += $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags ompi))
 
-$(MPI_BACKEND): $(BUILD)/train/comm/mpi.o mk/comm.map
+$(MPI_BACKEND): $(BUILD)/train/comm/backends/mpi.o mk/comm.map
 	$(Q)$(CC) -shared -Wl,--version-script=mk/comm.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $< \
 	    $(shell $(PKG_CONFIG) --libs ompi) -o $@
 
 all: $(MPI_BACKEND)
 # The tests start ranks.
 test-run: $(MPI_BACKEND)
--include $(BUILD)/train/comm/mpi.d
+-include $(BUILD)/train/comm/backends/mpi.d
 endif
 
 # ---- NCCL ----
@@ -33,12 +33,12 @@ ifneq ($(and $(HAVE_CUDA),$(wildcard $(NCCL_HOME)/include/nccl.h)),)
 NCCL_BACKEND := $(BUILD)/libcleave_nccl.so
 NCCL_LIB     := $(firstword $(wildcard $(NCCL_HOME)/lib64 $(NCCL_HOME)/lib))
 
-$(BUILD)/train/comm/nccl.o: ALL_CPPFLAGS += -isystem $(NCCL_HOME)/include -isystem $(CUDA_HOME)/include
+$(BUILD)/train/comm/backends/nccl.o: ALL_CPPFLAGS += -isystem $(NCCL_HOME)/include -isystem $(CUDA_HOME)/include
 
-$(NCCL_BACKEND): $(BUILD)/train/comm/nccl.o mk/comm.map
+$(NCCL_BACKEND): $(BUILD)/train/comm/backends/nccl.o mk/comm.map
 	$(Q)$(CC) -shared -Wl,--version-script=mk/comm.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $< -L$(NCCL_LIB) -L$(CUDA_LIB) \
 	    -Wl,-rpath,'$$ORIGIN:$(NCCL_LIB):$(CUDA_LIB)' -lnccl -lcudart -o $@
 
 all: $(NCCL_BACKEND)
--include $(BUILD)/train/comm/nccl.d
+-include $(BUILD)/train/comm/backends/nccl.d
 endif

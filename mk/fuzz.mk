@@ -14,7 +14,7 @@ fuzz-replay: $(FUZZ_BIN) ## run every fuzz target on its corpus and on fixed mut
 # What reads bytes is compiled once more, with clang's instruments; the rest is taken as it is.
 FUZZ_LIB := $(filter runtime/core/% data/% augment/% backbones/% train/%,$(LIB_SRC))
 FUZZ_OBJ := $(FUZZ_LIB:%.c=build/fuzz/%.o) $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(FUZZ_LIB),$(LIB_SRC))) $(PROTO_C:.c=.o)
-build/fuzz/train/events.o: $(PROTO_C:.c=.h)
+build/fuzz/train/log/events.o: $(PROTO_C:.c=.h)
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)clang $(ALL_CPPFLAGS) -I$(BUILD)/proto -std=c11 -D_GNU_SOURCE -O1 -g -fopenmp -ffp-contract=off \

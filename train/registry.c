@@ -1,6 +1,6 @@
 /* registry.c: methods and optimisers by name. */
-#include "train/method.h"
-#include "train/optimizer.h"
+#include "train/step/method.h"
+#include "train/optimizers/optimizer.h"
 #include "core/checked.h"
 
 #include <stdio.h>

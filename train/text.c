@@ -1,6 +1,6 @@
 /* text.c: the trainer's data when they are words: corpora, batches of words, span F1 on what is held out. */
 #include "train/text.h"
-#include "train/tagging.h"
+#include "train/trained/tagging.h"
 #include "core/checked.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* trainer.c: a run put together: data, augmentation, method, schedule, files. */
 #include "train/trainer.h"
-#include "train/foreign.h"
-#include "train/network.h"
+#include "train/files/foreign.h"
+#include "train/step/network.h"
 #include "train/text.h"
 #include "core/checked.h"
 #include "core/file.h"

@@ -6,12 +6,12 @@
 #include <cleave/augment.h>
 #include "device/backend.h"
 #include "eval/meter.h"
-#include "train/checkpoint.h"
-#include "train/encoder.h"
-#include "train/method.h"
-#include "train/runlog.h"
-#include "train/schedule.h"
-#include "train/tensorboard.h"
+#include "train/files/checkpoint.h"
+#include "train/trained/encoder.h"
+#include "train/step/method.h"
+#include "train/log/runlog.h"
+#include "train/config/schedule.h"
+#include "train/log/tensorboard.h"
 
 struct clv_trainer {
     clv_context      *ctx;

@@ -1,6 +1,6 @@
 /* fuzz_config.c: YAML configurations. What is accepted saves as a text that loads to the same. */
 #include "tests/fuzz/fuzz.h"
-#include "train/config.h"
+#include "train/config/config.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -2,7 +2,7 @@
  * seal; a right seal is put before it, so that damage gets past the checksum to the readers. */
 #include "core/file.h"
 #include "tests/fuzz/fuzz.h"
-#include "train/checkpoint.h"
+#include "train/files/checkpoint.h"
 #include <cleave/bank.h>
 #include <stdio.h>
 #include <string.h>

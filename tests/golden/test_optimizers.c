@@ -1,6 +1,6 @@
 /* test_optimizers.c: every optimiser takes the published steps, takes along what follows, and needs memory for it. */
 #include "tests/support/optimizers.h"
-#include "train/optimizer.h"
+#include "train/optimizers/optimizer.h"
 
 static void every_optimizer_takes_the_published_steps(void **state)
 {

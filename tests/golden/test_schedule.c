@@ -1,7 +1,7 @@
 /* test_schedule.c: the momentum schedule against the golden vectors. */
 #include "tests/support/test.h"
 #include "core/h5.h"
-#include "train/schedule.h"
+#include "train/config/schedule.h"
 
 static void momentum_follows_the_half_cosine(void **state)
 {

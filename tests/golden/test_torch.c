@@ -6,7 +6,7 @@
  * 1e-6, and what the learning rate makes of the gradient's error. */
 #include "tests/support/test.h"
 #include "core/h5.h"
-#include "train/method.h"
+#include "train/step/method.h"
 
 #include <cleave/backbone.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "tests/support/train.h"
 #include "core/context.h"
 #include "core/h5.h"
-#include "train/optimizer.h"
+#include "train/optimizers/optimizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #define CLEAVE_TESTS_SUPPORT_RIG_H
 
 #include "tests/support/test.h"
-#include "train/method.h"
+#include "train/step/method.h"
 
 enum { RIG_BATCH = 16, RIG_SIDE = 16, RIG_CLASSES = 3, RIG_PIXELS = RIG_BATCH * RIG_SIDE * RIG_SIDE * 3,
        RIG_NUMBERS = 3 * 8, RIG_ROWS = 64 };        /* of a word: the window's and its own; of their table */

@@ -1,7 +1,7 @@
 /* test_config.c: where settings come from, and what is said about wrong ones. */
 #include "tests/support/test.h"
 #include "core/file.h"
-#include "train/config.h"
+#include "train/config/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

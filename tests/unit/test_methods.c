@@ -3,7 +3,7 @@
 #include "tests/support/rig.h"
 #include "tests/support/train.h"
 #include "tensor/params.h"
-#include "train/method.h"
+#include "train/step/method.h"
 
 #include <cleave/loss.h>
 #include <math.h>

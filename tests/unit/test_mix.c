@@ -1,7 +1,7 @@
 /* test_mix.c: MixUp and CutMix: what is drawn, what becomes of images and labels, and what a classifier learns from. */
 #include "tests/support/rig.h"
-#include "train/method.h"
-#include "train/mix.h"
+#include "train/step/method.h"
+#include "train/step/mix.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #include "core/h5.h"
 #include "tests/support/train.h"
 #include "core/checked.h"
-#include "train/method.h"
+#include "train/step/method.h"
 
 #include <cleave/augment.h>
 

@@ -1,6 +1,6 @@
 /* test_schedule.c: learning rates and momenta against the published formulas, worked by hand. */
 #include "tests/support/test.h"
-#include "train/schedule.h"
+#include "train/config/schedule.h"
 
 #include <math.h>
 #include <string.h>

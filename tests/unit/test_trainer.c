@@ -3,7 +3,7 @@
 #include "tests/support/train.h"
 #include "core/file.h"
 #include "core/h5.h"
-#include "train/config.h"
+#include "train/config/config.h"
 
 #include <glob.h>
 #include <jansson.h>

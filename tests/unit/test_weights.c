@@ -2,8 +2,8 @@
  * backbone they are of. */
 #include "tests/support/test.h"
 #include "core/checked.h"
-#include "train/encoder.h"
-#include "train/foreign.h"
+#include "train/trained/encoder.h"
+#include "train/files/foreign.h"
 
 #include <cleave/backbone.h>
 #include <cleave/graph.h>

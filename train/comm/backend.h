@@ -1,4 +1,4 @@
-/* backend.h: what a back end of train/comm.h gives: a shared object that needs nothing from the library. */
+/* backend.h: what a back end of train/comm/comm.h gives: a shared object that needs nothing from the library. */
 #ifndef CLVI_TRAIN_COMM_BACKEND_H
 #define CLVI_TRAIN_COMM_BACKEND_H
 

@@ -1,7 +1,7 @@
 /* barlow.c: the features of two views agree, and no two features say the same. Zbontar et al. 2021, arXiv:2103.03230,
  * algorithm 1. The views go through the network one after the other, as in the authors' code: batch norm sees each
  * alone. */
-#include "train/method.h"
+#include "train/step/method.h"
 
 static const clvi_takes takes[] = {
     { "barlow_twins", NULL, { { "z1", "z1" }, { "z2", "z2" } } },

@@ -2,7 +2,7 @@
  * arXiv:2006.07733, algorithm 1: both directions, the target network an average of the trained one (moco-m, raised to 1
  * along a half cosine with moco-m-cos). The views go through either network one after the other, as in the authors'
  * code: batch norm sees each alone. */
-#include "train/method.h"
+#include "train/step/method.h"
 
 #define READS { { "p1", "p1" }, { "p2", "p2" }, { "z1", "z1" }, { "z2", "z2" } }
 

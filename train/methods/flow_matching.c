@@ -6,7 +6,7 @@
  * t is uniform, or logistic of a standard normal (Esser et al. 2024, arXiv:2403.03206, section 3.1). Noise and t of a
  * picture are a function of seed, epoch and picture. Losses of features (dispersive, repulsor) read those of the
  * backbone's middle. */
-#include "train/method.h"
+#include "train/step/method.h"
 #include "core/checked.h"
 #include "core/parallel.h"
 #include "core/rng.h"

@@ -7,9 +7,9 @@
  *
  * The loss may also mix harder negatives (MoCHi, arXiv:2010.01028) or move the features (FT, arXiv:2108.02982). Labels
  * reach a loss only from a labelled bank. */
-#include "train/method.h"
-#include "train/network.h"
-#include "train/teacher.h"
+#include "train/step/method.h"
+#include "train/step/network.h"
+#include "train/step/teacher.h"
 #include "core/checked.h"
 #include "device/backend.h"
 #include "tensor/op.h"

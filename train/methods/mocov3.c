@@ -1,7 +1,7 @@
 /* mocov3.c: MoCo v3: predictions from one view pick the momentum encoder's key of the other view out of the batch's
  * keys, in both directions; no bank. Chen et al. 2021, arXiv:2104.02057, algorithm 1. The views go through either
  * network one after the other, as in the authors' code: batch norm sees each alone. */
-#include "train/method.h"
+#include "train/step/method.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* simclr.c: two views of each image pick each other out of all views of the batch. Chen et al. 2020, arXiv:2002.05709,
  * algorithm 1. Both views are one batch to the network, as in the authors' code: batch norm sees them together. */
-#include "train/method.h"
+#include "train/step/method.h"
 
 static const clvi_takes takes[] = {
     { "nt_xent", NULL, { { "z1", "z1" }, { "z2", "z2" } } },

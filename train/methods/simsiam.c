@@ -2,8 +2,8 @@
  * momentum encoder. Chen and He 2021, arXiv:2011.10566, algorithm 1. The views go through the network one after the
  * other, as in the authors' code: batch norm sees each alone. With fix-pred-lr the predictor's learning rate does not
  * decay, as published for ImageNet. */
-#include "train/method.h"
-#include "train/schedule.h"
+#include "train/step/method.h"
+#include "train/config/schedule.h"
 
 #define READS { { "p1", "p1" }, { "p2", "p2" }, { "z1", "z1" }, { "z2", "z2" } }
 

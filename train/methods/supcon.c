@@ -1,7 +1,7 @@
 /* supcon.c: views of one class pick each other out of the batch. Khosla et al. 2020, arXiv:2004.11362, section 3. Both
  * views are one batch to the network, as in the authors' code: batch norm sees them together. Losses of one set of rows
  * get both views' embeddings, one below the other. */
-#include "train/method.h"
+#include "train/step/method.h"
 
 static const clvi_takes takes[] = {
     { "supcon", NULL, { { "features", "views" }, { "labels", "labels" } } },

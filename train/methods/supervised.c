@@ -2,11 +2,11 @@
  * dispersive, repulsor). Losses of logits see a linear classifier on the pooled features; margin losses (arcface,
  * cosface, unpg) see directions of classes on an embedding, a linear layer on the features (`moco-dim`), because pooled
  * features have no negative entries. Repulsor has a bank of earlier embeddings, projected if `queue-dim` says so. */
-#include "train/method.h"
-#include "train/network.h"
+#include "train/step/method.h"
+#include "train/step/network.h"
 #include "core/checked.h"
 #include "tensor/op.h"
-#include "train/mix.h"
+#include "train/step/mix.h"
 
 #define LOGITS { { "logits", "logits" }, { "targets", "labels" } }
 #define ROWS   { { "features", "embedding" }, { "labels", "labels" } }

@@ -1,9 +1,9 @@
 /* tagger.c: every word of a sentence gets a tag, by a convolution over its neighbours: the window approach of Collobert et
  * al. 2011 (JMLR 12), with hashed features instead of a vocabulary. What is a picture to the other methods is a word in
  * its window here, so that loss, optimiser, parts and ranks are theirs. */
-#include "train/method.h"
-#include "train/network.h"
-#include "train/tagging.h"
+#include "train/step/method.h"
+#include "train/step/network.h"
+#include "train/trained/tagging.h"
 
 #define LOGITS { { "logits", "logits" }, { "targets", "labels" } }
 

@@ -1,7 +1,7 @@
 /* vicreg.c: two views agree, every feature varies, no two features covary. Bardes et al. 2022, arXiv:2105.04906,
  * algorithm 1. The views go through the network one after the other, as in the authors' code: batch norm sees each
  * alone. */
-#include "train/method.h"
+#include "train/step/method.h"
 
 static const clvi_takes takes[] = {
     { "vicreg", NULL, { { "x", "x" }, { "y", "y" } } },

@@ -1,7 +1,7 @@
 /* adamw.c: Adam with decoupled weight decay in PyTorch's form: Loshchilov and Hutter 2019, arXiv:1711.05101,
  * algorithm 2, the decay being lr wd w. The two averages are corrected for having begun at zero. */
 #include "device/flat.h"
-#include "train/optimizer.h"
+#include "train/optimizers/optimizer.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* lamb.c: Adam whose step is as long, in every tensor, as the tensor's norm times the learning rate: You et al. 2020,
  * arXiv:1904.00962, algorithm 2, phi being the identity. A tensor or a step of norm 0 takes the plain learning rate. */
 #include "device/flat.h"
-#include "train/optimizer.h"
+#include "train/optimizers/optimizer.h"
 
 #include <math.h>
 

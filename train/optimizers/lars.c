@@ -6,7 +6,7 @@
  *                    w -= lr v
  * A tensor or gradient of norm 0 has q = 1; solo-learn's then has no weight decay either. */
 #include "device/flat.h"
-#include "train/optimizer.h"
+#include "train/optimizers/optimizer.h"
 
 static clvi_flat_sgd_args arguments(const clvi_optimizer *o, const clvi_update *u)
 {

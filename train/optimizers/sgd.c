@@ -1,7 +1,7 @@
 /* sgd.c: stochastic gradient descent with momentum and weight decay in PyTorch's form (Sutskever et al. 2013):
  * d = g + wd w;  v = mu v + d (first step: v = d);  w -= lr v, or lr (d + mu v) with Nesterov. */
 #include "device/flat.h"
-#include "train/optimizer.h"
+#include "train/optimizers/optimizer.h"
 
 static void update(clvi_optimizer *o, const clvi_update *u)
 {

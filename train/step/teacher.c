@@ -1,0 +1,194 @@
+/* teacher.c: the momentum encoder. */
+#include "train/step/teacher.h"
+#include "train/step/network.h"
+#include "train/files/weights.h"
+#include "core/rng.h"
+#include "device/backend.h"
+#include "device/tape.h"
+#include "tensor/op.h"
+
+#include <string.h>
+
+static bool shuffles(const clvi_settings *s)
+{
+    return s->bn_splits > 1 && s->shuffle_bn;
+}
+
+static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    desc.params = t->params;
+    desc.training = true;                                            /* batch statistics, as published */
+    desc.precision = (clv_precision)t->settings->precision;
+    CLV_TRY(clv_graph_create(t->ctx, &desc, &t->graph));
+    if (t->division.sync) clvi_graph_sync(t->graph, &t->comm->sum);
+    t->images = clv_input_image(t->graph, "images", t->division.part, setup->channels, setup->height, setup->width);
+    clv_node features, embedding;
+    CLV_TRY(clvi_network_nodes(t->graph, t->settings, t->division.groups, t->images, &features, &embedding));
+    t->unit = clv_l2norm_rows(t->graph, embedding, 1e-12);
+    clv_graph_output(t->graph, t->unit);
+    CLV_TRY(clv_graph_finish(t->graph));
+    int64_t shape[CLV_MAX_DIMS] = { 0 };
+    (void)clv_node_shape(t->graph, t->unit, shape);
+    t->dim = shape[1];
+    return CLV_OK;
+}
+
+static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const clv_params *student)
+{
+    t->settings = setup->settings;
+    t->comm = setup->comm;
+    CLV_TRY(clvi_divide(t->settings, t->comm, &t->division));
+    t->image_size = setup->channels * setup->height * setup->width;
+    CLV_TRY(clv_params_clone(student, &t->params));
+    CLV_TRY(build(t, setup));
+    t->mix = clvi_calloc(t->ctx, (size_t)clvi_weights_mix_scratch(t->params), sizeof(float));
+    t->order = clvi_calloc(t->ctx, (size_t)t->division.batch, sizeof *t->order);
+    t->embedded = clvi_calloc(t->ctx, (size_t)(t->division.batch * t->dim), sizeof(float));
+    const clvi_division *d = &t->division;
+    const int64_t seen = !shuffles(t->settings) ? 0 : d->ranks > 1 ? d->local : d->part;
+    t->shuffled = clvi_calloc(t->ctx, (size_t)(seen * t->image_size + 1), sizeof(float));
+    t->exchanged = clvi_calloc(t->ctx, (size_t)(d->ranks > 1 && seen ? d->ranks * d->part * t->image_size : 1),
+                               sizeof(float));
+    CLV_TRY(clvi_statistics_create(t->ctx, t->comm, &t->division, t->params, &t->statistics));
+    if (t->ctx->device) {
+        t->order_there = clvi_device_alloc(t->ctx, (size_t)t->division.batch * sizeof *t->order_there);
+        if (!t->order_there) return CLV_ERR_NOMEM;
+    }
+    return t->mix && t->order && t->embedded && t->shuffled && t->exchanged ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params *student, clvi_teacher **out)
+{
+    *out = NULL;
+    clvi_teacher *t = clvi_calloc(setup->ctx, 1, sizeof *t);
+    if (!t) return CLV_ERR_NOMEM;
+    t->ctx = setup->ctx;
+    const clv_status st = init(t, setup, student);
+    if (st != CLV_OK) {
+        clvi_teacher_destroy(t);
+        return st;
+    }
+    *out = t;
+    return CLV_OK;
+}
+
+void clvi_teacher_destroy(clvi_teacher *t)
+{
+    if (!t) return;
+    clv_graph_destroy(t->graph);
+    clvi_statistics_destroy(&t->statistics);
+    clv_params_destroy(t->params);
+    clvi_free(t->ctx, t->embedded);
+    clvi_free(t->ctx, t->shuffled);
+    clvi_free(t->ctx, t->exchanged);
+    clvi_free(t->ctx, t->order);
+    clvi_device_free(t->ctx, t->order_there, (size_t)t->division.batch * sizeof *t->order_there);
+    clvi_free(t->ctx, t->mix);
+    clvi_free(t->ctx, t);
+}
+
+clv_status clvi_teacher_follow(clvi_teacher *t, clv_params *student, double momentum)
+{
+    if (!t->ahead || t->ctx->device) CLV_TRY(clv_params_follow(t->params, student, t->ahead ? 1.0 : momentum));
+    t->ahead = false;
+    switch (t->settings->bn_buffers) {
+    case CLVI_BN_BUFFERS_COPY: return clvi_weights_mix_buffers(t->ctx, t->params, student, 1.0, t->mix);
+    case CLVI_BN_BUFFERS_AVERAGE: return clvi_weights_mix_buffers(t->ctx, t->params, student, 1.0 - momentum, t->mix);
+    default: return CLV_OK;
+    }
+}
+
+clvi_follower clvi_teacher_lead(clvi_teacher *t, double momentum)
+{
+    t->ahead = true;
+    return (clvi_follower){ t->params, momentum };
+}
+
+/* The place in the batch of what is seen at each place. */
+static void draw_order(clvi_teacher *t, const clvi_step *at, uint64_t draw)
+{
+    const int64_t batch = t->division.batch;
+    const uint64_t seed = (at->seed + draw) ^ (uint64_t)at->total << 20;
+    for (int64_t i = 0; i < batch; i++)
+        t->order[i] = shuffles(t->settings) ? (int64_t)clvi_rng_permute(seed, CLVI_RNG_SHUFFLE, (uint32_t)at->total,
+                                                                        (uint64_t)batch, (uint64_t)i)
+                                            : i;
+}
+
+/* Images that lie one after the other from `first` on, where they are seen among those of this rank. */
+static void pick(clvi_teacher *t, const int64_t *order, int64_t count, const float *images, int64_t first, int64_t n)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (order[i] >= first && order[i] < first + n)
+            memcpy(t->shuffled + i * t->image_size, images + (order[i] - first) * t->image_size,
+                   (size_t)t->image_size * sizeof(float));
+}
+
+/* Every rank shows the others its images, a part at a time, and each keeps those that it will see. */
+static clv_status exchange(clvi_teacher *t, const clv_view *images)
+{
+    const clvi_division *d = &t->division;
+    const int64_t part = d->part * t->image_size;
+    if (!shuffles(t->settings) || d->ranks == 1) return CLV_OK;
+    for (int64_t k = 0; k < clvi_parts_here(d); k++) {
+        memcpy(t->exchanged + d->rank * part, (const float *)images->data + k * part, (size_t)part * sizeof(float));
+        CLV_TRY(clvi_comm_all_gather(t->comm, t->exchanged, (size_t)part * sizeof(float)));
+        for (int r = 0; r < d->ranks; r++)
+            pick(t, t->order + d->rank * d->local, d->local, t->exchanged + r * part, r * d->local + k * d->part,
+                 d->part);
+    }
+    return CLV_OK;
+}
+
+/* The images of part k, as the order has it. */
+static clv_view images_of(clvi_teacher *t, const clv_view *images, int64_t k)
+{
+    const clvi_division *d = &t->division;
+    clv_view part = clvi_part_of(images, k * d->part, d->part);
+    if (!shuffles(t->settings)) return part;
+    if (d->ranks == 1) pick(t, t->order + k * d->part, d->part, images->data, 0, d->batch);
+    part.data = t->shuffled + (d->ranks == 1 ? 0 : k * d->part * t->image_size);
+    return part;
+}
+
+static clv_status embed_part(clvi_teacher *t, const clv_view *images, int64_t k)
+{
+    const clvi_division *d = &t->division;
+    const clv_view part = images_of(t, images, k);
+    clv_view unit;
+    CLV_TRY(clv_graph_bind(t->graph, t->images, &part));
+    CLV_TRY(clvi_statistics_restore(&t->statistics));
+    clvi_graph_set_piece(t->graph, clvi_part_first(d, k) / d->part);
+    CLV_TRY(clv_graph_run(t->graph));
+    clvi_statistics_add(&t->statistics);
+    CLV_TRY(clv_graph_read(t->graph, t->unit, &unit));
+    memcpy(t->embedded + clvi_part_first(d, k) * t->dim, unit.data, (size_t)(d->part * t->dim) * sizeof(float));
+    return CLV_OK;
+}
+
+clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
+                                    float *rows)
+{
+    const int64_t batch = t->division.batch;
+    draw_order(t, at, draw);
+    const clv_view seen = images_of(t, images, 0);
+    CLV_TRY(clv_graph_bind(t->graph, t->images, &seen));
+    CLV_TRY(clv_graph_run(t->graph));
+    const int64_t *order = clvi_tape_bring(t->ctx, t->order, (size_t)batch * sizeof *order, t->order_there);
+    clvi_rows_place(t->ctx, batch, t->dim, clvi_graph_place_of(t->graph, t->unit), order, rows);
+    return CLV_OK;
+}
+
+clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw, float *rows)
+{
+    draw_order(t, at, draw);
+    CLV_TRY(clvi_statistics_begin(&t->statistics));
+    CLV_TRY(exchange(t, images));
+    for (int64_t k = 0; k < clvi_parts_here(&t->division); k++) CLV_TRY(embed_part(t, images, k));
+    CLV_TRY(clvi_comm_all_gather(t->comm, t->embedded, (size_t)(t->division.local * t->dim) * sizeof(float)));
+    CLV_TRY(clvi_statistics_end(&t->statistics));
+    for (int64_t i = 0; i < t->division.batch; i++)
+        memcpy(rows + t->order[i] * t->dim, t->embedded + i * t->dim, (size_t)t->dim * sizeof(float));
+    return CLV_OK;
+}
