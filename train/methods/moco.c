@@ -23,7 +23,7 @@ typedef struct moco {
     int64_t    *ids;                            /* [B] of the batch at work */
     float      *queries;                        /* symmetric: [B,D] of the first direction */
     void       *sum;                            /* symmetric: gradient arena of the first direction */
-    float      *first;                          /* symmetric, on a device: its loss */
+    float      *first;                          /* symmetric, steps given to a device as a whole: its loss */
     size_t      sum_size;
 } moco;
 
@@ -100,8 +100,8 @@ static clv_status moco_ready(clvi_method *base)
     m->queries = clvi_calloc(base->ctx, rows, sizeof(float));
     m->sum_size = clvi_params_arena_size(base->params);
     m->sum = clvi_device_alloc(base->ctx, m->sum_size);
-    m->first = clvi_device_alloc(base->ctx, sizeof *m->first);
-    return base->keys[0] && m->queries && m->sum && m->first ? CLV_OK : CLV_ERR_NOMEM;
+    if (base->queued) m->first = clvi_device_alloc(base->ctx, sizeof *m->first);
+    return base->keys[0] && m->queries && m->sum && (m->first || !base->queued) ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static void moco_close(clvi_method *base)
