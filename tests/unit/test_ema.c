@@ -93,7 +93,8 @@ static double knn(test_env *t, bool ema)
     desc.layer = CLV_LAYER_EMBEDDING;
     desc.ema = ema;
     desc.batch_size = 16;
-    how.k = 5;
+    how.k = IMAGES - 1;
+    how.temperature = 0.3;
     how.leave_one_out = true;
     assert_ok(clv_encoder_open(t->ctx, &desc, &e));
     assert_ok(clv_dataset_open(t->ctx, test_path(t, "data.h5"), NULL, &ds));
@@ -107,13 +108,15 @@ static double knn(test_env *t, bool ema)
     return result.top1;
 }
 
+/* Nearest neighbours alone would be right by either network: all images vote, so that the figures are far apart. */
 static void a_run_measures_the_average(void **state)
 {
     test_env *t = *state;
     double top1 = -1;
-    assert_ok(test_run(t, test_run_config(t, "run", "ema-decay", "0.999", NULL), remembers, &top1));
+    assert_ok(test_run(t, test_run_config(t, "run", "ema-decay", "0.999", "knn-k", "159", "knn-t", "0.3", NULL), remembers,
+                       &top1));
     assert_near(top1, knn(t, true), 1e-9);
-    assert_true(fabs(top1 - knn(t, false)) > 1e-9);
+    assert_true(fabs(top1 - knn(t, false)) > 10);
 }
 
 static void encoders_are_opened_from_the_average(void **state)
