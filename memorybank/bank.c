@@ -251,6 +251,7 @@ void clvi_bank_ring(const clv_bank *bank, clvi_ring *out)
         .valid = clvi_shadow_memory(bank->shadow[1]), .ids = clvi_shadow_memory(bank->shadow[2]),
         .labels = clvi_shadow_memory(bank->shadow[3]),
     };
+    if (bank->cls->ring) bank->cls->ring(bank, out);
 }
 
 clv_view clv_bank_rows(const clv_bank *bank)

@@ -49,6 +49,9 @@ typedef struct clvi_bank_class {
     clv_status (*check)(const clv_bank *bank, const clvi_bank_batch *batch);
     /* Stores the rows; bank->pushes already counts this push. */
     void (*push)(clv_bank *bank, const clvi_bank_batch *batch);
+    /* What a device must know of it that pushes rows itself. NULL: they go round the ring as they are, or, in kinds
+     * without a ring, a device does not push. */
+    void (*ring)(const clv_bank *bank, clvi_ring *out);
 } clvi_bank_class;
 
 #define CLV_BANK(name) extern const clvi_bank_class clvi_bank_##name;

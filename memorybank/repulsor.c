@@ -23,12 +23,20 @@ static const clvi_option repulsor_options[] = {
     CLVI_OPTION_END
 };
 
-static void repulsor_push(clv_bank *bank, const clvi_bank_batch *batch)
+static void repulsor_ring(const clv_bank *bank, clvi_ring *out)
 {
     const repulsor_params *p = bank->params;
-    const double momentum = p->update == EMA ? p->momentum : 0;
+    out->blends = true;
+    out->momentum = p->update == EMA ? p->momentum : 0;
+    out->unit = p->normalize;
+}
+
+static void repulsor_push(clv_bank *bank, const clvi_bank_batch *batch)
+{
+    clvi_ring ring;
+    repulsor_ring(bank, &ring);
     for (int64_t i = 0; i < batch->count; i++)
-        clvi_bank_blend(bank, clvi_bank_next(bank), batch, i, momentum, p->normalize);
+        clvi_bank_blend(bank, clvi_bank_next(bank), batch, i, ring.momentum, ring.unit);
 }
 
 const clvi_bank_class clvi_bank_repulsor = {
@@ -36,5 +44,5 @@ const clvi_bank_class clvi_bank_repulsor = {
     .summary = "ring of projected features, replaced or moved",
     .source = "after Zhang et al. 2025, arXiv:2512.08648",
     .params_size = sizeof(repulsor_params), .options = repulsor_options,
-    .push = repulsor_push,
+    .push = repulsor_push, .ring = repulsor_ring,
 };

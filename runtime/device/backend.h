@@ -13,7 +13,7 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 9
+#define CLVI_BACKEND_ABI 10
 
 typedef struct clvi_device clvi_device;
 typedef struct clvi_recording clvi_recording;     /* the backend's own */
@@ -57,8 +57,8 @@ typedef struct clvi_flat_passes {
                                void *v, const clvi_flat_adam_told *told, double *sum);
 } clvi_flat_passes;
 
-/* What else a step does on the device (device/verdict.h, device/rows.h). `order`, `cursor`, `ids` and `labels` lie
- * there, too. */
+/* What else a step does on the device (device/verdict.h, device/rows.h). `order`, `cursor`, `ids`, `labels` and `mix`
+ * lie there, too. */
 typedef struct clvi_step_passes {
     clv_status (*judge)(clvi_device *device, const double *sums, const float *loss, double most, clvi_verdict *out);
     clv_status (*find)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, clvi_verdict *out);
@@ -68,6 +68,7 @@ typedef struct clvi_step_passes {
                         float *to);
     clv_status (*enqueue)(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count,
                           const float *rows, const int64_t *ids, const int64_t *labels);
+    clv_status (*mix)(clvi_device *device, const clvi_mix *mix, const int64_t shape[4], const float *from, float *to);
 } clvi_step_passes;
 
 enum { CLVI_FAULT_SIZE = 32, CLVI_TOLD_SIZE = 256 };

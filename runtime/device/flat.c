@@ -187,3 +187,10 @@ void clvi_rows_enqueue(clv_context *ctx, const clvi_ring *ring, int64_t cursor, 
     const int64_t *at = clvi_tape_bring(ctx, &cursor, sizeof cursor, d->told);
     if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->enqueue(d, ring, at, count, rows, ids, labels));
 }
+
+void clvi_rows_mix(clv_context *ctx, const clvi_mix *mix, const int64_t shape[4], const float *from, float *to)
+{
+    clvi_device *d = ctx->device;
+    const clvi_mix *at = clvi_tape_bring(ctx, mix, sizeof *mix, d->told);
+    if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->mix(d, at, shape, from, to));
+}

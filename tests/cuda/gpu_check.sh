@@ -97,8 +97,8 @@ device_record() {
 }
 
 conformance() {
-    local name programs='flat graph optimizers kernels augment losses knn network training repeat steps'
-    [ -z "$rehearse" ] || programs='flat graph optimizers'
+    local name programs='flat graph optimizers rows kernels augment losses eval network training repeat steps'
+    [ -z "$rehearse" ] || programs='flat graph optimizers rows'
     for name in $programs; do
         if limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1
         then row "test_$name" "$(sed -n 's/^\(passed\|skipped\) *\([0-9.]* s\).*/\1, \2/p' "$log/test_$name")"

@@ -17,10 +17,13 @@
 typedef struct counts { int64_t launches, copies, plays, sends, waits; } counts;
 extern counts clvi_emu_count(clvi_device *device);
 
-#define MORE 7
+#define MORE 11
+
+/* Of a generator. */
+#define CHAIN "center-crop size=8 margin=1; normalize mean=0.5 std=0.25"
 
 /* What there is to record: shuffles, two directions, rates of tensors, clipping, averages, momenta that change,
- * banks of other types with labels. */
+ * banks of other types with labels, slots that move, pictures that are mixed or made. */
 static const char *const cases[][MORE][2] = {
     { { "method", "moco" }, { "moco-k", "64" }, { "bn-splits", "2" } },
     { { "method", "moco" }, { "moco-k", "64" }, { "symmetric", "true" }, { "ema-decay", "0.9" } },
@@ -33,6 +36,15 @@ static const char *const cases[][MORE][2] = {
     { { "method", "mocov3" }, { "optimizer", "lars-solo-learn" }, { "wd", "0.001" } },
     { { "method", "barlow" }, { "optimizer", "lamb" }, { "wd", "0.001" } },
     { { "method", "supervised" }, { "nesterov", "true" } },
+    { { "method", "supervised" }, { "mixup-alpha", "0.4" }, { "cutmix-alpha", "1" }, { "mixup-prob", "0.8" },
+      { "ema-decay", "0.9" }, { "batch-size", "15" } },
+    { { "method", "supervised" }, { "loss", "cross_entropy; repulsor weight=0.1" }, { "moco-k", "24" },
+      { "queue-update", "ema" } },
+    { { "method", "supervised" }, { "loss", "cross_entropy; repulsor weight=0.1 normalize=false" }, { "moco-k", "12" },
+      { "queue-update", "ema" }, { "queue-dim", "8" } },
+    { { "method", "flow_matching" }, { "arch", "uvit" }, { "width", "16" }, { "aug", CHAIN }, { "eval-aug", CHAIN },
+      { "size", "0" }, { "moco-dim", "128" }, { "optimizer", "adamw" }, { "loss", "mse; repulsor weight=0.1" },
+      { "moco-k", "48" } },
 };
 
 /* One epoch of ten steps, of which the first and the last are logged. */
@@ -112,7 +124,7 @@ static int64_t spoilt_steps[3];
 static clv_status spoilt_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at, clvi_step_result *out)
 {
     for (size_t i = 0; i < CLVI_COUNT(spoilt_steps); i++)
-        for (int v = 0; at->total == spoilt_steps[i] && v < 2; v++) *(float *)batch->view[v].data = NAN;
+        for (int v = 0; at->total == spoilt_steps[i] && v < plain->views; v++) *(float *)batch->view[v].data = NAN;
     return plain->forward(m, batch, at, out);
 }
 
@@ -133,11 +145,12 @@ static void run(test_env *t, clv_context *ctx, clv_config *c, watch *w, bool spo
     clv_context_destroy(ctx);
 }
 
-/* Two in a row; one alone, and the last but one. On the host, launched, recorded: the same words, and on the device
- * the same bits. */
+/* Two in a row; one alone, and the last but one; where pictures are mixed, a second time by a step that is queued
+ * again. On the host, launched, recorded: the same words, and on the device the same bits. */
 static void a_step_that_is_not_finite_leaves_no_trace_while_the_next_is_on_its_way(void **state)
 {
-    static const int64_t which[][3] = { { 5, 6, -1 }, { 3, 8, -1 } };
+    static const int64_t which[][3] = { { 5, 6, -1 }, { 3, 8, -1 }, { 4, -1, 7 } };
+    static const char *const mixed[MORE][2] = { { "method", "supervised" }, { "mixup-alpha", "1" } };
     test_env *t = *state;
     for (size_t c = 0; c < CLVI_COUNT(which); c++) {
         watch w[3] = { { .steady = 0 } };
@@ -148,7 +161,8 @@ static void a_step_that_is_not_finite_leaves_no_trace_while_the_next_is_on_its_w
             snprintf(folder, sizeof folder, "%s%zu", i == 0 ? "host" : i == 1 ? "launched" : "recorded", c);
             snprintf(file[i], sizeof file[i], "%s/last.h5", folder);
             if (i == 1) assert_int_equal(setenv("CLEAVE_GRAPH", "0", 1), 0);
-            run(t, i ? test_device_context(t) : test_context(t, 1), config_of(t, folder, cases[0]), &w[i], true);
+            run(t, i ? test_device_context(t) : test_context(t, 1), config_of(t, folder, c < 2 ? cases[0] : mixed),
+                &w[i], true);
             assert_int_equal(unsetenv("CLEAVE_GRAPH"), 0);
             assert_int_equal(w[i].skipped, 2);
             assert_memory_equal(w[i].note, w[0].note, strcspn(w[0].note, "("));       /* a ReLU may swallow NaN */

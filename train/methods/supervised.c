@@ -5,6 +5,7 @@
 #include "train/step/method.h"
 #include "train/step/network.h"
 #include "core/checked.h"
+#include "device/backend.h"
 #include "tensor/op.h"
 #include "train/step/mix.h"
 
@@ -17,6 +18,7 @@ typedef struct supervised {
     clv_node    scores;       /* [B,C] what the classifier says; none without one */
     float      *shares;       /* [B,C] of each class in an image, when images are mixed; else NULL */
     float      *others;       /* the images of another rank that this one's are mixed with; NULL with one rank */
+    float      *mixed;        /* the batch on the device, where it is mixed there; else NULL */
 } supervised;
 
 static const clvi_takes takes[] = {
@@ -50,6 +52,12 @@ static bool has_margin(const clvi_objective *o)
     return clvi_objective_reads(o, "weight");
 }
 
+static size_t images_size(const clvi_method *base)
+{
+    const clvi_method_setup *s = &base->setup;
+    return (size_t)(base->division.local * s->channels * s->height * s->width) * sizeof(float);
+}
+
 static clv_status open(clvi_method *base)
 {
     supervised *m = (supervised *)base;
@@ -57,14 +65,13 @@ static clv_status open(clvi_method *base)
     m->shares = clvi_calloc(base->ctx, (size_t)(base->batch * base->setup.classes), sizeof *m->shares);
     if (!m->shares) return CLV_ERR_NOMEM;
     if (base->division.ranks == 1) return CLV_OK;
-    const clvi_method_setup *s = &base->setup;
-    m->others = clvi_calloc(base->ctx, (size_t)(base->division.local * s->channels * s->height * s->width),
-                            sizeof *m->others);
+    m->others = clvi_calloc(base->ctx, images_size(base), 1);
     return m->others ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static void close(clvi_method *base)
 {
+    clvi_device_free(base->ctx, ((supervised *)base)->mixed, images_size(base));
     clvi_free(base->ctx, ((supervised *)base)->shares);
     clvi_free(base->ctx, ((supervised *)base)->others);
 }
@@ -94,10 +101,24 @@ static clv_status build(clvi_method *base)
     return clvi_objective_uses(&base->objective, "repulsor") ? clvi_method_open_repulsor(base, x) : CLV_OK;
 }
 
-static clv_status ready(clvi_method *m)
+static clv_status ready(clvi_method *base)
 {
-    if (m->settings->freeze) clvi_optimizer_only(m->optimizer, "classifier.");
-    return CLV_OK;
+    supervised *m = (supervised *)base;
+    if (base->settings->freeze) clvi_optimizer_only(base->optimizer, "classifier.");
+    if (!m->shares || !base->queued) return CLV_OK;
+    m->mixed = clvi_device_alloc(base->ctx, images_size(base));
+    return m->mixed ? CLV_OK : CLV_ERR_NOMEM;
+}
+
+/* Those on the host stay as they are: a step may be queued twice. */
+static void mix_there(supervised *m, const clvi_mix *how, clv_view *images)
+{
+    clv_context *ctx = m->base.ctx;
+    const float *sent = images->device ? images->data
+                                       : clvi_tape_bring(ctx, images->data, images_size(&m->base), m->mixed);
+    clvi_rows_mix(ctx, how, images->shape, sent, m->mixed);
+    images->data = m->mixed;
+    images->device = 1;
 }
 
 /* Images are mixed where they lie: the batch is this step's alone. The first image of the whole batch meets the last, so
@@ -110,7 +131,8 @@ static clv_status mix(supervised *m, clv_view *images, const clvi_step *at)
     const clvi_mix how = clvi_mix_draw(base->settings, (uint32_t)at->epoch, (uint64_t)at->total, images->shape[2],
                                        images->shape[3]);
     clvi_mix_targets(&how, base->labels, base->batch, base->setup.classes, m->shares);
-    if (other == d->rank) clvi_mix_images(&how, images, NULL);
+    if (m->mixed) mix_there(m, &how, images);
+    else if (other == d->rank) clvi_mix_images(&how, images, NULL);
     if (other == d->rank || how.lambda == 1) return CLV_OK;
     const size_t size = (size_t)clv_view_count(images) * sizeof *m->others;
     CLV_TRY(clvi_comm_swap(base->setup.comm, other, images->data, m->others, size));
@@ -153,6 +175,6 @@ const clvi_method_class clvi_method_supervised = {
     .info = { "supervised", "a classifier trained with labels", NULL, 0 },
     .size = sizeof(supervised), .views = 1, .labels = true, .classifies = true, .takes = takes, .keeps = "projected",
     .choose_takes = choose_takes, .uses = uses, .choose_head = choose_head, .open = open, .build = build,
-    .ready = ready, .forward = forward, .queues = true,
+    .ready = ready, .forward = forward, .queues = true, .enqueue = clvi_method_enqueue_repulsor,
     .update = clvi_method_push_repulsor, .look = look, .close = close,
 };

@@ -64,8 +64,17 @@ clv_status clvi_method_push_repulsor(clvi_method *m, const clv_batch *batch)
 {
     clv_view rows;
     if (!m->bank) return CLV_OK;
-    CLV_TRY(clv_graph_read(m->graph, clvi_objective_kept(&m->objective), &rows));
+    if (m->queued) rows = clv_view_2d(m->pushed, CLV_F32, m->batch, clv_bank_dim(m->bank));
+    else CLV_TRY(clv_graph_read(m->graph, clvi_objective_kept(&m->objective), &rows));
     return clvi_method_push(m, &rows, batch);
+}
+
+clv_status clvi_method_enqueue_repulsor(clvi_method *m, const clv_batch *batch)
+{
+    const clv_node rows = clvi_objective_kept(&m->objective);
+    if (!m->bank) return CLV_OK;
+    clvi_method_enqueue(m, clvi_graph_place_of(m->graph, rows), batch, 0, 1);
+    return clvi_graph_fetch(m->graph, rows, m->pushed);
 }
 
 size_t clvi_method_bank_size(const clvi_method *m)

@@ -327,7 +327,7 @@ clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss)
     clv_view value;
     if (m->parts) return clvi_parts_run(m->parts, view, loss);
     for (int v = 0; v < m->cls->views; v++)
-        if (!clvi_node_none(m->images[v])) CLV_TRY(clv_graph_bind(m->graph, m->images[v], &view[v]));
+        if (!clvi_node_none(m->images[v])) CLV_TRY(clvi_bind_images(m->graph, m->images[v], &view[v]));
     for (int i = 0; i < m->n_beside; i++) CLV_TRY(clv_graph_bind(m->graph, m->beside[i].node, &m->beside[i].rows));
     CLV_TRY(clv_graph_run(m->graph));
     m->loss_there = clvi_graph_place_of(m->graph, m->loss);

@@ -121,6 +121,7 @@ struct clvi_method {
     clvi_verdict            *verdict, judged;         /* on the device; of the last step that was collected */
     float                   *loss_there;              /* of the step at work, on the device */
     int64_t                 *marks[2];                /* [B] its ids and labels there, for a bank; or NULL */
+    float                   *pushed;                  /* [B,dim of the bank] what repulsor's got there, for the host */
     int64_t                 *labels;                  /* [views B] of the batch at work, for each view again */
     int64_t                  number[1];               /* of the step at work, for draws inside a loss */
     double                   grad_norm;               /* of the step at work */
@@ -234,6 +235,7 @@ clv_status clvi_method_open_bank(clvi_method *m, const char *kind, int64_t dim, 
  * its bank, as the settings say; then what to call after a step, which puts the batch into the bank, if there is one. */
 clv_status clvi_method_open_repulsor(clvi_method *m, clv_node x) CLV_NODISCARD;
 clv_status clvi_method_push_repulsor(clvi_method *m, const clv_batch *batch) CLV_NODISCARD;
+clv_status clvi_method_enqueue_repulsor(clvi_method *m, const clv_batch *batch) CLV_NODISCARD;   /* on the device */
 /* Rows [B,D] on the device go into the device's copy: those of push number `nth` of `of` at this step. */
 void clvi_method_enqueue(clvi_method *m, const float *rows, const clv_batch *batch, int nth, int of);
 /* Rows of the batch go into it. */
@@ -243,7 +245,7 @@ void clvi_method_describe_bank(const clvi_method *m, void (*line)(const char *te
 
 /* ---- for methods: a step ---- */
 
-/* Binds the views, runs the graph and reads the loss. */
+/* Binds the views, which lie on the host or on the context's device as they say, runs the graph and reads the loss. */
 clv_status clvi_method_run(clvi_method *m, const clv_view *view, double *loss) CLV_NODISCARD;
 double clvi_method_grad_norm(clvi_method *m);
 /* What the momentum encoder says of the images becomes the target of view v; `draw` numbers the shuffles of a step. */

@@ -5,13 +5,8 @@
 #define CLVI_TRAIN_MIX_H
 
 #include <cleave/view.h>
+#include "device/rows.h"
 #include "train/config/config.h"
-
-typedef struct clvi_mix {
-    bool    cut;                          /* a box of the other image, not all of it */
-    double  lambda;                       /* share of the image itself; 1: nothing is mixed */
-    int64_t top, bottom, left, right;     /* the box; cut only */
-} clvi_mix;
 
 bool clvi_mix_wanted(const clvi_settings *s);
 

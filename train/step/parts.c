@@ -70,6 +70,11 @@ clv_view clvi_part_of(const clv_view *images, int64_t first, int64_t count)
     return part;
 }
 
+clv_status clvi_bind_images(clv_graph *g, clv_node input, const clv_view *images)
+{
+    return images->device ? clvi_graph_feed(g, input, images->data) : clv_graph_bind(g, input, images);
+}
+
 /* ---- running statistics ---- */
 
 static int64_t statistics_count(const clvi_statistics *s)

@@ -36,6 +36,8 @@ int64_t clvi_parts_here(const clvi_division *d);
 int64_t clvi_part_first(const clvi_division *d, int64_t k);
 /* Images first.. of a batch; `batch` gets as many as `count`. */
 clv_view clvi_part_of(const clv_view *images, int64_t first, int64_t count);
+/* Images for the next run, which lie on the host or on the context's device as they say. */
+clv_status clvi_bind_images(clv_graph *g, clv_node input, const clv_view *images) CLV_NODISCARD;
 
 /* Running statistics over the parts of a step: every part starts from those before the step, and in the end they move
  * by the mean of what the parts moved them by. Does nothing for a batch that is not divided. */

@@ -2,7 +2,6 @@
  * be queued before the last is known. Not those of a batch in parts or over ranks, nor those of methods that read
  * something back in between: they wait for the loss and for the length of the gradient, as on the host. */
 #include "train/step/method.h"
-#include "train/step/mix.h"
 #include "train/step/teacher.h"
 #include "core/checked.h"
 #include "device/backend.h"
@@ -15,14 +14,16 @@
 clv_status clvi_method_open_queue(clvi_method *m)
 {
     const clvi_method_class *cls = m->cls;
-    if (!m->ctx->device || m->parts || !cls->queues || (m->bank && !cls->enqueue) || clvi_mix_wanted(m->settings))
-        return CLV_OK;
+    if (!m->ctx->device || m->parts || !cls->queues || (m->bank && !cls->enqueue)) return CLV_OK;
     m->queued = true;
     const size_t rows = (size_t)(m->batch * m->dim) * sizeof(float), marks = (size_t)m->batch * sizeof(int64_t);
     for (int v = 0; v < cls->views && cls->teacher; v++)
         if (!(m->there[v] = clvi_device_alloc(m->ctx, rows))) return CLV_ERR_NOMEM;
     for (int i = 0; i < 2 && m->bank; i++)
         if (!(m->marks[i] = clvi_device_alloc(m->ctx, marks))) return CLV_ERR_NOMEM;
+    if (m->bank && !cls->teacher)
+        m->pushed = clvi_calloc(m->ctx, (size_t)(m->batch * clv_bank_dim(m->bank)), sizeof *m->pushed);
+    if (m->bank && !cls->teacher && !m->pushed) return CLV_ERR_NOMEM;
     m->verdict = clvi_device_alloc(m->ctx, sizeof *m->verdict);
     return m->verdict ? clvi_tape_create(m->ctx, &m->tape) : CLV_ERR_NOMEM;
 }
@@ -33,6 +34,7 @@ void clvi_method_close_queue(clvi_method *m)
     for (int v = 0; v < CLVI_MAX_VIEWS; v++)
         clvi_device_free(m->ctx, m->there[v], (size_t)(m->batch * m->dim) * sizeof(float));
     for (int i = 0; i < 2; i++) clvi_device_free(m->ctx, m->marks[i], (size_t)m->batch * sizeof(int64_t));
+    clvi_free(m->ctx, m->pushed);
     clvi_device_free(m->ctx, m->verdict, sizeof *m->verdict);
 }
 

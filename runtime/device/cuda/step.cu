@@ -1,5 +1,6 @@
 /* step.cu: what a step does beside its graphs and its passes over arenas: its verdict, rows to their places, rows
- * into a bank. */
+ * into a bank, images into one another. Compiled without contraction: what the host keeps of a bank has the same
+ * bits. */
 #include "device/cuda/cu.h"
 #include "device/cuda/flat.h"
 
@@ -97,14 +98,112 @@ static clv_status enqueue_of(clvi_device *device, clvi_ring ring, const int64_t 
     });
 }
 
+static __device__ __forceinline__ void put(double *to, double x) { *to = x; }
+static __device__ __forceinline__ void put(float *to, double x) { *to = (float)x; }
+
+/* Rounded once: the float on the way is made odd where it is not exact (core/bf16.h). */
+static __device__ __forceinline__ void put(clvi_cu_half *to, double x)
+{
+    const float f = (float)x;
+    unsigned bits = __float_as_uint(f);
+    if (x == x && (double)f != x) bits = (bits - (((double)f > x) == (x > 0))) | 1;
+    to->bits = clvi_cu_to_bf16(__uint_as_float(bits));
+}
+
+/* The sum of square(c) over the row, in order. */
+template <class F> static __device__ double sum_in_order(int64_t dim, F square)
+{
+    __shared__ double part[CLVI_CU_THREADS + 1];
+    double sum = 0;
+    for (int64_t at = 0; at < dim; at += CLVI_CU_THREADS) {
+        if (at + threadIdx.x < dim) part[threadIdx.x] = square(at + threadIdx.x);
+        __syncthreads();
+        for (int64_t i = 0; threadIdx.x == 0 && i < CLVI_CU_THREADS && at + i < dim; i++) sum += part[i];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) part[CLVI_CU_THREADS] = sum;
+    __syncthreads();
+    return part[CLVI_CU_THREADS];
+}
+
+/* A row moves slot `at`, as memorybank/bank_rows.c has it. */
+template <class T> static __device__ void blend(const clvi_ring &ring, int64_t at, const float *row)
+{
+    T *slot = (T *)ring.rows + at * ring.dim;
+    const bool moves = ring.valid[at];
+    const double m = ring.momentum;
+    const auto value = [&](int64_t c) {
+        const double x = (double)row[c];
+        return moves ? m * (double)(typename clvi_cu_wide<T>::type)slot[c] + (1 - m) * x : x;
+    };
+    double largest = 0, length = 1;
+    if (ring.unit) {
+        for (int64_t c = threadIdx.x; c < ring.dim; c += CLVI_CU_THREADS) largest = fmax(largest, fabs(value(c)));
+        largest = clvi_cu_block_max(largest);
+    }
+    const bool scales = largest > 0;
+    if (scales) length = sqrt(sum_in_order(ring.dim, [&](int64_t c) {
+        const double x = value(c) / largest;
+        return x * x;
+    }));
+    for (int64_t c = threadIdx.x; c < ring.dim; c += CLVI_CU_THREADS)
+        put(&slot[c], scales ? value(c) / largest / length : value(c));
+}
+
+template <class T>
+static clv_status blend_of(clvi_device *device, clvi_ring ring, const int64_t *cursor, int64_t count, const float *rows,
+                           const int64_t *ids, const int64_t *labels)
+{
+    const clvi_op_call call = call_for(device, "enqueue");
+    const clvi_verdict *v = device->verdict;
+    return clvi_cu_rows(&call, count < ring.capacity ? count : ring.capacity, [=] __device__ (int64_t first) {
+        if (v && v->stopped) return;
+        const int64_t slot = (*cursor + first) % ring.capacity;
+        for (int64_t row = first; row < count; row += ring.capacity) {
+            blend<T>(ring, slot, rows + row * ring.dim);
+            __syncthreads();
+            if (threadIdx.x == 0) ring.valid[slot] = 1;
+            if (threadIdx.x == 0) ring.ids[slot] = ids ? ids[row] : -1;
+            if (threadIdx.x == 0) ring.labels[slot] = labels ? labels[row] : -1;
+            __syncthreads();
+        }
+    });
+}
+
+template <class T>
+static clv_status push_of(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count,
+                          const float *rows, const int64_t *ids, const int64_t *labels)
+{
+    return ring->blends ? blend_of<T>(device, *ring, cursor, count, rows, ids, labels)
+                        : enqueue_of<T>(device, *ring, cursor, count, rows, ids, labels);
+}
+
 static clv_status enqueue(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count,
                           const float *rows, const int64_t *ids, const int64_t *labels)
 {
     switch (ring->dtype) {
-    case CLV_F64: return enqueue_of<double>(device, *ring, cursor, count, rows, ids, labels);
-    case CLV_BF16: return enqueue_of<clvi_cu_half>(device, *ring, cursor, count, rows, ids, labels);
-    default: return enqueue_of<float>(device, *ring, cursor, count, rows, ids, labels);
+    case CLV_F64: return push_of<double>(device, ring, cursor, count, rows, ids, labels);
+    case CLV_BF16: return push_of<clvi_cu_half>(device, ring, cursor, count, rows, ids, labels);
+    default: return push_of<float>(device, ring, cursor, count, rows, ids, labels);
     }
 }
 
-extern "C" const clvi_step_passes clvi_cuda_step_passes = { judge, find, clip, restore, place, enqueue };
+/* ---- images ---- */
+
+/* One thread has both images of a pair, so that they can be mixed in place. The middle one meets itself and stays. */
+static clv_status mix(clvi_device *device, const clvi_mix *how, const int64_t shape[4], const float *from, float *to)
+{
+    const clvi_op_call call = call_for(device, "mix images");
+    const int64_t n = shape[0], channels = shape[1], width = shape[3], each = channels * shape[2] * width;
+    return clvi_cu_each(&call, (n + 1) / 2 * each, [=] __device__ (int64_t i) {
+        const int64_t place = i % each, a = i, b = (n - 1 - i / each) * each + place;
+        const int64_t y = place / (width * channels), x = place / channels % width;
+        const float one = from[a], other = from[b], l = (float)how->lambda;
+        const bool inside = y >= how->top && y < how->bottom && x >= how->left && x < how->right;
+        const bool stays = a == b || how->lambda == 1 || (how->cut && !inside);
+        to[a] = stays ? one : how->cut ? other : l * one + (1.0f - l) * other;
+        to[b] = stays ? other : how->cut ? one : l * other + (1.0f - l) * one;
+    });
+}
+
+extern "C" const clvi_step_passes clvi_cuda_step_passes = { judge, find, clip, restore, place, enqueue, mix };
