@@ -1,7 +1,7 @@
 /* course.c: a run's epochs beside a published trajectory. */
 #include <cleave/eval.h>
 #include "core/checked.h"
-#include "eval/report_run.h"
+#include "eval/report/run.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 # What is built from what. A new file in one of these folders is picked up by name; nothing is listed by hand.
 LIB_DIRS  := runtime/core runtime/device/cpu runtime/device/onednn runtime/device/blas runtime/device runtime/tensor \
              losses memorybank augment backbones data train train/config train/step train/methods train/optimizers train/comm \
-             train/log train/files train/trained eval
+             train/log train/files train/trained eval eval/report
 LIB_SRC   := $(sort $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c)))
 CLI_SRC   := $(sort $(wildcard cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/unit/test_*.c tests/golden/test_*.c tests/gradient/test_*.c tests/parity/test_*.c \

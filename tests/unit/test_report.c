@@ -2,8 +2,8 @@
 #include <cleave/eval.h>
 #include "core/file.h"
 #include "core/h5.h"
-#include "eval/report_gnuplot.h"
-#include "eval/report_run.h"
+#include "eval/report/gnuplot.h"
+#include "eval/report/run.h"
 #include "tests/support/pictures.h"
 #include "tests/support/test.h"
 #include <math.h>

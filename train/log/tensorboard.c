@@ -5,7 +5,7 @@
 #include "core/checked.h"
 #include "core/file.h"
 #include "core/png.h"
-#include "eval/report_text.h"
+#include "eval/report/text.h"
 
 #include <errno.h>
 #include <math.h>

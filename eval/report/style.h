@@ -1,4 +1,4 @@
-/* report_style.h: the style sheet of a report. Light and dark by the reader's setting; on paper always light. */
+/* style.h: the style sheet of a report. Light and dark by the reader's setting; on paper always light. */
 #ifndef CLVI_EVAL_REPORT_STYLE_H
 #define CLVI_EVAL_REPORT_STYLE_H
 

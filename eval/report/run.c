@@ -1,5 +1,5 @@
-/* report_run.c: reading a run directory: config.yaml, metrics.jsonl, examples.h5 and a checkpoint's version. */
-#include "eval/report_run.h"
+/* run.c: reading a run directory: config.yaml, metrics.jsonl, examples.h5 and a checkpoint's version. */
+#include "eval/report/run.h"
 #include "core/checked.h"
 #include "core/file.h"
 #include "core/h5.h"

@@ -1,4 +1,4 @@
-/* report_text.h: a growing text with what HTML asks for: escaping and base64. */
+/* text.h: a growing text with what HTML asks for: escaping and base64. */
 #ifndef CLVI_EVAL_REPORT_TEXT_H
 #define CLVI_EVAL_REPORT_TEXT_H
 

@@ -1,8 +1,8 @@
-/* report_gnuplot.h: figures, drawn by gnuplot, as SVG to be put inside an HTML page. */
+/* gnuplot.h: figures, drawn by gnuplot, as SVG to be put inside an HTML page. */
 #ifndef CLVI_EVAL_REPORT_GNUPLOT_H
 #define CLVI_EVAL_REPORT_GNUPLOT_H
 
-#include "eval/report_text.h"
+#include "eval/report/text.h"
 
 /* Runs gnuplot on `script`, which must hold nothing from outside but numbers: gnuplot can run programs. Appends one
  * <svg> to `page`. Terminal, border and grid are set before the script. Black is the page's own text colour.

@@ -1,10 +1,10 @@
-/* report_figures.h: the figures of a report, each an HTML <figure> appended to the page. What a run did not measure
+/* figures.h: the figures of a report, each an HTML <figure> appended to the page. What a run did not measure
  * gives a sentence instead. Errors: those of clvi_gnuplot. */
 #ifndef CLVI_EVAL_REPORT_FIGURES_H
 #define CLVI_EVAL_REPORT_FIGURES_H
 
-#include "eval/report_run.h"
-#include "eval/report_text.h"
+#include "eval/report/run.h"
+#include "eval/report/text.h"
 
 clv_status clvi_figures_curves(const clvi_run *run, clvi_text *page) CLV_NODISCARD;
 clv_status clvi_figures_scores(const clvi_run *run, clvi_text *page) CLV_NODISCARD;

@@ -1,8 +1,8 @@
-/* report_figures.c: scripts for gnuplot from the numbers of a run. */
-#include "eval/report_figures.h"
+/* figures.c: scripts for gnuplot from the numbers of a run. */
+#include "eval/report/figures.h"
 #include "core/checked.h"
 #include "eval/pca.h"
-#include "eval/report_gnuplot.h"
+#include "eval/report/gnuplot.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
-/* report_overlay.c: figures of several runs: curves over each other, and distributions of scores. Runs are told apart
+/* overlay.c: figures of several runs: curves over each other, and distributions of scores. Runs are told apart
  * by colour, and the page says whose it is: names of folders never reach gnuplot. */
-#include "eval/report_figures.h"
+#include "eval/report/figures.h"
 #include "core/checked.h"
-#include "eval/report_gnuplot.h"
+#include "eval/report/gnuplot.h"
 
 #include <math.h>
 

@@ -3,9 +3,9 @@
 #include <cleave/eval.h>
 #include "core/checked.h"
 #include "core/file.h"
-#include "eval/report_figures.h"
-#include "eval/report_pictures.h"
-#include "eval/report_style.h"
+#include "eval/report/figures.h"
+#include "eval/report/pictures.h"
+#include "eval/report/style.h"
 
 #include <math.h>
 #include <stdio.h>

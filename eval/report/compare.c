@@ -1,9 +1,9 @@
-/* report_compare.c: several runs on one page, and the picture of their scores. */
+/* compare.c: several runs on one page, and the picture of their scores. */
 #include <cleave/eval.h>
 #include "core/checked.h"
 #include "core/file.h"
-#include "eval/report_figures.h"
-#include "eval/report_style.h"
+#include "eval/report/figures.h"
+#include "eval/report/style.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* report_pictures.c: pictures of a run's images, as PNG inside the page. */
-#include "eval/report_pictures.h"
+/* pictures.c: pictures of a run's images, as PNG inside the page. */
+#include "eval/report/pictures.h"
 #include "core/checked.h"
 #include "core/png.h"
 

@@ -1,5 +1,5 @@
-/* report_gnuplot.c: running gnuplot, and making its SVG fit for a page that holds several. */
-#include "eval/report_gnuplot.h"
+/* gnuplot.c: running gnuplot, and making its SVG fit for a page that holds several. */
+#include "eval/report/gnuplot.h"
 #include "core/checked.h"
 #include "core/file.h"
 

@@ -1,5 +1,5 @@
-/* report_text.c: a growing text with what HTML asks for. */
-#include "eval/report_text.h"
+/* text.c: a growing text with what HTML asks for. */
+#include "eval/report/text.h"
 #include "core/checked.h"
 
 #include <stdarg.h>

@@ -1,10 +1,10 @@
-/* report_pictures.h: the data sets of a run, for pictures of its images and names of its classes. */
+/* pictures.h: the data sets of a run, for pictures of its images and names of its classes. */
 #ifndef CLVI_EVAL_REPORT_PICTURES_H
 #define CLVI_EVAL_REPORT_PICTURES_H
 
 #include "data/resize.h"
-#include "eval/report_run.h"
-#include "eval/report_text.h"
+#include "eval/report/run.h"
+#include "eval/report/text.h"
 
 typedef struct clvi_pictures {
     clv_context *ctx;

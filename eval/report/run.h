@@ -1,4 +1,4 @@
-/* report_run.h: what a run directory holds, as the report needs it. Every byte in it may be damaged. */
+/* run.h: what a run directory holds, as the report needs it. Every byte in it may be damaged. */
 #ifndef CLVI_EVAL_REPORT_RUN_H
 #define CLVI_EVAL_REPORT_RUN_H
 
