@@ -42,6 +42,8 @@ static clv_status fail_unknown_step(const char *name)
         names[n++] = clv_augment_info_at(i)->name;
     for (int i = 0; i < clv_augment_preset_count() && n + 1 < CLVI_COUNT(names); i++)
         names[n++] = clv_augment_preset_at(i)->name;
+    CLV_CHECK(!clv_augment_preset_find(name), CLV_ERR_INVALID,
+              "'%.64s' is a preset and stands alone, without values or other steps beside it", name);
     const char *near = clv_nearest_name(name, names);
     return clvi_fail(CLV_ERR_INVALID, "no augmentation or preset '%.64s'%s%s%s", name, near ? "; did you mean '" : "",
                      near ? near : "", near ? "'?" : "");

@@ -61,6 +61,7 @@ struct clv_loader {
     bool               has_lock;
     int64_t            head, fill, fill_item;
     int                busy;       /* workers making images */
+    bool               begun;      /* a batch was asked for; a run that is only described makes none */
     bool               paused, stop;
     atomic_bool        cancel;     /* what is being made is not wanted any more */
 
@@ -238,7 +239,7 @@ static void begin_batch(clv_loader *l, int64_t ordinal)
 /* The next images to make, if the ring has room. */
 static bool take_chunk(clv_loader *l, chunk *out)
 {
-    while (!l->paused && l->fill < l->head + l->slot_count - 1) {
+    while (l->begun && !l->paused && l->fill < l->head + l->slot_count - 1) {
         if (l->fill_item == 0) begin_batch(l, l->fill);
         const int64_t left = batch_count(l, l->fill) - l->fill_item;
         if (left > 0) {
@@ -550,6 +551,10 @@ clv_status clv_loader_next(clv_loader *l, clv_batch *out)
     const double start = now_seconds();
     if (l->started == 0) l->started = start;
     pthread_mutex_lock(&l->lock);
+    if (!l->begun) {
+        l->begun = true;
+        pthread_cond_broadcast(&l->work);
+    }
     slot *s = slot_of(l, l->head);
     if (l->desc.workers == 0) make_batch_here(l, s);
     while (s->ordinal != l->head || s->todo > 0) pthread_cond_wait(&l->ready, &l->lock);

@@ -5,6 +5,7 @@
 #include "train/text.h"
 #include "core/checked.h"
 #include "core/file.h"
+#include "core/memory.h"
 #include "device/backend.h"
 #include "tensor/op.h"
 
@@ -13,6 +14,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#define MIB 1048576.0
+#define GIB (1024.0 * MIB)
 
 bool clvi_trainer_speaks(const clv_trainer *t)
 {
@@ -241,6 +245,36 @@ static void settle_division(clv_trainer *t)
     if (clvi_network_has_batch_norm(t->settings)) clvi_division_settle(t->settings, t->comm);
 }
 
+/* What steps work in, before any of it is used. */
+typedef struct planned {
+    clvi_method_bytes steps;
+    size_t            loader, all;
+} planned;
+
+static clv_status plan_memory(clv_trainer *t, planned *p)
+{
+    CLV_TRY(clvi_method_memory(t->method, &p->steps));
+    p->loader = t->text ? clvi_words_memory(clvi_text_words(t->text)) : clv_loader_memory(t->loader);
+    p->all = p->steps.parameters + p->steps.gradients + p->steps.optimizer + p->steps.activations + p->steps.bank +
+             p->loader;
+    return CLV_OK;
+}
+
+/* The system lets a process have more memory than there is, and kills it when it writes there, without a word: better one
+ * beforehand. A device has memory of its own, and says itself when that is short. */
+static clv_status note_memory(clv_trainer *t)
+{
+    const size_t available = clvi_memory_available();
+    planned p;
+    if (!clvi_trainer_speaks(t) || strcmp(t->settings->device, "cpu") != 0 || available == 0) return CLV_OK;
+    CLV_TRY(plan_memory(t, &p));
+    if (p.all > available)
+        clvi_trainer_note(t, "this run works in %.1f GiB of memory, and %.1f GiB are available: the system may end it. A "
+                          "smaller micro-batch-size, or recompute, takes less", (double)p.all / GIB,
+                          (double)available / GIB);
+    return CLV_OK;
+}
+
 static clv_status build(clv_trainer *t, const clv_config *config)
 {
     CLV_TRY(clv_config_create(t->ctx, &t->config));
@@ -258,6 +292,7 @@ static clv_status build(clv_trainer *t, const clv_config *config)
     CLV_TRY(open_data(t));
     CLV_TRY(make_method(t));
     CLV_TRY(open_loader(t));
+    CLV_TRY(note_memory(t));
     CLV_TRY(clvi_resume(t));
     return t->settings->weights[0] && t->at.total == 0 ? load_weights(t) : CLV_OK;
 }
@@ -307,18 +342,15 @@ void clv_trainer_destroy(clv_trainer *t)
     clvi_free(t->ctx, t);
 }
 
-/* What steps work in, before any of it is used. */
 static clv_status describe_memory(clv_trainer *t, void (*line)(const char *text, void *user), void *user)
 {
-    clvi_method_bytes m;
+    planned m;
     char text[320];
-    CLV_TRY(clvi_method_memory(t->method, &m));
-    const size_t loader = t->text ? clvi_words_memory(clvi_text_words(t->text)) : clv_loader_memory(t->loader);
-    const size_t all = m.parameters + m.gradients + m.optimizer + m.activations + m.bank + loader;
+    CLV_TRY(plan_memory(t, &m));
     snprintf(text, sizeof text,
              "memory in bytes: parameters %zu, gradients %zu, optimiser %zu, activations %zu, bank %zu, loader %zu; "
-             "in all %zu (%.1f MiB)", m.parameters, m.gradients, m.optimizer, m.activations, m.bank, loader, all,
-             (double)all / 1048576.0);
+             "in all %zu (%.1f MiB)", m.steps.parameters, m.steps.gradients, m.steps.optimizer, m.steps.activations,
+             m.steps.bank, m.loader, m.all, (double)m.all / MIB);
     line(text, user);
     return CLV_OK;
 }

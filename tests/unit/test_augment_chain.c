@@ -245,6 +245,8 @@ static void a_wrong_text_is_refused_with_a_useful_message(void **state)
     assert_fails(create(t, "center-crop; random-erasing fill=1,2", NULL, NULL), CLV_ERR_INVALID, "one number or three");
     assert_fails(create(t, "center-crop; random-erasing fill=256", NULL, NULL), CLV_ERR_INVALID, "from 0 to 255");
     assert_fails(create(t, "center-crop; random-erasing fill=0.5", NULL, NULL), CLV_ERR_INVALID, "from 0 to 255");
+    assert_fails(create(t, "moco-v2 size=8", NULL, NULL), CLV_ERR_INVALID, "'moco-v2' is a preset and stands alone");
+    assert_fails(create(t, "flip; moco-v2", NULL, NULL), CLV_ERR_INVALID, "'moco-v2' is a preset and stands alone");
     assert_fails(create(t, "moco-v2", "p", "0"), CLV_ERR_INVALID, "write 'color-jitter.p' or 'grayscale.p'");
     assert_fails(create(t, "moco-v2", "sice", "8"), CLV_ERR_INVALID, "did you mean 'size'?");
     assert_fails(create(t, "moco-v2", "flop.p", "8"), CLV_ERR_INVALID, "did you mean 'flip'?");

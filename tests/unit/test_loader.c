@@ -4,8 +4,10 @@
 #include "core/context.h"
 #include "core/file.h"
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COUNT 37
 
@@ -292,6 +294,36 @@ static void a_loader_can_be_destroyed_at_any_moment(void **state)
     clv_dataset_destroy(ds);
 }
 
+static clv_status count_call(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample, uint32_t view,
+                             void *scratch, size_t scratch_size, float *out)
+{
+    atomic_fetch_add((atomic_int *)user, 1);
+    return tell_arguments(NULL, in, seed, epoch, sample, view, scratch, scratch_size, out);
+}
+
+/* A run that is only described must not fill gigabytes with images nobody asks for. */
+static void nothing_is_made_before_a_batch_is_asked_for(void **state)
+{
+    test_env *t = *state;
+    clv_dataset *ds = open_raw(t);
+    clv_loader *loader = NULL;
+    clv_batch b;
+    atomic_int calls = 0;
+    clv_transform counting[2] = { two_views[0], two_views[1] };
+    clv_loader_desc d = small_desc(2);
+    for (int v = 0; v < 2; v++) counting[v].apply = count_call, counting[v].user = &calls;
+    d.transforms = counting;
+    assert_ok(clv_loader_create(t->ctx, ds, &d, &loader));
+    assert_ok(clv_loader_seek(loader, 1, 2));
+    usleep(50000);
+    assert_int_equal(atomic_load(&calls), 0);
+    assert_ok(clv_loader_next(loader, &b));
+    assert_int_equal(b.epoch, 1);
+    assert_int_equal(b.step, 2);
+    clv_loader_destroy(loader);
+    clv_dataset_destroy(ds);
+}
+
 static void wrong_settings_are_refused_with_a_useful_message(void **state)
 {
     test_env *t = *state;
@@ -388,6 +420,7 @@ TEST_MAIN(
     TEST(a_bad_picture_stops_the_epoch_by_name_and_stays_bad),
     TEST(a_raw_source_allocates_nothing_once_it_runs),
     TEST(a_loader_can_be_destroyed_at_any_moment),
+    TEST(nothing_is_made_before_a_batch_is_asked_for),
     TEST(wrong_settings_are_refused_with_a_useful_message),
     TEST(running_out_of_memory_is_an_error_not_a_leak),
 )
