@@ -260,8 +260,8 @@ static clv_status plan_memory(clv_trainer *t, planned *p)
     return CLV_OK;
 }
 
-/* The system lets a process have more memory than there is, and kills it when it writes there, without a word: better one
- * beforehand. A device has memory of its own, and says itself when that is short. */
+/* The system lets a process have more memory than there is, and ends it when it writes there, without a word: better
+ * one beforehand. A device has memory of its own, and says itself when that is short. */
 static clv_status note_memory(clv_trainer *t)
 {
     const size_t available = clvi_memory_available();
@@ -269,8 +269,8 @@ static clv_status note_memory(clv_trainer *t)
     if (!clvi_trainer_speaks(t) || strcmp(t->settings->device, "cpu") != 0 || available == 0) return CLV_OK;
     CLV_TRY(plan_memory(t, &p));
     if (p.all > available)
-        clvi_trainer_note(t, "this run works in %.1f GiB of memory, and %.1f GiB are available: the system may end it. A "
-                          "smaller micro-batch-size, or recompute, takes less", (double)p.all / GIB,
+        clvi_trainer_note(t, "this run works in %.1f GiB of memory, and %.1f GiB are available: the system may end it. "
+                          "A smaller micro-batch-size, or recompute, takes less", (double)p.all / GIB,
                           (double)available / GIB);
     return CLV_OK;
 }

@@ -144,8 +144,8 @@ typedef struct clv_batch {
 } clv_batch;
 
 /* Allocates everything a run needs and starts the workers, who begin when the first batch is asked for. The data set is
- * borrowed. Errors: CLV_ERR_INVALID; CLV_ERR_SHAPE if transforms is NULL and image sizes vary; CLV_ERR_NOMEM; CLV_ERR_IO if a
- * thread cannot start. */
+ * borrowed. Errors: CLV_ERR_INVALID; CLV_ERR_SHAPE if transforms is NULL and image sizes vary; CLV_ERR_NOMEM;
+ * CLV_ERR_IO if a thread cannot start. */
 CLV_API clv_status clv_loader_create(clv_context *ctx, const clv_dataset *ds, const clv_loader_desc *desc,
                                      clv_loader **out) CLV_NODISCARD;
 /* Stops the workers at once, wherever they are. NULL is accepted. */

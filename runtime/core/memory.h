@@ -4,11 +4,11 @@
 
 #include <stddef.h>
 
-/* Bytes that can be had without swapping: what the kernel tells as MemAvailable in `meminfo`, and no more than the limit in
- * `limit` (the file memory.max of a control group, "max" for none). 0 where nothing is told. Any thread. */
+/* Bytes that can be had without swapping: what the kernel tells as MemAvailable in the file `meminfo`, and no more than
+ * the file `limit` says (memory.max of a control group; "max": none). 0 where nothing is told. Any thread. */
 size_t clvi_memory_available_in(const char *meminfo, const char *limit);
 
-/* The same for this process: /proc/meminfo, and the limit at the root of what it sees of control groups, as in a container. */
+/* The same for this process, with the limit of a container it may run in. */
 size_t clvi_memory_available(void);
 
 #endif

@@ -294,8 +294,8 @@ static void a_loader_can_be_destroyed_at_any_moment(void **state)
     clv_dataset_destroy(ds);
 }
 
-static clv_status count_call(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample, uint32_t view,
-                             void *scratch, size_t scratch_size, float *out)
+static clv_status count_call(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample,
+                             uint32_t view, void *scratch, size_t scratch_size, float *out)
 {
     atomic_fetch_add((atomic_int *)user, 1);
     return tell_arguments(NULL, in, seed, epoch, sample, view, scratch, scratch_size, out);
