@@ -109,3 +109,15 @@ clv_node clvi_layer_drop_path(clv_graph *g, const clvi_backbone_params *p, const
     const clv_node y = clv_drop_path(g, clv_reshape(g, x, 2, whole), count, rate, (uint64_t)p->seed, (uint32_t)path);
     return clv_reshape(g, y, 2, in);
 }
+
+/* Srivastava et al. 2014: paths of one value each. */
+clv_node clvi_layer_dropout(clv_graph *g, const clvi_backbone_params *p, const char *prefix, const char *name,
+                            clv_node x, int64_t path)
+{
+    int64_t in[CLV_MAX_DIMS] = { 0 }, one = 1;
+    if (p->dropout <= 0 || clv_node_shape(g, x, in) < 0) return x;
+    const clv_init zero = { CLV_INIT_CONSTANT, 0.0, 0 };
+    const clv_node count = parameter(g, prefix, name, "count", CLV_PARAM_BUFFER, 1, &one, zero);
+    const clv_node values = clv_reshape(g, x, 2, (int64_t[]){ in[0] * in[1], 1 });
+    return clv_reshape(g, clv_drop_path(g, values, count, p->dropout, (uint64_t)p->seed, (uint32_t)path), 2, in);
+}

@@ -157,6 +157,17 @@ static void transpose_named(clvi_onnx *w, const char *from, const char *to, int 
     clvi_onnx_end(w, at);
 }
 
+/* A slope a channel: [C] becomes [C,1,1]. */
+static void prelu(clvi_onnx *w, const clvi_node *n)
+{
+    char slope[CLVI_ONNX_NAME], t[CLVI_ONNX_NAME], x[CLVI_ONNX_NAME], y[CLVI_ONNX_NAME];
+    const int64_t shape[] = { shape_of(w, n->in[1])[0], 1, 1 };
+    const int ndim = w->g->values[n->in[0]].desc.ndim - 1;
+    reshape_named(w, clvi_onnx_name(w, n->in[1], slope), temporary(w, t), ndim, shape);
+    clvi_onnx_name(w, n->in[0], x);
+    clvi_onnx_end(w, named(w, "PRelu", clvi_onnx_name(w, n->out[0], y), x, t, NULL));
+}
+
 static void layer_norm(clvi_onnx *w, const clvi_node *n)
 {
     const clvi_layer_norm_attr *a = n->attr;
@@ -317,7 +328,7 @@ static const struct {
     { "layer_norm", layer_norm, NULL }, { "gelu", gelu, NULL },             { "attention", attention, NULL },
     { "pixel_rows", pixel_rows, NULL }, { "row_pixels", row_pixels, NULL }, { "scale_columns", scale_columns, NULL },
     { "concat", concat, NULL },         { "slice", slice, NULL },           { "reduce", reduce, can_reduce },
-    { "fill", fill, can_fill },
+    { "fill", fill, can_fill },         { "prelu", prelu, NULL },
 };
 
 clv_status clvi_onnx_operation(clvi_onnx *w, const clvi_node *n)

@@ -164,6 +164,8 @@ CLV_API clv_node clv_batch_norm(clv_graph *g, clv_node x /*[N,C,H,W] or [N,C]*/,
 CLV_API clv_node clv_layer_norm(clv_graph *g, clv_node x /*[N,D]*/, clv_node gamma /*[D]*/, clv_node beta /*[D]*/,
                                 double eps);
 CLV_API clv_node clv_relu(clv_graph *g, clv_node x);
+/* x where it is above 0, else the slope of its channel times x: He et al. 2015, arXiv:1502.01852, eq. 1. */
+CLV_API clv_node clv_prelu(clv_graph *g, clv_node x /*[N,C,H,W] or [N,C]*/, clv_node slope /*[C]*/);
 /* x times the normal distribution function of x, by erf: Hendrycks and Gimpel 2016, arXiv:1606.08415. */
 CLV_API clv_node clv_gelu(clv_graph *g, clv_node x);
 /* softmax(q k^T / sqrt(d)) v for every head of every sample: Vaswani et al. 2017, arXiv:1706.03762, eq. 1. A row of qkv

@@ -16,6 +16,8 @@
  *                           -> dx, dgamma, dbeta, and with `sum` and `relu`: dsum
  *                           (when not training, mean and var are the running ones, [C], and constant)
  *   relu                    x -> y                    relu_bwd               dy, y -> dx
+ *   prelu                   x [N,C,...], slope [C] -> y
+ *   prelu_bwd               dy, x, slope -> dx, dslope
  *   max_pool2d              x -> y, workspace         max_pool2d_bwd         dy, workspace -> dx
  *   avg_pool2d              x -> y                    avg_pool2d_bwd         dy -> dx
  *   add, sub, mul           a, b -> y (equal shapes)

@@ -1,7 +1,8 @@
-/* recompute.c: memory for time (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174): the
- * backward pass computes convolutions, batch norms and relus again instead of keeping what they gave. Values with several
- * readers are kept, in a residual network the inputs of its blocks; so is every fourth convolution's result where there
- * are no such values. A repeated batch norm takes the statistics the first one made, so all bits are the same. */
+/* recompute.c: memory for time (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174):
+ * the backward pass computes convolutions, batch norms, relus and prelus again instead of keeping what they gave.
+ * Values with several readers are kept, in a residual network the inputs of its blocks; so is every fourth convolution's
+ * result where there are no such values. A repeated batch norm takes the statistics the first one made, so all bits are
+ * the same. */
 #include "tensor/graph.h"
 #include <string.h>
 
@@ -16,7 +17,7 @@ static bool can_repeat(const clvi_node *node)
 {
     const clvi_batch_norm_attr *norm = is(node, "batch_norm") ? node->attr : NULL;
     if (norm) return norm->training && !norm->sum;
-    return is(node, "conv2d") || is(node, "relu");
+    return is(node, "conv2d") || is(node, "relu") || is(node, "prelu");
 }
 
 clv_status clvi_recompute_plan(clv_graph *g, int32_t loss, clvi_recompute *out)

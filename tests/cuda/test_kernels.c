@@ -239,7 +239,7 @@ static void narrow(test_call *t, const clvi_half_rule *rule)
 static void operations_on_bfloat16_agree_with_the_reference(void **state)
 {
     static const char *const ops[] = { "conv2d", "conv2d_norm", "conv2d_bwd_data", "conv2d_bwd_weights", "batch_norm",
-                                       "batch_norm_bwd", "relu", "relu_bwd", "add" };
+                                       "batch_norm_bwd", "relu", "relu_bwd", "prelu", "prelu_bwd", "add" };
     const int64_t most = test_device_is_emulated() || getenv("CLEAVE_TEST_SMALL") ? EMULATED_WORK : WORK;
     clv_context *device = test_device_context(*state);
     for (size_t o = 0; o < CLVI_COUNT(ops); o++) {

@@ -169,6 +169,8 @@ static clv_node drop_path(op_test *t)
 }
 
 static clv_node relu(op_test *t) { return clv_relu(t->g, values(t, SHAPE(4, 7))); }
+static clv_node prelu(op_test *t) { return clv_prelu(t->g, values(t, SHAPE(2, 3, 4, 3)), values(t, SHAPE(3))); }
+static clv_node prelu_rows(op_test *t) { return clv_prelu(t->g, values(t, SHAPE(5, 3)), values(t, SHAPE(3))); }
 static clv_node max_pool(op_test *t) { return clv_max_pool2d(t->g, values(t, SHAPE(2, 3, 6, 5)), 3, 2, 1); }
 static clv_node avg_pool(op_test *t) { return clv_avg_pool2d(t->g, values(t, SHAPE(2, 3, 6, 5)), 3, 2, 1); }
 static clv_node global_pool(op_test *t) { return clv_global_avg_pool(t->g, values(t, SHAPE(2, 3, 4, 3))); }
@@ -551,7 +553,7 @@ static const op_case cases[] = {
     { "batch_norm", norm_sum, false }, { "batch_norm", norm_sum_plain, false }, { "batch_norm", norm_sum, true },
     { "batch_norm", norm_sum_twice, false }, { "batch_norm", norm_sum_of_norms, false },
     { "sync_batch_norm", norm_sync_4d, false }, { "sync_batch_norm", norm_sync_2d, false },
-    { "relu", relu, false },
+    { "relu", relu, false }, { "prelu", prelu, false }, { "prelu", prelu_rows, false },
     { "max_pool2d", max_pool, false }, { "avg_pool2d", avg_pool, false }, { "avg_pool2d", global_pool, false },
     { "add", add, false }, { "add", add_relu, false }, { "sub", sub, false }, { "mul", mul, false },
     { "mul", square, false }, { "add_row", add_row, false }, { "scale", scale, false },

@@ -420,6 +420,25 @@ static void elementwise_kernels_round_once(void **state)
         }
 }
 
+/* Slopes and their gradient are float32. */
+static void prelu_keeps_its_slopes_in_float32(void **state)
+{
+    test_env *t = *state;
+    static const int64_t shapes[][4] = { { 3, 16, 5, 7 }, { 2, 48, 9, 1 } };
+    for (size_t i = 0; i < CLVI_COUNT(shapes); i++) {
+        for (int backward = 0; backward < 2; backward++) {
+            problem p = pose(backward ? "prelu_bwd" : "prelu", NULL);
+            if (backward) give(&p, draw(4, shapes[i], -1, 14));
+            give(&p, draw(4, shapes[i], -1, 15));
+            give(&p, draw(1, &shapes[i][1], -1, 16));
+            want(&p, CLV_F64, 4, shapes[i]);
+            if (backward) want(&p, CLV_F64, 1, &shapes[i][1]);
+            hold(t, &p, "blocked");
+            drop(p.in, p.proto.n_in);
+        }
+    }
+}
+
 static void sums_of_special_numbers_stay_special(void **state)
 {
     test_env *t = *state;
@@ -512,8 +531,9 @@ static int run_all(void)
     const struct CMUnitTest tests[] = {
         TEST(convolutions_round_once), TEST(gradients_of_many_weights_from_few_pixels_are_taken_in_float32),
         TEST(batch_norm_keeps_its_statistics_in_float32),
-        TEST(elementwise_kernels_round_once), TEST(sums_of_special_numbers_stay_special),
-        TEST(pooled_maxima_are_exact), TEST(conversion_rounds_to_nearest_even),
+        TEST(elementwise_kernels_round_once), TEST(prelu_keeps_its_slopes_in_float32),
+        TEST(sums_of_special_numbers_stay_special), TEST(pooled_maxima_are_exact),
+        TEST(conversion_rounds_to_nearest_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

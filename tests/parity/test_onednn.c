@@ -1,7 +1,7 @@
 /* test_onednn.c: every oneDNN kernel, and those that work in its layouts, compute what the reference kernel does, over a
  * table of awkward shapes: channels that do not fill a block, odd sizes, strides, pads. Outputs, padding and scratch
  * memory start as NaN, kernels run twice on the same memory, and a guard behind each buffer must survive. Tolerances are
- * relative to the largest entry. Batch norm also runs on every instruction set and in blocks of 8 channels. */
+ * relative to the largest entry. Batch norm and prelu also run on every instruction set and in blocks of 8 channels. */
 #include "core/checked.h"
 #include "core/context.h"
 #include "device/attr.h"
@@ -654,6 +654,47 @@ static void the_variance_survives_a_large_mean(void **state)
     drop(in, 6), drop(dy, 2);
 }
 
+/* ---- prelu ---- */
+
+static const int64_t prelu_shapes[][4] = {
+    { 2, 64, 16, 16 }, { 3, 16, 7, 5 }, { 70, 32, 3, 3 }, { 1, 16, 1, 1 }, { 5, 48, 17, 33 },
+};
+
+static void run_prelu(const char *name, const value *in, value *out)
+{
+    clvi_op_call fwd = { .op = "prelu", .n_in = 2, .n_out = 1, .wanted = { true } };
+    clvi_op_call bwd = { .op = "prelu_bwd", .n_in = 3, .n_out = 2, .wanted = { true, true } };
+    value mine[3] = { in[0], in[1], in[2] };
+    fwd.out[0] = bwd.out[0] = in[1].desc;
+    bwd.out[1] = in[2].desc;
+    apply(name, &fwd, &mine[1], out, -1);
+    apply(name, &bwd, mine, out + 1, -1);
+}
+
+static void prelu_agrees_with_the_reference_for_any_number_of_threads(void **state)
+{
+    (void)state;
+    static const char *const what[] = { "y", "dx", "dslope" };
+    clv_context *two = ctx;
+    for (size_t i = 0; i < CLVI_COUNT(prelu_shapes); i++) {
+        value in[3] = { random_value(4, prelu_shapes[i], 41), random_value(4, prelu_shapes[i], 42),
+                        random_value(1, &prelu_shapes[i][1], 43) };
+        value want[3], got[3], other[3];
+        ((float *)in[1].data)[0] = 0;
+        run_prelu("reference", in, want);
+        run_prelu("blocked", in, got);
+        for (int k = 0; k < 3; k++) check_near(&got[k], &want[k], TOL_DIRECT, what[k], "prelu");
+        clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+        desc.threads = 3;
+        ok(clv_context_create(&desc, &ctx), "context");
+        run_prelu("blocked", in, other);
+        for (int k = 0; k < 3; k++) assert_true(same_bytes(&got[k], &other[k]));
+        clv_context_destroy(ctx);
+        ctx = two;
+        drop(want, 3), drop(got, 3), drop(other, 3), drop(in, 3);
+    }
+}
+
 /* ---- pooling ---- */
 
 typedef struct pool_case {
@@ -939,6 +980,7 @@ static int run_norms(void)
         cmocka_unit_test(large_batch_norms_agree_with_the_reference),
         cmocka_unit_test(batch_norm_with_a_sum_does_not_depend_on_threads),
         cmocka_unit_test(the_variance_survives_a_large_mean),
+        cmocka_unit_test(prelu_agrees_with_the_reference_for_any_number_of_threads),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -193,6 +193,24 @@ static void make_pool2d(test_call *t, clv_dtype f, sizes s, int variant)
     t->depth = 35;
 }
 
+/* A matrix in one of the variants. */
+static void make_prelu(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "prelu_bwd");
+    const int64_t n = s.a % 9, channels = 1 + s.b % 70, h = 1 + s.c % 7, w = 1 + s.a % 5;
+    for (int i = 0; i < 1 + backward; i++) {
+        if (variant == 3) IN(f, 2, n, channels, 0);
+        else test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
+    }
+    IN(f, 1, channels, 0, 0);
+    if (variant == 3) OUT(f, 2, n, channels, 0);
+    else test_call_picture(c->out, &c->n_out, f, n, channels, h, w);
+    if (backward) OUT(f, 1, channels, 0, 0);
+    t->depth = n * h * w;
+    t->grid = variant == 1 ? 4 : 0;      /* zeros */
+}
+
 static void make_drop_path(test_call *t, clv_dtype f, sizes s, int variant)
 {
     clvi_op_call *c = &t->call;
@@ -203,7 +221,7 @@ static void make_drop_path(test_call *t, clv_dtype f, sizes s, int variant)
 
 const test_call_entry test_calls_networks[] = {
     { "layer_norm", make_layer_norm }, { "layer_norm_bwd", make_layer_norm },
-    { "drop_path", make_drop_path },
+    { "prelu", make_prelu }, { "prelu_bwd", make_prelu }, { "drop_path", make_drop_path },
     { "attention", make_attention }, { "attention_bwd", make_attention },
     { "conv2d", make_conv2d }, { "conv2d_bwd_data", make_conv2d }, { "conv2d_bwd_weights", make_conv2d },
     { "conv2d_norm", make_conv2d_norm },

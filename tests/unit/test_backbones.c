@@ -82,6 +82,8 @@ static const struct {
     { "resnet8", 64, 0, 0, 0 },                         /* in no table */
     { "resnet20", 64, 10, 270000, 0 },                  { "resnet32", 64, 10, 460000, 0 },
     { "resnet56", 64, 10, 850000, 0 },                  { "resnet110", 64, 10, 1700000, 0 },
+    { "iresnet18", 512, 0, 0, 0 }, { "iresnet34", 512, 0, 0, 0 },
+    { "iresnet50", 512, 0, 0, 0 }, { "iresnet100", 512, 0, 0, 0 },
     { "uvit", 128, 0, 0, 0 },                           /* in no table of this size */
 };
 
@@ -106,6 +108,21 @@ static void parameters_and_multiplications_are_as_published(void **state)
         const double computed = products(&n) + (double)(known[k].features * known[k].classes) / 1e9;
         if (known[k].products > 0 && fabs(computed - known[k].products) > 0.001 + 0.002 * known[k].products)
             fail_msg("%s takes %.3f billion multiplications, published are %.3f", name, computed, known[k].products);
+        clv_graph_destroy(n.graph);
+    }
+}
+
+/* As OpenVINO's model zoo counts the authors' MXNet networks, whose norms it has folded into the convolutions
+ * (face-recognition-resnet34-arcface, face-recognition-resnet100-arcface-onnx); operations are two a multiplication. */
+static void networks_for_faces_are_as_large_as_published(void **state)
+{
+    static const struct { const char *name; double millions, products; } zoo[] = {
+        { "iresnet34", 34.129, 8.934 / 2 }, { "iresnet100", 65.132, 24.2115 / 2 },
+    };
+    for (size_t i = 0; i < CLVI_COUNT(zoo); i++) {
+        network n = build(*state, zoo[i].name, 112, NULL, 0);
+        assert_near((double)parameters(&n, NULL) / 1e6, zoo[i].millions, 0.001 * zoo[i].millions);
+        assert_near(products(&n), zoo[i].products, 0.005 * zoo[i].products);
         clv_graph_destroy(n.graph);
     }
 }
@@ -270,9 +287,23 @@ static void paths_are_dropped_in_every_block_but_the_first(void **state)
     clv_graph_destroy(n.graph);
 }
 
+static void networks_for_faces_drop_values_before_their_linear_layer(void **state)
+{
+    const clv_option options[] = { { "width", "8" }, { "dim", "24" }, { "dropout", "0.4" } };
+    network n = build(*state, "iresnet18", 32, options, 3);
+    int64_t shape[CLV_MAX_DIMS];
+    assert_int_equal(drops(&n), 1);
+    assert_int_equal(kind_of(&n, "dropout.count"), CLV_PARAM_BUFFER);
+    assert_int_equal(kind_of(&n, "layer1.0.prelu.weight"), CLV_PARAM_TRAINABLE);
+    assert_int_equal(clv_node_shape(n.graph, n.features, shape), 2);
+    assert_int_equal(shape[1], 24);
+    clv_graph_destroy(n.graph);
+}
+
 TEST_MAIN(TEST(parameters_and_multiplications_are_as_published), TEST(width_multiplies_all_stages),
           TEST(stems_give_maps_of_their_size), TEST(zero_init_residual_makes_every_block_start_as_its_shortcut),
-          TEST(unknown_names_are_told_the_nearest),
+          TEST(unknown_names_are_told_the_nearest), TEST(networks_for_faces_are_as_large_as_published),
+          TEST(networks_for_faces_drop_values_before_their_linear_layer),
           TEST(pictures_that_are_no_whole_number_of_patches_are_refused),
           TEST(the_projection_of_patches_is_trained_only_when_asked_for),
           TEST(paths_are_dropped_in_every_block_but_the_first))

@@ -22,8 +22,8 @@ typedef struct shelf {
     int         count;
 } shelf;
 
-/* Names and shapes of a backbone's parameters. */
-static clv_params *parameters(test_env *t, const char *arch, const clv_option *options, int count)
+/* Names and shapes of a backbone's parameters, for pictures of so many pixels. */
+static clv_params *parameters_for(test_env *t, int64_t side, const char *arch, const clv_option *options, int count)
 {
     clv_params *params = NULL;
     clv_graph *g = NULL;
@@ -32,10 +32,15 @@ static clv_params *parameters(test_env *t, const char *arch, const clv_option *o
     assert_ok(clv_params_create(t->ctx, CLV_F32, &params));
     desc.params = params;
     assert_ok(clv_graph_create(t->ctx, &desc, &g));
-    const clv_node images = clv_input_image(g, "images", 1, 3, 224, 224);
+    const clv_node images = clv_input_image(g, "images", 1, 3, side, side);
     assert_ok(clv_backbone_node(g, arch, options, count, "", images, &features));
     clv_graph_destroy(g);
     return params;
+}
+
+static clv_params *parameters(test_env *t, const char *arch, const clv_option *options, int count)
+{
+    return parameters_for(t, 224, arch, options, count);
 }
 
 /* Value j of parameter i in a network with this mark. */
@@ -174,6 +179,25 @@ static void every_known_way_of_naming_is_found(void **state)
     clv_params_destroy(params);
 }
 
+/* Its last layer tells the size of the pictures and of the embedding. */
+static void a_network_for_faces_is_found_with_its_size(void **state)
+{
+    static const clv_option narrow[] = { { "width", "4" }, { "dim", "24" } };
+    static shelf s;
+    test_env *t = *state;
+    clv_context *ctx = NULL;
+    clv_encoder *e = NULL;
+    clv_params *params = parameters_for(t, 48, "iresnet18", narrow, 2);
+    s.count = 0;
+    shelve_all(&s, params, "module.", 0, false, 1);
+    assert_ok(open_file(&ctx, write_shelf(t, &s), false, &e));
+    check_values(e, clv_params_count(params), 1);
+    assert_non_null(strstr(told, "arch iresnet18, stem default"));
+    clv_encoder_destroy(e);
+    clv_context_destroy(ctx);
+    clv_params_destroy(params);
+}
+
 static void of_two_networks_the_one_asked_for_is_taken(void **state)
 {
     test_env *t = *state;
@@ -287,6 +311,7 @@ static void every_backbone_is_known_by_its_shapes(void **state)
     assert_true(seen >= 12);
 }
 
-TEST_MAIN(TEST(every_known_way_of_naming_is_found), TEST(of_two_networks_the_one_asked_for_is_taken),
+TEST_MAIN(TEST(every_known_way_of_naming_is_found), TEST(a_network_for_faces_is_found_with_its_size),
+          TEST(of_two_networks_the_one_asked_for_is_taken),
           TEST(what_is_not_used_is_told), TEST(what_does_not_fit_is_named_with_both_shapes),
           TEST(every_backbone_is_known_by_its_shapes))

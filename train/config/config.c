@@ -45,6 +45,8 @@ const clvi_option clvi_settings_table[] = {
     I64(patch, "patch", "0", 0, 256, "side of a vision transformer's patches in pixels; 0: the backbone's own", NULL),
     FLAG(stop_grad_conv1, "stop-grad-conv1", "true", "leave a vision transformer's projection of patches as drawn"),
     F64(drop_path, "drop-path", "0", 0, 0.99, "stochastic depth of the last block; rises linearly from 0", NULL),
+    F64(dropout, "dropout", "0", 0, 0.99, "share of the values that a network for faces drops before its linear layer",
+        NULL),
     FLAG(zero_init_residual, "zero-init-residual", "false", "start each block's last batch-norm scale at zero"),
     FLAG(mlp, "mlp", "false", "MoCo v2's two-layer head"),
     I64(moco_dim, "moco-dim", "128", 1, 65536, "size of the embedding", "D"),

@@ -23,7 +23,7 @@ typedef struct clvi_settings {
     bool    freeze;
     int64_t width, depth, patch;
     bool    stop_grad_conv1;
-    double  drop_path;
+    double  drop_path, dropout;
     bool    zero_init_residual, mlp;
     int64_t moco_dim, moco_mlp_dim, proj_layers, pred_dim;
     /* method */

@@ -7,6 +7,7 @@
 #include "tensor/graph.h"
 
 #include <cleave/backbone.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,44 +63,6 @@ static const clvi_tensor *first_convolution(const clvi_match *m)
     return NULL;
 }
 
-/* Matches one network; what the first layer of the file tells about channels and width goes back. */
-static clv_status match_once(search *s, const clvi_settings *try, int64_t *channels, int64_t *width, bool *done)
-{
-    clv_params *params = NULL;
-    clvi_match m = { 0 };
-    clv_status st = CLV_OK;
-    CLV_TRY_OR_DONE(schema(s->config->ctx, try, *channels, &params));
-    const int64_t count = clv_params_count(params);
-    if (!s->explains && (count > s->foreign->file->count || count < s->best_count)) {     /* with any width */
-        *done = true;
-        goto done;
-    }
-    CLV_TRY_OR_DONE(clvi_match_find(s->foreign->file, params, count, s->foreign->key, &m));
-    const int64_t lacking = lacks(&m);
-    if (m.found && (!s->any || lacking < s->nearest_lacks)) {
-        s->nearest = *try;
-        s->nearest_lacks = lacking;
-        s->nearest_channels = *channels;
-        s->any = true;
-    }
-    const clvi_tensor *first = first_convolution(&m);
-    *done = !first || !lacking;
-    if (first) {
-        *channels = first->shape[1];
-        *width = first->shape[0];
-    }
-    /* Of equals, the one that needs no width of its own: vit_base, not vit_small of another width. */
-    if (lacking || count < s->best_count || (count == s->best_count && (try->width || !s->best.width))) goto done;
-    s->best = *try;
-    s->best_count = count;
-    s->channels = *channels;
-    s->small = first && first->shape[2] == 3;
-done:
-    clvi_match_free(&m);
-    clv_params_destroy(params);
-    return st;
-}
-
 static bool has_option(const char *arch, const char *name, const char **choices)
 {
     const clv_option_info *o;
@@ -111,19 +74,75 @@ static bool has_option(const char *arch, const char *name, const char **choices)
     return false;
 }
 
-/* One backbone with one stem: as it is, then with the file's channels and width. */
+/* What the file's first and last layer tell. */
+typedef struct told {
+    int64_t channels, width;
+    int64_t dim, side;      /* of a backbone that ends in a linear layer on all places; 0: of another */
+} told;
+
+static void read_last_layer(const clvi_match *m, const clvi_settings *try, told *out)
+{
+    const clvi_tensor *fc = clvi_match_tensor(m, "fc.weight");
+    if (!has_option(try->arch, "dim", NULL) || !fc || fc->ndim != 2) return;
+    out->dim = fc->shape[0];
+    out->side = 16 * (int64_t)lround(sqrt((double)fc->shape[1] / (8.0 * (double)out->width)));
+}
+
+/* Matches one network; what the file tells goes back. */
+static clv_status match_once(search *s, const clvi_settings *try, told *out, bool *done)
+{
+    clv_params *params = NULL;
+    clvi_match m = { 0 };
+    clv_status st = CLV_OK;
+    CLV_TRY_OR_DONE(schema(s->config->ctx, try, out->channels, &params));
+    const int64_t count = clv_params_count(params);
+    if (!s->explains && (count > s->foreign->file->count || count < s->best_count)) {     /* with any width */
+        *done = true;
+        goto done;
+    }
+    CLV_TRY_OR_DONE(clvi_match_find(s->foreign->file, params, count, s->foreign->key, &m));
+    const int64_t lacking = lacks(&m);
+    if (m.found && (!s->any || lacking < s->nearest_lacks)) {
+        s->nearest = *try;
+        s->nearest_lacks = lacking;
+        s->nearest_channels = out->channels;
+        s->any = true;
+    }
+    const clvi_tensor *first = first_convolution(&m);
+    *done = !first || !lacking;
+    if (first) {
+        out->channels = first->shape[1];
+        out->width = first->shape[0];
+        read_last_layer(&m, try, out);
+    }
+    /* Of equals, the one that needs no width of its own: vit_base, not vit_small of another width. */
+    if (lacking || count < s->best_count || (count == s->best_count && (try->width || !s->best.width))) goto done;
+    s->best = *try;
+    s->best_count = count;
+    s->channels = out->channels;
+    s->small = first && first->shape[2] == 3;
+done:
+    clvi_match_free(&m);
+    clv_params_destroy(params);
+    return st;
+}
+
+/* One backbone with one stem: as it is, then with the file's channels and last layer, then with its width. */
 static clv_status try_network(search *s, const clvi_settings *try)
 {
     clvi_settings with = *try;
-    int64_t channels = 3, width = 0;
+    told file = { .channels = 3 };
     bool done = false;
-    CLV_TRY(match_once(s, &with, &channels, &width, &done));
+    CLV_TRY(match_once(s, &with, &file, &done));
     if (done) return CLV_OK;
-    if (channels < 1 || channels > CLV_DATA_MAX_CHANNELS || width < 1 || width > 4096) return CLV_OK;
-    CLV_TRY(match_once(s, &with, &channels, &width, &done));
+    if (file.channels < 1 || file.channels > CLV_DATA_MAX_CHANNELS || file.width < 1 || file.width > 4096)
+        return CLV_OK;
+    if (file.dim >= 1 && file.dim <= 65536 && !is_given(s->config, "moco-dim")) with.moco_dim = file.dim;
+    if (file.side >= 1 && file.side <= 4096 && !is_given(s->config, "size")) with.size = file.side;
+    CLV_TRY(match_once(s, &with, &file, &done));
     if (done || is_given(s->config, "width") || !has_option(with.arch, "width", NULL)) return CLV_OK;
-    with.width = width;
-    return match_once(s, &with, &channels, &width, &done);
+    with.width = file.width;
+    return match_once(s, &with, &file, &done);
 }
 
 /* One backbone: its own stem, then the others, until one fits; stems that look alike in a file are told by --stem. */
@@ -182,6 +201,8 @@ static clv_status find_network(search *s)
     memcpy(own->arch, s->best.arch, sizeof own->arch);
     own->stem = s->best.stem;
     own->width = s->best.width;
+    own->moco_dim = s->best.moco_dim;
+    own->size = s->best.size;
     s->foreign->channels = s->channels;
     s->foreign->small = s->small;
     return CLV_OK;

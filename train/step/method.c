@@ -61,7 +61,7 @@ void clvi_method_embed_jointly(clvi_method *m, clv_node embedding[CLVI_MAX_VIEWS
     const clvi_method_setup *s = &m->setup;
     const int64_t part = m->division.part;
     /* What is drawn for a row is drawn by its place (drop_path), which must not depend on how the batch is divided. */
-    const int64_t groups = m->settings->drop_path > 0 ? part : m->division.groups, each = part / groups;
+    const int64_t groups = clvi_network_draws(m->settings) ? part : m->division.groups, each = part / groups;
     const int64_t cut[4] = { groups, each * s->channels, s->height, s->width };
     const int64_t together[4] = { 2 * part, s->channels, s->height, s->width };
     clv_node side[2] = { image_input(m, 0), image_input(m, 1) };

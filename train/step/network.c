@@ -51,6 +51,20 @@ bool clvi_network_has_batch_norm(const clvi_settings *s)
            || (method->predictor && has_option(method->predictor, "bn-splits"));
 }
 
+bool clvi_network_draws(const clvi_settings *s)
+{
+    return s->drop_path > 0 || s->dropout > 0;
+}
+
+/* Is the linear head what the backbone ends in anyway? */
+static bool embeds(const clvi_settings *s)
+{
+    const clvi_method_class *method = NULL;
+    if (clvi_method_find(s->method, &method) != CLV_OK || method->text) return false;
+    const char *head = clvi_method_head(method, s);
+    return head && strcmp(head, "linear") == 0 && backbone_has(s->arch, "dim");
+}
+
 /* A head with those of the given settings that it has an option for. */
 static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t hidden, int64_t layers,
                             int64_t groups, const char *prefix, clv_node x, clv_node *out)
@@ -73,9 +87,9 @@ static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t
 
 /* What settings say of the backbone, as its options. */
 typedef struct backbone_options {
-    clv_option at[9];
+    clv_option at[11];
     int        n;
-    char       width[24], depth[24], patch[24], seed[24], drop_path[32], splits[24];
+    char       width[24], depth[24], patch[24], dim[24], seed[24], drop_path[32], dropout[32], splits[24];
 } backbone_options;
 
 static clv_status read_options(const clvi_settings *s, int64_t groups, backbone_options *o)
@@ -84,6 +98,8 @@ static clv_status read_options(const clvi_settings *s, int64_t groups, backbone_
     snprintf(o->depth, sizeof o->depth, "%" PRId64, s->depth);
     snprintf(o->patch, sizeof o->patch, "%" PRId64, s->patch);
     snprintf(o->seed, sizeof o->seed, "%" PRId64, s->seed);
+    snprintf(o->dim, sizeof o->dim, "%" PRId64, s->moco_dim);
+    snprintf(o->dropout, sizeof o->dropout, "%.17g", s->dropout);
     snprintf(o->drop_path, sizeof o->drop_path, "%.17g", s->drop_path);
     snprintf(o->splits, sizeof o->splits, "%" PRId64, groups);
     o->n = 0;
@@ -95,7 +111,9 @@ static clv_status read_options(const clvi_settings *s, int64_t groups, backbone_
     CLV_TRY(pass_on(s->arch, s->patch, "patch", o->patch, o->at, &o->n));
     CLV_TRY(pass_on(s->arch, !s->stop_grad_conv1, "stop-grad-conv1", "false", o->at, &o->n));
     CLV_TRY(pass_on(s->arch, s->drop_path > 0, "drop-path", o->drop_path, o->at, &o->n));
-    return pass_on(s->arch, s->drop_path > 0, "seed", o->seed, o->at, &o->n);
+    CLV_TRY(pass_on(s->arch, s->dropout > 0, "dropout", o->dropout, o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, embeds(s), "dim", o->dim, o->at, &o->n));
+    return pass_on(s->arch, clvi_network_draws(s), "seed", o->seed, o->at, &o->n);
 }
 
 clv_status clvi_network_backbone(clv_graph *g, const clvi_settings *s, int64_t groups, clv_node images,
@@ -121,7 +139,7 @@ clv_status clvi_network_nodes(clv_graph *g, const clvi_settings *s, int64_t grou
     CLV_TRY(clvi_method_find(s->method, &method));
     CLV_TRY(clvi_network_backbone(g, s, groups, images, features));
     const char *head = clvi_method_head(method, s);
-    if (head)
+    if (head && !embeds(s))
         return head_node(g, head, s->moco_dim, s->moco_mlp_dim, s->proj_layers, groups, "", *features, embedding);
     *embedding = *features;
     return CLV_OK;

@@ -24,6 +24,8 @@ clv_node clvi_classifier_node(clv_graph *g, clv_node x, int64_t classes, bool ma
 /* A predictor on top of an embedding, of the embedding's size. */
 clv_status clvi_predictor_node(clv_graph *g, const clvi_settings *settings, int64_t groups, const char *head,
                                clv_node embedding, clv_node *out) CLV_NODISCARD;
+/* Whether the network draws random numbers while training: what it drops. */
+bool clvi_network_draws(const clvi_settings *settings);
 /* Whether backbone, head or predictor has batch norm. */
 bool clvi_network_has_batch_norm(const clvi_settings *settings);
 

@@ -48,7 +48,8 @@ static clv_status check_method(const clv_config *config)
     };
     static const char *const of_images[] = {
         "split", "val-split", "aug", "aug-plus", "eval-aug", "size", "crop-min", "workers", "prefetch", "exact-decode",
-        "arch", "weights", "stem", "width", "patch", "stop-grad-conv1", "drop-path", "zero-init-residual", "bn-splits",
+        "arch", "weights", "stem", "width", "patch", "stop-grad-conv1", "drop-path", "dropout", "zero-init-residual",
+        "bn-splits",
         "stop-on-collapse", "knn-freq", "knn-k", "knn-t", "knn-layer", "knn-bank", "knn-queries",
     };
     static const char *const of_bank[] = {

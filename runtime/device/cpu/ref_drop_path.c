@@ -10,7 +10,8 @@
 
 static clv_status drop_path(const clvi_op_call *call)
 {
-    CLVI_REF_LOOP(call, call->in[0].shape[0], 4, drop_path_range);
+    const int64_t rows = CLVI_MAX(4, CLVI_REF_CHUNK / CLVI_MAX(call->in[0].shape[1], 1));
+    CLVI_REF_LOOP(call, call->in[0].shape[0], rows, drop_path_range);
     if (call->in[1].dtype == CLV_F64) *(double *)call->in_data[1] += 1;
     else *(float *)call->in_data[1] += 1;
     return CLV_OK;

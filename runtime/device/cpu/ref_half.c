@@ -128,6 +128,8 @@ HALF(batch_norm);
 HALF(batch_norm_bwd);
 HALF(relu);
 HALF(relu_bwd);
+HALF(prelu);
+HALF(prelu_bwd);
 HALF(add);
 HALF(max_pool2d);
 HALF(max_pool2d_bwd);

@@ -10,7 +10,7 @@
  * The second half of each pair goes backwards through x: it begins with what the first has left in the caches. */
 #include "core/checked.h"
 #include "device/attr.h"
-#include "device/cpu/half.h"
+#include "device/onednn/blocked.h"
 #include "device/onednn/norm.h"
 #include <math.h>
 #include <string.h>
@@ -25,9 +25,6 @@ enum {
 };
 #define CACHE ((size_t)16 << 20)   /* bytes: what stays in the caches from the first half of a pair to the second */
 #define LARGE CACHE                /* and from a large result nothing until it is read */
-
-/* Floats in blocks of 16 channels, of 8, of which two are taken together, and bfloat16 in blocks of 16. */
-typedef enum kind { WIDE, NARROW, HALF, KINDS } kind;
 
 /* What the second half of a pair knows of 16 channels of a group:
  *   y  = (x - mean) scale + shift       dx = (dz - level - (x - mean) slope) scale */
@@ -93,10 +90,9 @@ static inline piece piece_of(const norm *s, int64_t item)
 /* ---- 16 channels of a pixel ---- */
 
 /* 16 channels of a sample; NULL stays. */
-CLVI_INLINE void *picture(const norm *s, void *x, int64_t sample, int64_t block, const kind k)
+CLVI_INLINE void *picture(const norm *s, void *x, int64_t sample, int64_t block, const clvi_blocked k)
 {
-    const size_t each = (size_t)s->pixels * CLVI_LANES * (k == HALF ? sizeof(uint16_t) : sizeof(float));
-    return x ? (char *)x + (size_t)(sample * s->blocks + block) * each : NULL;
+    return x ? (char *)x + (size_t)(sample * s->blocks + block) * clvi_blocked_size(s->pixels, k) : NULL;
 }
 
 CLVI_INLINE clvi_v16u *bits_of(const norm *s, void *bits, int64_t sample, int64_t block)
@@ -104,72 +100,28 @@ CLVI_INLINE clvi_v16u *bits_of(const norm *s, void *bits, int64_t sample, int64_
     return bits ? (clvi_v16u *)bits + (sample * s->blocks + block) * ((s->pixels + RUN - 1) / RUN) : NULL;
 }
 
-CLVI_INLINE void load(clvi_v16f *v, const void *from, int64_t pixel, int64_t pixels, const kind k)
-{
-    const float *x = from;
-    if (k == HALF) {
-        clvi_load_half(v, (const uint16_t *)from + pixel * CLVI_LANES, CLVI_LANES);
-    } else if (k == WIDE) {
-        memcpy(v, x + pixel * CLVI_LANES, sizeof *v);
-    } else {
-        float both[CLVI_LANES];
-        memcpy(both, x + pixel * 8, sizeof both / 2);
-        memcpy(both + 8, x + (pixels + pixel) * 8, sizeof both / 2);
-        memcpy(v, both, sizeof *v);
-    }
-}
-
-/* Past the caches: nobody reads it soon enough. */
-CLVI_INLINE void put(void *to, const void *from, size_t bytes, bool past_caches)
-{
-#if defined(__x86_64__)
-    __m128i quarter[4];
-    if (past_caches) {
-        memcpy(quarter, from, bytes);
-        for (size_t i = 0; i < bytes / sizeof *quarter; i++) _mm_stream_si128((__m128i *)to + i, quarter[i]);
-        return;
-    }
-#endif
-    memcpy(to, from, bytes);
-}
-
-CLVI_INLINE void store(void *to, const clvi_v16f *v, int64_t pixel, int64_t pixels, const kind k, bool past_caches)
-{
-    float *y = to;
-    if (k == HALF) {
-        clvi_v16h half;
-        clvi_round_half(&half, v);
-        put((uint16_t *)to + pixel * CLVI_LANES, &half, sizeof half, past_caches);
-    } else if (k == WIDE) {
-        put(y + pixel * CLVI_LANES, v, sizeof *v, past_caches);
-    } else {
-        put(y + pixel * 8, v, sizeof *v / 2, past_caches);
-        put(y + (pixels + pixel) * 8, (const char *)v + sizeof *v / 2, sizeof *v / 2, past_caches);
-    }
-}
-
 /* ---- forward: x, gamma?, beta?, running_mean, running_var, sum? -> y, mean, var, workspace ---- */
 
 /* Adds a chunk's x and their squares to the sums. In float32 they are taken around the chunk's first pixel, b, which
  * keeps what a large mean would take away: sum x^2 = sum (x - b)^2 + 2 b sum (x - b) + n b^2. */
 CLVI_INLINE void chunk_moments(double sums[2 * CLVI_LANES], const void *x, int64_t begin, int64_t end, const norm *s,
-                               const kind k)
+                               const clvi_blocked k)
 {
     clvi_v16f sum[4] = { 0 }, square[4] = { 0 }, b, v;
     clvi_v8d wide[2], squares[2], base[2], old[4];
-    load(&b, x, begin, s->pixels, k);
+    clvi_blocked_load(&b, x, begin, s->pixels, k);
     int64_t j = begin;
     for (; j + 4 <= end; j += 4) {
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
-            load(&v, x, j + i, s->pixels, k);
+            clvi_blocked_load(&v, x, j + i, s->pixels, k);
             v -= b;
             sum[i] += v;
             square[i] += v * v;
         }
     }
     for (; j < end; j++) {
-        load(&v, x, j, s->pixels, k);
+        clvi_blocked_load(&v, x, j, s->pixels, k);
         v -= b;
         sum[0] += v;
         square[0] += v * v;
@@ -188,7 +140,7 @@ CLVI_INLINE void chunk_moments(double sums[2 * CLVI_LANES], const void *x, int64
     memcpy(sums, old, sizeof old);
 }
 
-CLVI_INLINE void moments(void *arg, int64_t first, int64_t last, const kind k)
+CLVI_INLINE void moments(void *arg, int64_t first, int64_t last, const clvi_blocked k)
 {
     const norm *s = arg;
     for (int64_t item = first; item < last; item++) {
@@ -236,7 +188,7 @@ static void settle_moments(const norm *s, int64_t group)
 
 /* Up to RUN pixels of the result, and the bits. */
 CLVI_INLINE void apply_run(const norm *s, void *y, const void *x, const void *sum, clvi_v16u *bits, int64_t begin,
-                           const channels *of, const bool relu, const bool past_caches, const kind k)
+                           const channels *of, const bool relu, const bool past_caches, const clvi_blocked k)
 {
     const int64_t end = CLVI_MIN(begin + RUN, s->pixels);
     const clvi_v16f zero = { 0 };
@@ -244,8 +196,8 @@ CLVI_INLINE void apply_run(const norm *s, void *y, const void *x, const void *su
 #pragma GCC unroll 4
     for (int64_t j = begin; j < end; j++) {
         clvi_v16f v, more;
-        load(&v, x, j, s->pixels, k);
-        load(&more, sum, j, s->pixels, k);
+        clvi_blocked_load(&v, x, j, s->pixels, k);
+        clvi_blocked_load(&more, sum, j, s->pixels, k);
         v = (v - of->mean) * of->scale + of->shift + more;
         if (relu) {
             const clvi_v16i positive = v > 0, negative = v < 0;
@@ -253,12 +205,12 @@ CLVI_INLINE void apply_run(const norm *s, void *y, const void *x, const void *su
             bit += bit;
             clvi_select16(&v, &negative, &zero, &v);
         }
-        store(y, &v, j, s->pixels, k, past_caches);
+        clvi_blocked_store(y, &v, j, s->pixels, k, past_caches);
     }
     if (bits) *bits = through;
 }
 
-CLVI_INLINE void apply_block(const norm *s, int64_t group, int64_t n, int64_t block, const kind k)
+CLVI_INLINE void apply_block(const norm *s, int64_t group, int64_t n, int64_t block, const clvi_blocked k)
 {
     const clvi_op_call *call = s->call;
     const clvi_batch_norm_attr *attr = call->attr;
@@ -274,7 +226,7 @@ CLVI_INLINE void apply_block(const norm *s, int64_t group, int64_t n, int64_t bl
     }
 }
 
-CLVI_INLINE void apply(void *arg, int64_t first, int64_t last, const kind k)
+CLVI_INLINE void apply(void *arg, int64_t first, int64_t last, const clvi_blocked k)
 {
     const norm *s = arg;
     for (int64_t item = first; item < last; item++) {
@@ -291,13 +243,13 @@ CLVI_INLINE void apply(void *arg, int64_t first, int64_t last, const kind k)
 
 /* dy behind the ReLU: of pixel j, which is `bit` of its run. */
 CLVI_INLINE void upstream(clvi_v16f *dz, const void *dy, const void *dy2, const clvi_v16u *bits, const clvi_v16u *bit,
-                          int64_t j, const norm *s, const kind k)
+                          int64_t j, const norm *s, const clvi_blocked k)
 {
     const clvi_v16f zero = { 0 };
     clvi_v16f more;
-    load(dz, dy, j, s->pixels, k);
+    clvi_blocked_load(dz, dy, j, s->pixels, k);
     if (dy2) {
-        load(&more, dy2, j, s->pixels, k);
+        clvi_blocked_load(&more, dy2, j, s->pixels, k);
         *dz += more;
     }
     if (bits) {
@@ -309,7 +261,7 @@ CLVI_INLINE void upstream(clvi_v16f *dz, const void *dy, const void *dy2, const 
 /* Adds up dz and dz (x - mean) over up to RUN pixels, and writes dz where the shortcut wants it. */
 CLVI_INLINE void products_run(const norm *s, void *dsum, const void *dy, const void *dy2, const void *x,
                               const clvi_v16u *bits, int64_t begin, const clvi_v16f *mean, clvi_v16f total[2][2],
-                              const kind k)
+                              const clvi_blocked k)
 {
     const int64_t end = CLVI_MIN(begin + RUN, s->pixels);
     clvi_v16u bit = { 0 };
@@ -320,8 +272,8 @@ CLVI_INLINE void products_run(const norm *s, void *dsum, const void *dy, const v
             if (j + i >= end) break;
             clvi_v16f dz, h;
             upstream(&dz, dy, dy2, bits, &bit, j + i, s, k);
-            if (dsum) store(dsum, &dz, j + i, s->pixels, k, false);
-            load(&h, x, j + i, s->pixels, k);
+            if (dsum) clvi_blocked_store(dsum, &dz, j + i, s->pixels, k, false);
+            clvi_blocked_load(&h, x, j + i, s->pixels, k);
             total[0][i] += dz;
             total[1][i] += dz * (h - *mean);
             bit += bit;
@@ -329,7 +281,7 @@ CLVI_INLINE void products_run(const norm *s, void *dsum, const void *dy, const v
     }
 }
 
-CLVI_INLINE void products_block(const norm *s, const piece *p, int64_t n, int64_t block, const kind k)
+CLVI_INLINE void products_block(const norm *s, const piece *p, int64_t n, int64_t block, const clvi_blocked k)
 {
     const clvi_op_call *call = s->call;
     const clvi_batch_norm_attr *attr = call->attr;
@@ -356,7 +308,7 @@ CLVI_INLINE void products_block(const norm *s, const piece *p, int64_t n, int64_
     }
 }
 
-CLVI_INLINE void products(void *arg, int64_t first, int64_t last, const kind k)
+CLVI_INLINE void products(void *arg, int64_t first, int64_t last, const clvi_blocked k)
 {
     const norm *s = arg;
     for (int64_t item = first; item < last; item++) {
@@ -393,7 +345,7 @@ static void settle_products(const norm *s, int64_t group)
 /* Up to RUN pixels of dx. */
 CLVI_INLINE void apply_bwd_run(const norm *s, void *dx, const void *dy, const void *dy2, const void *x,
                                const clvi_v16u *bits, int64_t begin, const channels *of, const bool training,
-                               const kind k)
+                               const clvi_blocked k)
 {
     const int64_t end = CLVI_MIN(begin + RUN, s->pixels);
     clvi_v16u bit = { 0 };
@@ -404,15 +356,15 @@ CLVI_INLINE void apply_bwd_run(const norm *s, void *dx, const void *dy, const vo
         upstream(&dz, dy, dy2, bits, &bit, j, s, k);
         bit += bit;
         if (training) {
-            load(&h, x, j, s->pixels, k);
+            clvi_blocked_load(&h, x, j, s->pixels, k);
             dz = (dz - of->level) - (h - of->mean) * of->slope;
         }
         dz *= of->scale;
-        store(dx, &dz, j, s->pixels, k, false);
+        clvi_blocked_store(dx, &dz, j, s->pixels, k, false);
     }
 }
 
-CLVI_INLINE void apply_bwd_block(const norm *s, int64_t group, int64_t n, int64_t block, const kind k)
+CLVI_INLINE void apply_bwd_block(const norm *s, int64_t group, int64_t n, int64_t block, const clvi_blocked k)
 {
     const clvi_op_call *call = s->call;
     const clvi_batch_norm_attr *attr = call->attr;
@@ -427,7 +379,7 @@ CLVI_INLINE void apply_bwd_block(const norm *s, int64_t group, int64_t n, int64_
         apply_bwd_run(s, dx, dy, dy2, x, bits ? bits + j / RUN : NULL, j, &of, attr->training, k);
 }
 
-CLVI_INLINE void apply_bwd(void *arg, int64_t first, int64_t last, const kind k)
+CLVI_INLINE void apply_bwd(void *arg, int64_t first, int64_t last, const clvi_blocked k)
 {
     const norm *s = arg;
     for (int64_t item = first; item < last; item++) {
@@ -439,35 +391,19 @@ CLVI_INLINE void apply_bwd(void *arg, int64_t first, int64_t last, const kind k)
 
 /* ---- the kernels ---- */
 
-#define VARIANTS(body)                                                                                                 \
-    CLVI_INLINE void body##_wide(void *arg, int64_t begin, int64_t end) { body(arg, begin, end, WIDE); }               \
-    CLVI_INLINE void body##_narrow(void *arg, int64_t begin, int64_t end) { body(arg, begin, end, NARROW); }           \
-    CLVI_INLINE void body##_half(void *arg, int64_t begin, int64_t end) { body(arg, begin, end, HALF); }               \
-    CLVI_ISA_VARIANTS(body##_wide)                                                                                     \
-    CLVI_ISA_VARIANTS(body##_narrow)                                                                                   \
-    CLVI_ISA_VARIANTS(body##_half)                                                                                     \
-    static const clvi_range_fn *const body##_kinds[KINDS] = { body##_wide_table, body##_narrow_table,                  \
-                                                              body##_half_table };
+CLVI_BLOCKED_VARIANTS(moments)
+CLVI_BLOCKED_VARIANTS(apply)
+CLVI_BLOCKED_VARIANTS(products)
+CLVI_BLOCKED_VARIANTS(apply_bwd)
 
-VARIANTS(moments)
-VARIANTS(apply)
-VARIANTS(products)
-VARIANTS(apply_bwd)
-
-static kind kind_of(const clvi_desc *x)
+static void pass(norm *s, const clvi_range_fn *const kinds[CLVI_BLOCKED_KINDS], const clvi_desc *x)
 {
-    const dnnl_memory_desc_t *md = (const dnnl_memory_desc_t *)(const void *)x->opaque;
-    return x->dtype == CLV_BF16 ? HALF : md->format_desc.blocking.inner_blks[0] == CLVI_LANES ? WIDE : NARROW;
-}
-
-static void pass(norm *s, const clvi_range_fn *const kinds[KINDS], const clvi_desc *x)
-{
-    clvi_parallel_for(s->call->ctx, s->groups * s->parts, 1, clvi_isa_pick(kinds[kind_of(x)]), s);
+    clvi_parallel_for(s->call->ctx, s->groups * s->parts, 1, clvi_isa_pick(kinds[clvi_blocked_kind(x)]), s);
 }
 
 /* So many blocks at a time as stay in the caches from the first half of a pair to the second. */
-static void in_batches(norm *s, const clvi_desc *x, const clvi_range_fn *const gather[KINDS],
-                       void (*settle)(const norm *, int64_t), const clvi_range_fn *const spread[KINDS])
+static void in_batches(norm *s, const clvi_desc *x, const clvi_range_fn *const gather[CLVI_BLOCKED_KINDS],
+                       void (*settle)(const norm *, int64_t), const clvi_range_fn *const spread[CLVI_BLOCKED_KINDS])
 {
     const int64_t batch = CLVI_MAX((int64_t)(CACHE / (x->bytes / (size_t)s->blocks)), 1);
     for (s->first = 0; s->first < s->blocks; s->first = s->last) {
@@ -489,23 +425,6 @@ static bool can_join(const clvi_op_call *call, const clvi_desc *x)
            x->shape[1] % CLVI_BATCH_NORM_BLOCK == 0;
 }
 
-/* Keeps blocks of 16 or 8 channels, else asks for those of this machine. */
-static clv_status choose_blocks(const clvi_op_call *call, clvi_desc *x)
-{
-    static const dnnl_format_tag_t tags[] = { dnnl_nChw16c, dnnl_nChw8c };
-    dnnl_memory_desc_t md, like;
-    CLV_TRY(clvi_onednn_import(call, x, &md));
-    for (int i = 0; i < (x->dtype == CLV_BF16 ? 1 : 2); i++) {
-        const dnnl_status_t st = dnnl_memory_desc_init_by_tag(&like, 4, md.dims, md.data_type, tags[i]);
-        CLV_TRY(clvi_onednn_check(st, call, "layout"));
-        if (dnnl_memory_desc_equal(&md, &like)) return CLV_OK;
-    }
-    if (x->dtype == CLV_BF16 && !clvi_onednn_is_wide()) return CLV_ERR_UNSUPPORTED;
-    CLV_TRY(clvi_onednn_blocked(call, x, &md));
-    clvi_onednn_export(&md, x);
-    return CLV_OK;
-}
-
 static void make_dense(clvi_desc *desc, int n)
 {
     for (int i = 0; i < n; i++)
@@ -520,7 +439,7 @@ static bool forward_accepts(const clvi_op_call *call)
 static clv_status forward_prepare(clvi_op_call *call)
 {
     const clvi_batch_norm_attr *attr = call->attr;
-    CLV_TRY(choose_blocks(call, &call->in[0]));
+    CLV_TRY(clvi_blocked_choose(call, &call->in[0]));
     const norm s = norm_of(call, &call->in[0]);
     make_dense(&call->in[1], 4);
     make_dense(&call->out[1], 2);
@@ -554,7 +473,7 @@ static bool backward_accepts(const clvi_op_call *call)
 
 static clv_status backward_prepare(clvi_op_call *call)
 {
-    CLV_TRY(choose_blocks(call, &call->in[1]));
+    CLV_TRY(clvi_blocked_choose(call, &call->in[1]));
     const norm s = norm_of(call, &call->in[1]);
     const clvi_desc *x = &call->in[1];
     clvi_desc_copy_layout(&call->in[0], x);

@@ -1,5 +1,5 @@
 /* onednn.c: engine, descriptors and primitives for the kernels in this folder. */
-#include "device/onednn/onednn.h"
+#include "device/onednn/blocked.h"
 #include <omp.h>
 #include <oneapi/dnnl/dnnl_debug.h>
 #include <string.h>
@@ -133,6 +133,22 @@ void clvi_onednn_export(const dnnl_memory_desc_t *md, clvi_desc *desc)
         desc->opaque_size = sizeof *md;
         memcpy(desc->opaque, md, sizeof *md);
     }
+}
+
+clv_status clvi_blocked_choose(const clvi_op_call *call, clvi_desc *x)
+{
+    static const dnnl_format_tag_t tags[] = { dnnl_nChw16c, dnnl_nChw8c };
+    dnnl_memory_desc_t md, like;
+    CLV_TRY(clvi_onednn_import(call, x, &md));
+    for (int i = 0; i < (x->dtype == CLV_BF16 ? 1 : 2); i++) {
+        const dnnl_status_t st = dnnl_memory_desc_init_by_tag(&like, 4, md.dims, md.data_type, tags[i]);
+        CLV_TRY(clvi_onednn_check(st, call, "layout"));
+        if (dnnl_memory_desc_equal(&md, &like)) return CLV_OK;
+    }
+    if (x->dtype == CLV_BF16 && !clvi_onednn_is_wide()) return CLV_ERR_UNSUPPORTED;
+    CLV_TRY(clvi_onednn_blocked(call, x, &md));
+    clvi_onednn_export(&md, x);
+    return CLV_OK;
 }
 
 /* An attribute that says scratch memory comes from the caller. */

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes vit.h5 and convnext.h5 beside this file: features and gradients of small networks by timm and torchvision.
+"""Writes vit.h5, convnext.h5 and iresnet.h5 beside this file: features and gradients of small networks by timm,
+torchvision, and the modules below.
 
     python3 make.py        (PyTorch 2.x, torchvision, timm 1.x, h5py)
 
@@ -57,6 +58,45 @@ def write(path, network, skip, shape, options):
         f.attrs["names"] = " ".join(sorted(name for name, _ in network.named_parameters()))
         f.attrs["options"] = options
 
+class FaceBlock(torch.nn.Module):
+    """ArcFace's (arXiv:1801.07698, section 3.1): norm, convolution, norm, PReLU, convolution with the stride, norm."""
+    def __init__(self, before, after, stride):
+        super().__init__()
+        self.bn1 = torch.nn.BatchNorm2d(before)
+        self.conv1 = torch.nn.Conv2d(before, after, 3, padding=1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(after)
+        self.prelu = torch.nn.PReLU(after)
+        self.conv2 = torch.nn.Conv2d(after, after, 3, stride=stride, padding=1, bias=False)
+        self.bn3 = torch.nn.BatchNorm2d(after)
+        self.downsample = None if stride == 1 else torch.nn.Sequential(
+            torch.nn.Conv2d(before, after, 1, stride=stride, bias=False), torch.nn.BatchNorm2d(after))
+
+    def forward(self, x):
+        y = self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x)))))
+        return self.bn3(y) + (x if self.downsample is None else self.downsample(x))
+
+class FaceNetwork(torch.nn.Module):
+    def __init__(self, blocks, width, places, size):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(width)
+        self.prelu = torch.nn.PReLU(width)
+        before = width
+        for stage, count in enumerate(blocks):
+            after = width << stage
+            layers = [FaceBlock(before if i == 0 else after, after, 2 if i == 0 else 1) for i in range(count)]
+            setattr(self, f"layer{stage + 1}", torch.nn.Sequential(*layers))
+            before = after
+        self.bn2 = torch.nn.BatchNorm2d(before)
+        self.fc = torch.nn.Linear(before * places, size)
+        self.features = torch.nn.BatchNorm1d(size)
+
+    def forward(self, x):
+        x = self.prelu(self.bn1(self.conv1(x)))
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+        return self.features(self.fc(self.bn2(x).flatten(1)))
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     norm = functools.partial(torch.nn.LayerNorm, eps=1e-6)
@@ -74,5 +114,8 @@ def main():
     convnext = torchvision.models.ConvNeXt(stages, stochastic_depth_prob=0.0)
     convnext.classifier[2] = torch.nn.Identity()
     write(os.path.join(here, "convnext.h5"), convnext, set(), (2, 3, 32, 64), f"width={c}")
+
+    write(os.path.join(here, "iresnet.h5"), FaceNetwork([2, 2, 2, 2], 16, 2, 24), set(), (8, 3, 16, 32),
+          "width=16 dim=24")
 
 main()
