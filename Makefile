@@ -110,7 +110,7 @@ $(BUILD)/examples/%: $(BUILD)/examples/%.o $(BUILD)/libcleave.a
 
 # Tools draw data sets; FreeType is theirs alone.
 # A root that would set errno cannot be one of many.
-$(BUILD)/runtime/device/cpu/flat.o: ALL_CFLAGS += -fno-math-errno
+$(addprefix $(BUILD)/runtime/device/cpu/,beta_draw.o flat.o): ALL_CFLAGS += -fno-math-errno
 
 $(BUILD)/recipes/tools/%.o: ALL_CPPFLAGS += $(FREETYPE_CFLAGS)
 $(BUILD)/recipes/tools/%: $(BUILD)/recipes/tools/%.o $(BUILD)/libcleave.a

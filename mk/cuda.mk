@@ -57,7 +57,7 @@ $(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/flags $(BUILD)/flags
 	$(Q)$(NVCC) $(NVCC_FLAGS) -Iinclude -Iruntime -I. -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 
 # The same bits as the host's: no product goes into a sum unrounded.
-$(addprefix $(BUILD)/cuda/runtime/device/cuda/,augment.o step.o): private NVCC_FLAGS += --fmad=false
+$(addprefix $(BUILD)/cuda/runtime/device/cuda/,augment.o draw.o step.o): private NVCC_FLAGS += --fmad=false
 
 # The toolkit's headers warn of what is deprecated, and only there.
 $(BUILD)/cuda/%.o: %.c $(BUILD)/cuda/flags $(BUILD)/flags

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 
+import numpy
 import torch
 from torch.nn import functional as F
 
@@ -81,6 +82,43 @@ class MochiRows(Mochi):
 
     def rows(self, queue, slots):
         return F.embedding(slots, queue)
+
+
+class FeatureTransform:
+    """Zhu et al. 2021: the pair moved apart, the queue mixed with itself in another order."""
+    gradients = ("q",)
+
+    def __call__(self, q, k, queue, lambda_pos, lambda_neg, perm, temperature=0.2):
+        q = F.normalize(q, dim=1)
+        with torch.no_grad():
+            k = F.normalize(k, dim=1)
+            queue = lambda_neg * queue + (1 - lambda_neg) * queue[perm]
+        q, k = lambda_pos * q + (1 - lambda_pos) * k, lambda_pos * k + (1 - lambda_pos) * q
+        positive = torch.einsum("nc,nc->n", [q, k]).unsqueeze(-1)
+        negative = torch.mm(q, queue.T)
+        logits = torch.cat([positive, negative], dim=1)
+        logits /= temperature
+        return F.cross_entropy(logits, torch.zeros(logits.shape[0], dtype=torch.long))
+
+
+class FeatureTransformDrawn(FeatureTransform):
+    """The same with a number drawn for each element. Draws differ from Cleave's, so values are compared, as far as
+    draws move them."""
+    DRAWS = 6
+
+    def draw(self, alpha, shape):
+        return torch.distributions.Beta(alpha, alpha).sample(shape)
+
+    def __call__(self, q, k, queue):
+        return super().__call__(q, k, queue, 1 + self.draw(2.0, q.shape), self.draw(1.6, queue.shape),
+                                torch.randperm(queue.shape[0]))
+
+
+class FeatureTransformNumpy(FeatureTransformDrawn):
+    """With NumPy's generator, as in the authors' code."""
+
+    def draw(self, alpha, shape):
+        return torch.from_numpy(numpy.random.beta(alpha, alpha, size=tuple(shape))).float()
 
 
 class SupCon:
@@ -263,8 +301,10 @@ class Byol:
 
 LOSSES = {"nt_xent": NtXent, "vicreg": Vicreg, "cross_entropy": CrossEntropy, "focal_softmax": FocalSoftmax,
           "focal_sigmoid": FocalSigmoid, "triplet_hard": TripletHard, "triplet_all": TripletAll, "byol": Byol,
-          "moco_queue": MocoQueue, "moco_queue_bf16": MocoQueue, "mochi": Mochi, "mochi:rows": MochiRows, "supcon": SupCon, "unpg": Unpg, "barlow_twins": BarlowTwins, "opl": Opl,
-          "dice": Dice}
+          "moco_queue": MocoQueue, "moco_queue_bf16": MocoQueue, "mochi": Mochi, "mochi:rows": MochiRows,
+          "feature_transform": FeatureTransform, "feature_transform_drawn": FeatureTransformDrawn,
+          "feature_transform_drawn:numpy": FeatureTransformNumpy,
+          "supcon": SupCon, "unpg": Unpg, "barlow_twins": BarlowTwins, "opl": Opl, "dice": Dice}
 
 
 class Evaluation:
@@ -273,7 +313,7 @@ class Evaluation:
     def __init__(self, name, records):
         self.loss = LOSSES[name]()
         self.inputs = {key: value for key, value in records.items() if key != "loss" and not key.startswith("grad:")}
-        for key in ("labels", "targets", "idx_i", "idx_j", "idx_q"):
+        for key in ("labels", "targets", "idx_i", "idx_j", "idx_q", "perm"):
             if key in self.inputs:
                 self.inputs[key] = self.inputs[key].long()
         if hasattr(self.loss, "prepare"):
@@ -298,7 +338,18 @@ class Evaluation:
         return statistics.median(each[1:])
 
 
+def check_drawn(name, evaluation, records):
+    """Our value against the mean of some of theirs; five standard errors of a difference pass."""
+    values, ours = [evaluation.run() for _ in range(evaluation.loss.DRAWS)], records["loss"].item()
+    mean, error = statistics.mean(values), statistics.stdev(values) * (1 + 1 / len(values)) ** 0.5
+    print(f"{name:12} torch {mean:.7g} +- {error:.1e}  cleave {ours:.7g}", flush=True)
+    if abs(ours - mean) > 5 * error:
+        sys.exit(f"{name}: this is not the same loss")
+
+
 def check(name, evaluation, records):
+    if hasattr(evaluation.loss, "DRAWS"):
+        return check_drawn(name, evaluation, records)
     theirs, ours = evaluation.run(), records["loss"].item()
     worst = 0
     for key in evaluation.loss.gradients:

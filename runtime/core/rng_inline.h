@@ -1,12 +1,13 @@
 /* rng_inline.h: the inside of rng.c as inline functions, so that kernels of a device draw the host's numbers: C, and
- * CUDA for host and device. Draws made of integers have the same bits everywhere; those through log, cos, pow differ as
- * far as those functions do. */
+ * CUDA for host and device. Draws made of integers have the same bits everywhere, and beta_of's where products and sums
+ * are not contracted; those through log and cos differ as far as those functions do. */
 #ifndef CLVI_CORE_RNG_INLINE_H
 #define CLVI_CORE_RNG_INLINE_H
 
 #include "core/rng.h"
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 #ifdef __CUDACC__
 #define CLVI_HD static __host__ __device__ inline
@@ -98,24 +99,90 @@ CLVI_HD double clvi_rng_inline_normal(clvi_rng *rng)
     return radius * cos(2.0 * M_PI * clvi_rng_inline_f64(rng));
 }
 
-/* Logarithm of a Gamma(shape) value: Marsaglia and Tsang 2000, "A simple method for generating gamma variables". For
- * shapes below 1, Gamma(shape + 1) times U^(1/shape), which may be far too small for anything but its logarithm. */
-CLVI_HD double clvi_rng_log_gamma(clvi_rng *rng, double shape)
+/* ---- Beta(alpha, alpha) ---- */
+
+CLVI_HD uint32_t clvi_rng_bits(float x)
 {
-    const double d = (shape < 1 ? shape + 1 : shape) - 1.0 / 3, c = 1 / sqrt(9 * d);
-    for (;;) {
-        const double x = clvi_rng_inline_normal(rng), v = pow(1 + c * x, 3);
-        const double u = 1 - clvi_rng_inline_f64(rng);
-        if (!(v > 0) || log(u) >= 0.5 * x * x + d * (1 - v + log(v))) continue;
-        const double boost = shape < 1 ? log(1 - clvi_rng_inline_f64(rng)) / shape : 0;
-        return log(d * v) + boost;
-    }
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
 }
 
-CLVI_HD double clvi_rng_inline_beta(clvi_rng *rng, double a, double b)
+CLVI_HD float clvi_rng_of_bits(uint32_t bits)
 {
-    const double x = clvi_rng_log_gamma(rng, a);
-    return 1 / (1 + exp(clvi_rng_log_gamma(rng, b) - x));
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* -ln x for a normal x > 0: x = 2^n m with m near 1, ln m = 2 artanh((m-1)/(m+1)). */
+CLVI_HD float clvi_rng_minus_log(float x)
+{
+    const uint32_t bits = clvi_rng_bits(x);
+    const int32_t n = (int32_t)(bits - 0x3f3504f3u) >> 23;     /* m lies in [sqrt 1/2, sqrt 2) */
+    const float m = clvi_rng_of_bits(bits - ((uint32_t)n << 23));
+    const float s = (1 - m) / (1 + m), z = s * s;
+    float p = z * (1.0f / 9) + 1.0f / 7;
+    p = p * z + 1.0f / 5;
+    p = p * z + 1.0f / 3;
+    p = (p * z + 1) * (2 * s);
+    return (float)n * -0.693359375f + ((float)n * 2.12194440e-4f + p);
+}
+
+/* e^-y and 1 - e^-y for 0 <= y <= 87: -y = n ln 2 + r, e^r - 1 by its Taylor polynomial. */
+CLVI_HD float clvi_rng_decay(float y, float *rest)
+{
+    const float round = 12582912.0f;   /* 1.5 * 2^23: adding it leaves an integer in the low bits */
+    const float shifted = y * -1.44269504f + round, n = shifted - round;
+    const float r = (-y - n * 0.693359375f) - n * -2.12194440e-4f;
+    const float power = clvi_rng_of_bits((clvi_rng_bits(shifted) + 127) << 23);
+    float p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r * r + r;
+    *rest = (1 - power) - power * p;
+    return power + power * p;
+}
+
+/* sin(pi/2 t) for 0 <= t <= 1: the Taylor polynomial. */
+CLVI_HD float clvi_rng_quarter_sine(float t)
+{
+    const float z = t * t;
+    float p = z * 5.6921729e-8f - 3.5988432e-6f;
+    p = p * z + 1.6044118e-4f;
+    p = p * z - 4.6817541e-3f;
+    p = p * z + 7.9692626e-2f;
+    p = p * z - 6.4596410e-1f;
+    return (p * z + 1.5707963f) * t;
+}
+
+/* What follows Beta(alpha,alpha), from two random words and 1/alpha, within 4e-7 of
+ *   1/2 +- sqrt(s / (w + s)) / 2,    w = U^(1/alpha), s = (1 - w) S^2, S the sine of a random angle
+ * (Bailey 1994, "Polar generation of random variates with the t-distribution", and t^2 / (2 alpha + t^2); Devroye 1996,
+ * "Random variate generation in one line of code"). Nothing is rejected, and nothing but rounded sums, products,
+ * quotients and roots of floats is in it: the same bits wherever no product goes into a sum unrounded. */
+CLVI_HD float clvi_rng_beta_of(uint32_t u, uint32_t v, float inverse_alpha)
+{
+    const float most = 87;
+    const float y = clvi_rng_minus_log((float)(int32_t)((u >> 8) + 1) * 0x1p-24f) * inverse_alpha;
+    const int32_t below = (int32_t)clvi_rng_bits(y), limit = (int32_t)clvi_rng_bits(most);   /* ordered as y >= 0 */
+    float rest;
+    const float w = clvi_rng_decay(clvi_rng_of_bits((uint32_t)(below < limit ? below : limit)), &rest);
+    const float sine = clvi_rng_quarter_sine((float)(int32_t)((v >> 7 & 0xfffffe) + 1) * 0x1p-24f);
+    const float s = rest * sine * sine, away = 0.5f * sqrtf(s / (w + s));
+    return 0.5f + clvi_rng_of_bits(clvi_rng_bits(away) | (v & 0x80000000u));
+}
+
+/* Numbers 2 i and 2 i + 1 of those that begin at `stream`. */
+CLVI_HD void clvi_rng_beta_pair(const clvi_rng *stream, uint32_t i, float inverse_alpha, float pair[2])
+{
+    const uint32_t counter[4] = { i, stream->counter[1], stream->counter[2], stream->counter[3] };
+    uint32_t word[4];
+    clvi_rng_philox(counter, stream->key, word);
+    pair[0] = clvi_rng_beta_of(word[0], word[1], inverse_alpha);
+    pair[1] = clvi_rng_beta_of(word[2], word[3], inverse_alpha);
 }
 
 /* One pass through the network: a permutation of 0 .. 2^(2*half)-1. */

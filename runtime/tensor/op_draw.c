@@ -59,8 +59,7 @@ static clv_status beta_infer(clvi_op_call *call)
 {
     const clvi_draw_attr *attr = call->attr;
     CLV_TRY(clvi_op_check_step(call, 0));
-    CLV_CHECK(attr->alpha > 0 && attr->beta > 0, CLV_ERR_INVALID,
-              "beta_draw: alpha is %g and beta %g, want more than 0", attr->alpha, attr->beta);
+    CLV_CHECK(attr->alpha > 0, CLV_ERR_INVALID, "beta_draw: alpha is %g, want more than 0", attr->alpha);
     clvi_op_out(call, (clv_dtype)attr->dtype, 2, (int64_t[]) { attr->rows, attr->cols });
     return CLV_OK;
 }
@@ -73,7 +72,7 @@ clvi_draw_attr clvi_beta_draw_attr(int64_t rows, int64_t cols, double alpha, dou
                                    const clvi_draw *draw)
 {
     clvi_draw_attr attr = attr_of(draw, real, rows, cols);
-    attr.alpha = attr.beta = alpha;
+    attr.alpha = alpha;
     attr.offset = offset;
     return attr;
 }

@@ -67,6 +67,7 @@ typedef struct test_call {
     double  low, high;       /* of float inputs */
     double  grid;            /* they are multiples of 1/grid: sums and ties are exact; 0: anything */
     int64_t depth;           /* how many products one result adds up */
+    bool    exact;           /* results have the same bits everywhere */
 } test_call;
 
 /* Shapes, types, attributes and ranges of a call of `op`; no memory yet. False: nobody wrote a case for it. */
@@ -77,7 +78,7 @@ void test_call_free(test_call *t);
 /* A block of exactly `bytes`, so that a checker of memory sees a step too far. */
 void *test_call_block(size_t bytes);
 double test_call_element(const clvi_desc *d, const void *data, int64_t i);
-/* Fails unless the outputs agree within the rounding of the type and the depth of the sums. */
+/* Fails unless the outputs agree within the rounding of the type and the depth of the sums, or to the bit if `exact`. */
 void test_call_check_close(const test_call *t, void *got[CLVI_MAX_OUT], void *want[CLVI_MAX_OUT], int variant);
 
 #endif

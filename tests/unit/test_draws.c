@@ -72,6 +72,80 @@ static void draws_have_the_moments_of_a_beta_distribution(void **state)
     }
 }
 
+/* 1 / (1 + d1 / (1 + d2 / ...)), the continued fraction of the incomplete beta function (Lentz's method). */
+static double beta_fraction(double x, double a, double b)
+{
+    double f = 1, c = INFINITY, d = 1;
+    for (int i = 1; i < 10000 && !(fabs(c * d - 1) < 1e-14); i++) {
+        const int m = i / 2;
+        const double term = i % 2 ? -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+                                  : m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+        d = 1 / (1 + term * d);
+        c = 1 + term / c;
+        f *= c * d;
+    }
+    return f;
+}
+
+/* The probability that Beta(a,a) is at most x. */
+static double beta_distribution(double x, double a)
+{
+    if (x <= 0 || x >= 1) return x >= 1;
+    if (x > 0.5) return 1 - beta_distribution(1 - x, a);
+    return exp(a * log(x) + a * log(1 - x) + lgamma(2 * a) - 2 * lgamma(a)) / a * beta_fraction(x, a, a);
+}
+
+static int order(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* sqrt(n) times Kolmogorov's largest distance between sorted numbers and Beta(a,a); a number may be off by the 4e-7
+ * that the generator promises. */
+static double distance_to_beta(const double *x, int n, double a)
+{
+    double most = 0;
+    for (int i = 0; i < n; i++)
+        most = fmax(most, fmax((i + 1.0) / n - beta_distribution(x[i] + 4e-7, a),
+                               beta_distribution(x[i] - 4e-7, a) - (double)i / n));
+    return most * sqrt(n);
+}
+
+/* Kolmogorov's limit law: 2.2 is exceeded once in eight thousand; numbers of a law a fifth off are far beyond it. */
+static void draws_follow_the_distribution_itself(void **state)
+{
+    test_env *t = *state;
+    static const double alphas[] = { 0.2, 0.5, 1, 1.6, 2, 50, 1e4 };
+    assert_near(beta_distribution(0.3, 1), 0.3, 1e-12);
+    assert_near(beta_distribution(0.3, 2), 0.216, 1e-12);
+    assert_near(beta_distribution(0.9, 0.5), 0.79516723530086655, 1e-10);       /* 2/pi asin sqrt 0.9 */
+    for (int k = 0; k < 7; k++) {
+        double *x = draw_beta(t->ctx, alphas[k], 0, 100 + (uint64_t)k, 5);
+        qsort(x, N, sizeof *x, order);
+        const double right = distance_to_beta(x, N, alphas[k]);
+        if (!(right < 2.2)) fail_msg("Beta(%g,%g): distance %g", alphas[k], alphas[k], right);
+        assert_true(distance_to_beta(x, N, 1.2 * alphas[k]) > 3);
+        assert_true(distance_to_beta(x, N, alphas[k] / 1.2) > 3);
+        free(x);
+    }
+}
+
+static void a_number_does_not_depend_on_the_length_of_its_row(void **state)
+{
+    test_env *t = *state;
+    enum { LONG = 131 };
+    static const int64_t lengths[] = { 1, 2, 3, 7, 8, 9, 15, 31, 32, 33, 64, 65, 130 };
+    double all[LONG], some[LONG];
+    wanted w = { .draw = { .seed = 3, .step = 4 }, .rows = 1, .cols = LONG, .alpha = 1.6, .offset = 1 };
+    draw_into(t->ctx, &w, all);
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        w.cols = lengths[i];
+        draw_into(t->ctx, &w, some);
+        assert_memory_equal(some, all, (size_t)lengths[i] * sizeof *all);
+    }
+}
+
 /* Products of numbers that do not know of each other: mean 0, variance `variance` squared. */
 static void assert_unrelated(const double *x, const double *y, int n, double mean, double variance)
 {
@@ -204,7 +278,8 @@ static void wrong_draws_are_refused(void **state)
     }
 }
 
-TEST_MAIN(TEST(draws_have_the_moments_of_a_beta_distribution), TEST(rows_columns_steps_and_seeds_are_unrelated),
+TEST_MAIN(TEST(draws_have_the_moments_of_a_beta_distribution), TEST(draws_follow_the_distribution_itself),
+          TEST(a_number_does_not_depend_on_the_length_of_its_row), TEST(rows_columns_steps_and_seeds_are_unrelated),
           TEST(a_permutation_has_every_number_once), TEST(an_empty_permutation_is_one),
           TEST(every_number_comes_to_every_place), TEST(draws_depend_on_seed_step_and_stream_alone),
           TEST(wrong_draws_are_refused))

@@ -1,7 +1,7 @@
 /* test_rng.c: known answers, distributions, independence of streams, permutations. */
 #include "tests/support/test.h"
 #include "core/checked.h"
-#include "core/rng.h"
+#include "core/rng_inline.h"
 #include <math.h>
 #include <string.h>
 
@@ -171,6 +171,44 @@ static void betas_have_the_moments_of_a_beta(void **state)
     }
 }
 
+/* The formula in double. A word gives U = (its upper 24 bits + 1) / 2^24 or a sign and an angle of 23 bits. */
+static double beta_in_double(uint32_t u, uint32_t v, double alpha)
+{
+    const double log_w = log(((u >> 8) + 1) * 0x1p-24) / alpha, t = (2.0 * (v >> 8 & 0x7fffff) + 1) * 0x1p-24;
+    const double s = -expm1(log_w) * pow(sin(M_PI / 2 * t), 2);
+    return 0.5 + (v >> 31 ? -0.5 : 0.5) * sqrt(s / (exp(log_w) + s));
+}
+
+static void a_beta_of_two_words_is_near_its_formula(void **state)
+{
+    (void)state;
+    static const double alphas[] = { 1e-3, 0.02, 0.2, 0.5, 1, 1.6, 2, 30, 1e3, 1e6 };
+    static const uint32_t edges[] = { 0, 1, 0xff, 0x100, 0x7fffffff, 0x80000000, 0x800000ff, 0xfffffeff, UINT32_MAX };
+    clvi_rng rng = clvi_rng_make(9, CLVI_RNG_TEST, 0, 0, 0);
+    for (size_t k = 0; k < CLVI_COUNT(alphas); k++)
+        for (size_t i = 0; i < 20000; i++) {
+            const size_t e = CLVI_COUNT(edges);
+            const uint32_t u = i < e * e ? edges[i / e] : clvi_rng_u32(&rng);
+            const uint32_t v = i < e * e ? edges[i % e] : clvi_rng_u32(&rng);
+            const float x = clvi_rng_beta_of(u, v, (float)(1 / alphas[k]));
+            assert_true(x >= 0 && x <= 1);
+            assert_near(x, beta_in_double(u, v, alphas[k]), 4e-7);
+        }
+}
+
+/* These values are part of what a seed means: changing them changes every run. */
+static void betas_of_two_words_keep_their_bits(void **state)
+{
+    (void)state;
+    static const struct { uint32_t u, v; float inverse_alpha, want; } known[] = {
+        { 0x6627e8d5, 0xe169c58d, 1 / 1.6f, 0x1.76fcc8p-3f }, { 0xbc57ac4c, 0x9b00dbd8, 0.5f, 0x1.bcbf54p-2f },
+        { 0x00000000, 0x7fffffff, 0.5f, 0x1.fff8p-1f },       { 0xffffffff, 0x12345678, 5, 0.5f },
+        { 0x00ff1234, 0x89abcdef, 1e3f, 0 },
+    };
+    for (size_t i = 0; i < CLVI_COUNT(known); i++)
+        assert_true(clvi_rng_beta_of(known[i].u, known[i].v, known[i].inverse_alpha) == known[i].want);
+}
+
 static void a_permutation_hits_each_number_once(void **state)
 {
     (void)state;
@@ -240,6 +278,7 @@ TEST_MAIN(TEST(philox_gives_the_known_answers), TEST(streams_give_the_numbers_th
           TEST(any_coordinate_changes_the_stream), TEST(a_stream_starts_over_from_its_coordinates),
           TEST(fractions_are_uniform_and_below_one), TEST(uniform_keeps_its_range), TEST(whole_numbers_are_unbiased),
           TEST(normals_have_the_moments_of_a_normal), TEST(betas_have_the_moments_of_a_beta),
+          TEST(a_beta_of_two_words_is_near_its_formula), TEST(betas_of_two_words_keep_their_bits),
           TEST(a_permutation_hits_each_number_once),
           TEST(permutations_work_near_the_largest_size), TEST(all_permutations_of_four_are_equally_likely),
           TEST(neighbours_are_torn_apart))

@@ -1,5 +1,5 @@
 /* ref_draw.c: mochi_draw, beta_draw, permutation: random numbers as pure functions of (seed, step, row, stream). */
-#include "core/rng.h"
+#include "core/rng_inline.h"
 #include "device/cpu/draw.h"
 #include "device/cpu/ref.h"
 
@@ -14,8 +14,7 @@ int64_t clvi_draw_step(const clvi_draw_attr *attr, const void *given)
     return given ? *(const int64_t *)given : attr->step;
 }
 
-/* The stream of one row: the step's low half is the epoch, its high half and the row the sample. */
-static clvi_rng stream_of(const clvi_draw_attr *attr, int64_t step, int64_t row, uint32_t stream)
+clvi_rng clvi_draw_stream(const clvi_draw_attr *attr, int64_t step, int64_t row, uint32_t stream)
 {
     const uint64_t high = (uint64_t)step >> 32;
     return clvi_rng_make(attr->seed, CLVI_RNG_LOSS, (uint32_t)step, high << 32 | (uint64_t)row, attr->stream + stream);
@@ -47,13 +46,13 @@ void clvi_draw_mixes(const clvi_draw_attr *attr, int64_t step, int64_t row, cons
                      const clvi_mixes_row *to)
 {
     const int64_t n = step < 0 ? 0 : listed(list, top);
-    clvi_rng rng = stream_of(attr, step, row, 0);
+    clvi_rng rng = clvi_draw_stream(attr, step, row, 0);
     for (int64_t c = 0; c < attr->rows; c++) {
         to->i[c] = draw_rank(&rng, n);
         to->j[c] = draw_rank(&rng, n);
         put(to->a, to->dtype, c, clvi_rng_f64(&rng));
     }
-    rng = stream_of(attr, step, row, 1);
+    rng = clvi_draw_stream(attr, step, row, 1);
     for (int64_t c = 0; c < attr->cols; c++) {
         to->j_q[c] = draw_rank(&rng, n);
         put(to->b, to->dtype, c, clvi_rng_uniform(&rng, 0, 0.5));
@@ -88,21 +87,25 @@ const clvi_kernel clvi_kernel_ref_mochi_draw = {
 
 /* ---- beta_draw ---- */
 
-void clvi_draw_beta_row(const clvi_draw_attr *attr, int64_t step, int64_t row, void *to)
+/* The offset is added in the type of the result. */
+static void draw_beta(const clvi_op_call *call, int64_t row, int64_t step)
 {
-    clvi_rng rng = stream_of(attr, step, row, 0);
-    for (int64_t c = 0; c < attr->cols; c++)
-        put(to, (clv_dtype)attr->dtype, c, attr->offset + clvi_rng_beta(&rng, attr->alpha, attr->beta));
+    const clvi_draw_attr *attr = call->attr;
+    const clvi_rng stream = clvi_draw_stream(attr, step, row, 0);
+    for (int64_t c = 0; c < attr->cols; c++) {
+        const int64_t at = row * attr->cols + c;
+        float pair[2];
+        clvi_rng_beta_pair(&stream, (uint32_t)(c / 2), (float)(1 / attr->alpha), pair);
+        if (attr->dtype == CLV_F64) ((double *)call->out_data[0])[at] = attr->offset + (double)pair[c % 2];
+        else ((float *)call->out_data[0])[at] = (float)attr->offset + pair[c % 2];
+    }
 }
 
 static void beta_range(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
-    const clvi_draw_attr *attr = call->attr;
-    const int64_t step = clvi_draw_step(attr, call->in_data[0]);
-    const int64_t size = attr->cols * (int64_t)clv_dtype_size(call->out[0].dtype);
-    for (int64_t row = begin; row < end; row++)
-        clvi_draw_beta_row(attr, step, row, (char *)call->out_data[0] + row * size);
+    const int64_t step = clvi_draw_step(call->attr, call->in_data[0]);
+    for (int64_t row = begin; row < end; row++) draw_beta(call, row, step);
 }
 
 static clv_status beta_draw(const clvi_op_call *call)

@@ -92,13 +92,7 @@ static clv_status move_rows(const clvi_op_call *call, mover<T> move, int64_t fir
                             clvi_cu_bank<T> *moved)
 {
     move.first = first;
-    const clvi_draw_attr draw = move.attr.lambda;
-    const int64_t *given = move.step;
-    T *drawn = move.drawn;
-    if (drawn_cols(call))
-        CLV_TRY(clvi_cu_each_long(call, last - first, [=] __device__ (int64_t j) {
-            clvi_cu_draw_beta_row(draw, clvi_cu_draw_step(draw, given), first + j, drawn + j * draw.cols);
-        }));
+    if (drawn_cols(call)) CLV_TRY(clvi_cu_draw_beta(call, move.attr.lambda, move.step, first, last - first, move.drawn));
     CLV_TRY(clvi_cu_rows(call, last - first, [=] __device__ (int64_t j) { move(first + j); }));
     *moved = move.bank;
     moved->rows = move.to, moved->origin = first, moved->bf16 = false;

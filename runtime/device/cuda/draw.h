@@ -70,13 +70,10 @@ clv_status clvi_cu_draw_mixes(const clvi_op_call *call, const clvi_draw_attr &at
 
 /* ---- beta_draw, permutation ---- */
 
+/* Rows [first, first + rows) of beta_draw, one after the other; float or double. */
 template <class T>
-__device__ void clvi_cu_draw_beta_row(const clvi_draw_attr &attr, int64_t step, int64_t row, T *to)
-{
-    clvi_rng rng = clvi_cu_draw_stream(attr, step, row, 0);
-    for (int64_t c = 0; c < attr.cols; c++)
-        to[c] = (T)(attr.offset + clvi_rng_inline_beta(&rng, attr.alpha, attr.beta));
-}
+clv_status clvi_cu_draw_beta(const clvi_op_call *call, const clvi_draw_attr &attr, const int64_t *given, int64_t first,
+                             int64_t rows, T *to);
 
 static __device__ inline int64_t clvi_cu_draw_permutation(const clvi_draw_attr &attr, int64_t step, int64_t i)
 {
