@@ -20,6 +20,7 @@ typedef struct feature_transform_params {
     int     target, renorm, level;
     double  alpha_pos, alpha_neg;
     bool    extrapolate;
+    double  epoch, warmup_epochs;
     int64_t seed, step;
 } feature_transform_params;
 
@@ -41,9 +42,12 @@ static const clvi_option feature_transform_options[] = {
                     "the negatives' numbers follow Beta(this,this) when none are given", NULL),
     CLVI_OPTION_BOOL(feature_transform_params, extrapolate, "extrapolate", "true",
                      "add 1 to the pair's numbers that are drawn"),
+    CLVI_OPTION_F64(feature_transform_params, epoch, "epoch", "0", 0, 1e9, "the current epoch", NULL),
+    CLVI_OPTION_F64(feature_transform_params, warmup_epochs, "warmup-epochs", "0", 0, 1e9,
+                    "nothing is moved before this epoch", NULL),
     CLVI_OPTION_I64(feature_transform_params, seed, "seed", "0", 0, 9007199254740992, "seed of the draws", NULL),
-    CLVI_OPTION_I64(feature_transform_params, step, "step", "0", 0, 9007199254740992,
-                    "number of the optimiser step, for the draws", NULL),
+    CLVI_OPTION_I64(feature_transform_params, step, "step", "0", -1, 9007199254740992,
+                    "number of the optimiser step, for the draws; -1: nothing is moved by what is drawn", NULL),
     CLVI_OPTION_END
 };
 
@@ -59,6 +63,12 @@ static clvi_draw draw_of(const feature_transform_params *p, const clv_node *in, 
     return (clvi_draw) { (uint64_t)p->seed, p->step, in[STEP], stream };
 }
 
+/* Whether what a bit of `target` stands for is moved. */
+static bool moves(const feature_transform_params *p, int target)
+{
+    return p->epoch >= p->warmup_epochs && p->target & target;
+}
+
 static clv_node draw_lambda(clv_graph *g, const feature_transform_params *p, const clv_node *in, clv_node x,
                             double alpha, double offset, uint32_t stream)
 {
@@ -70,7 +80,7 @@ static clv_node draw_lambda(clv_graph *g, const feature_transform_params *p, con
 
 static void move_pair(clv_graph *g, const feature_transform_params *p, const clv_node *in, clv_node *q, clv_node *k)
 {
-    if (!(p->target & TARGET_POS)) return;
+    if (!moves(p, TARGET_POS)) return;
     const clv_node lambda = !clvi_node_none(in[LAMBDA_POS]) ? clv_stop_gradient(g, in[LAMBDA_POS])
                             : draw_lambda(g, p, in, *q, p->alpha_pos, p->extrapolate, DRAW_POS);
     const clv_node q_hat = clvi_lerp(g, *q, *k, lambda, CLV_NONE);
@@ -85,7 +95,7 @@ static clvi_bank_move move_of(clv_graph *g, const feature_transform_params *p, c
     const clvi_draw lambda = draw_of(p, in, DRAW_NEG), index = draw_of(p, in, DRAW_PERM);
     const bool batch = p->level == LEVEL_BATCH;
     clvi_bank_move move = {
-        .mix = p->target & TARGET_NEG, .unit = p->renorm & RENORM_NEG, .eps = p->norm_eps, .lambda = in[LAMBDA_NEG],
+        .mix = moves(p, TARGET_NEG), .unit = p->renorm & RENORM_NEG, .eps = p->norm_eps, .lambda = in[LAMBDA_NEG],
         .index = in[PERM], .step = in[STEP], .index_draw = clvi_permutation_attr(rows, &index),
         .lambda_draw = clvi_beta_draw_attr(batch ? 1 : rows, p->level == LEVEL_DIM ? dim : 1, p->alpha_neg, 0,
                                            clv_node_dtype(g, in[QUEUE]), &lambda),
@@ -190,9 +200,11 @@ const clvi_loss_class clvi_loss_feature_transform = {
         "Beta(alpha-neg,alpha-neg), L\n"
         "from Beta(alpha-pos,alpha-pos), plus 1 if extrapolate; a permutation likewise. Draws are a pure function "
         "of (seed,\n"
-        "step, row).",
+        "step, row). While epoch < warmup-epochs nothing is moved, nor by what is drawn at a negative step: ones.",
     .published =
-        "* target posneg, level dim, alpha-pos 2, alpha-neg 1.6, extrapolate, renorm none (the published code)\n"
+        "* target posneg, level batch, alpha-pos 2, alpha-neg 1.6, extrapolate, renorm none, from the first epoch on (the "
+        "command\n"
+        "  of the published code; level dim is its option dim_mask)\n"
         "* on MoCo v2: bank of 65536, learning rate 0.03, batch 256, key encoder momentum 0.999 (ImageNet-100: "
         "0.99)",
     .params_size = sizeof(feature_transform_params), .options = feature_transform_options,

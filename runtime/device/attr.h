@@ -274,7 +274,7 @@ typedef struct clvi_draw_attr {
     uint32_t stream;               /* draws of different streams are independent; mochi_draw uses two from here on */
     int      dtype;                /* clv_dtype of real numbers */
     int64_t  rows, cols;           /* mochi_draw: pairs and query mixes of a row; permutation: length in rows */
-    double   alpha, offset;        /* beta_draw: offset + Beta(alpha, alpha) */
+    double   alpha, offset;        /* beta_draw: offset + Beta(alpha, alpha), 1 at a step below 0 */
 } clvi_draw_attr;
 
 /* bank_nce: InfoNCE of queries against their key and a bank, in one walk over the bank. With `mix` row j of the bank is

@@ -110,6 +110,7 @@ static void make_beta_draw(test_call *t, clv_dtype f, sizes s, int variant)
     OUT(f, 2, s.a, s.b, 0);
     t->attr.draw = draw_attr(f, variant);
     t->attr.draw.rows = s.a, t->attr.draw.cols = s.b;
+    if (variant == 2) t->attr.draw.step = -1;
     t->target_limit = 1000;
     t->exact = true;
 }

@@ -277,6 +277,21 @@ static void mochi_mixes_from_the_end_of_its_warm_up_on(void **state)
     compare_losses(t, warm, "moco_queue", 8, false);
 }
 
+static void feature_transform_moves_from_the_end_of_its_warm_up_on(void **state)
+{
+    test_env *t = *state;
+    static const char *const losses[][2] = {
+        { "feature_transform level=batch warmup-epochs=2", "feature_transform level=batch" },
+        { "feature_transform level=sample warmup-epochs=2", "feature_transform level=sample" },
+        { "feature_transform level=dim warmup-epochs=2", "feature_transform level=dim" },
+    };
+    for (int i = 0; i < 3; i++) {
+        compare_losses(t, losses[i][0], "moco_queue", 5, true);        /* steps 5 to 7 of epochs of four */
+        compare_losses(t, losses[i][0], losses[i][1], 8, true);
+        compare_losses(t, losses[i][0], "moco_queue", 8, false);
+    }
+}
+
 static void draws_depend_on_seed_and_step_alone(void **state)
 {
     test_env *t = *state;
@@ -404,6 +419,7 @@ TEST_MAIN(TEST(a_symmetric_step_is_the_sum_of_its_two_directions),
           TEST(shuffling_acts_with_several_groups_and_differs_from_step_to_step),
           TEST(with_one_group_keys_are_those_without_shuffling_to_the_bit), TEST(running_statistics_follow_the_policy),
           TEST(a_loss_that_adds_nothing_is_moco_queue), TEST(mochi_mixes_from_the_end_of_its_warm_up_on),
+          TEST(feature_transform_moves_from_the_end_of_its_warm_up_on),
           TEST(draws_depend_on_seed_and_step_alone), TEST(both_directions_draw_apart),
           TEST(labels_reach_the_loss_from_a_labelled_bank_only),
           TEST(rows_of_a_querys_own_image_or_class_can_be_left_out),

@@ -19,7 +19,7 @@
 
 typedef struct moco {
     clvi_method base;
-    double      warmup;                         /* epochs without mixes */
+    double      warmup;                         /* epochs without mixes, or moved features */
     int64_t    *ids;                            /* [B] of the batch at work */
     float      *queries;                        /* symmetric: [B,D] of the first direction */
     void       *sum;                            /* symmetric: gradient arena of the first direction */
@@ -201,7 +201,7 @@ static clv_status moco_describe(clvi_method *base, void (*line)(const char *text
     const moco *m = (const moco *)base;
     char text[128];
     if (m->warmup <= 0) return CLV_OK;
-    snprintf(text, sizeof text, "warm-up: no mixed negatives in the first %g epochs", m->warmup);
+    snprintf(text, sizeof text, "warm-up: nothing is mixed or moved in the first %g epochs", m->warmup);
     line(text, user);
     return CLV_OK;
 }

@@ -50,6 +50,15 @@ CLVI_INLINE void row_body(void *arg, int64_t begin, int64_t end)
 }
 CLVI_ISA_VARIANTS(row_body)
 
+/* Before the first step. */
+static void put_ones(const row *r)
+{
+    for (int64_t c = 0; c < r->attr->cols; c++) {
+        if (r->attr->dtype == CLV_F64) ((double *)r->to)[c] = 1;
+        else ((float *)r->to)[c] = 1;
+    }
+}
+
 static void draw_few(const row *r)
 {
     for (int64_t c = 0; c < r->attr->cols; c += 2) {
@@ -62,7 +71,8 @@ static void draw_few(const row *r)
 void clvi_draw_beta_row(const clvi_draw_attr *attr, int64_t step, int64_t index, void *to)
 {
     row r = { attr, clvi_draw_stream(attr, step, index, 0), to };
-    if (attr->cols <= FEW) draw_few(&r);
+    if (step < 0) put_ones(&r);
+    else if (attr->cols <= FEW) draw_few(&r);
     else clvi_isa_pick(row_body_table)(&r, 0, attr->cols);
 }
 

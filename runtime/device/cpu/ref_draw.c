@@ -87,7 +87,7 @@ const clvi_kernel clvi_kernel_ref_mochi_draw = {
 
 /* ---- beta_draw ---- */
 
-/* The offset is added in the type of the result. */
+/* The offset is added in the type of the result. Before the first step all are 1. */
 static void draw_beta(const clvi_op_call *call, int64_t row, int64_t step)
 {
     const clvi_draw_attr *attr = call->attr;
@@ -96,7 +96,8 @@ static void draw_beta(const clvi_op_call *call, int64_t row, int64_t step)
         const int64_t at = row * attr->cols + c;
         float pair[2];
         clvi_rng_beta_pair(&stream, (uint32_t)(c / 2), (float)(1 / attr->alpha), pair);
-        if (attr->dtype == CLV_F64) ((double *)call->out_data[0])[at] = attr->offset + (double)pair[c % 2];
+        if (step < 0) put(call->out_data[0], (clv_dtype)attr->dtype, at, 1);
+        else if (attr->dtype == CLV_F64) ((double *)call->out_data[0])[at] = attr->offset + (double)pair[c % 2];
         else ((float *)call->out_data[0])[at] = (float)attr->offset + pair[c % 2];
     }
 }

@@ -20,10 +20,13 @@ clv_status clvi_cu_draw_beta(const clvi_op_call *call, const clvi_draw_attr &att
     const float inverse_alpha = (float)(1 / attr.alpha);
     return clvi_cu_each(call, rows * pairs, [=] __device__ (int64_t at) {
         const int64_t row = at / pairs, c = at % pairs * 2;
-        const clvi_rng stream = clvi_cu_draw_stream(attr, clvi_cu_draw_step(attr, given), first + row, 0);
+        const int64_t step = clvi_cu_draw_step(attr, given);
+        const clvi_rng stream = clvi_cu_draw_stream(attr, step, first + row, 0);
         float pair[2];
         clvi_rng_beta_pair(&stream, (uint32_t)(c / 2), inverse_alpha, pair);
-        for (int64_t i = 0; i < 2 && c + i < cols; i++) to[row * cols + c + i] = (T)attr.offset + (T)pair[i];
+        for (int64_t i = 0; i < 2 && c + i < cols; i++) {
+            to[row * cols + c + i] = step < 0 ? (T)1 : (T)attr.offset + (T)pair[i];
+        }
     });
 }
 
