@@ -202,8 +202,8 @@ const clvi_loss_class clvi_loss_feature_transform = {
         "of (seed,\n"
         "step, row). While epoch < warmup-epochs nothing is moved, nor by what is drawn at a negative step: ones.",
     .published =
-        "* target posneg, level batch, alpha-pos 2, alpha-neg 1.6, extrapolate, renorm none, from the first epoch on (the "
-        "command\n"
+        "* target posneg, level batch, alpha-pos 2, alpha-neg 1.6, extrapolate, renorm none, from the first epoch on "
+        "(the command\n"
         "  of the published code; level dim is its option dim_mask)\n"
         "* on MoCo v2: bank of 65536, learning rate 0.03, batch 256, key encoder momentum 0.999 (ImageNet-100: "
         "0.99)",

@@ -151,7 +151,8 @@ static void before_the_first_step_all_are_one(void **state)
     test_env *t = *state;
     for (int64_t cols = 1; cols <= 70; cols += 23) {
         double x[70];
-        draw_into(t->ctx, &(wanted){ .draw = { .seed = 3, .step = -1 }, .rows = 1, .cols = cols, .alpha = 2, .offset = 1 }, x);
+        const wanted w = { .draw = { .seed = 3, .step = -1 }, .rows = 1, .cols = cols, .alpha = 2, .offset = 1 };
+        draw_into(t->ctx, &w, x);
         for (int64_t i = 0; i < cols; i++) assert_true(x[i] == 1);
     }
 }
@@ -289,7 +290,8 @@ static void wrong_draws_are_refused(void **state)
 }
 
 TEST_MAIN(TEST(draws_have_the_moments_of_a_beta_distribution), TEST(draws_follow_the_distribution_itself),
-          TEST(a_number_does_not_depend_on_the_length_of_its_row), TEST(before_the_first_step_all_are_one), TEST(rows_columns_steps_and_seeds_are_unrelated),
+          TEST(a_number_does_not_depend_on_the_length_of_its_row), TEST(before_the_first_step_all_are_one),
+          TEST(rows_columns_steps_and_seeds_are_unrelated),
           TEST(a_permutation_has_every_number_once), TEST(an_empty_permutation_is_one),
           TEST(every_number_comes_to_every_place), TEST(draws_depend_on_seed_step_and_stream_alone),
           TEST(wrong_draws_are_refused))
