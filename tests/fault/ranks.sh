@@ -56,6 +56,18 @@ for i in $(seq 200); do kill -0 $job 2>/dev/null || break; sleep 0.1; done
 ! kill -0 $job 2>/dev/null || { kill -KILL $job; fail "the other rank goes on alone"; }
 wait $job && fail "a killed rank is told as a success"
 grep -q 'rank.*signal 9' log || fail "nothing tells of the killed rank"
+
+# Going on with as many ranks makes the undisturbed run, bit for bit, its losses as its checkpoint.
+step=$("$cleave" inspect cut/last.h5 | sed -nE 's/^ *total_step: ([0-9]+)$/\1/p')
+[ -n "$step" ] || fail "the killed run's checkpoint does not tell its step"
+longer=(--epochs 100000 --knn-freq 100000 --save-steps 2 --stop-epoch $((step / 11 + 3)))
+cp -r cut mended
+on 2 data mended "${longer[@]}" --resume auto || fail "the killed run cannot be gone on with on two ranks"
+grep -q "resumed from 'mended/" log || fail "the run on two ranks was not resumed"
+on 2 data calm "${longer[@]}" || fail "the undisturbed run on two ranks failed"
+cmp <(losses calm) <(losses mended) || fail "after a kill at step $step the losses differ"
+cmp calm/last.h5 mended/last.h5 || fail "after a kill at step $step the checkpoints differ"
+
 on 1 data cut --epochs 100000 --knn-freq 100000 --resume auto --stop-epoch 1 --batch-size 16 &
 job=$!
 sleep 2
