@@ -219,37 +219,53 @@ static clv_status check_form(const clv_form *form, int64_t channels)
     return CLV_OK;
 }
 
+static clv_status begin_frame(const clv_augment *a, const clv_part *part, void *scratch, size_t scratch_size,
+                              clvi_frame *out)
+{
+    const clv_image *in = &part->image;
+    CLV_TRY(check_picture(part));
+    const clvi_geometry whole = { (int)in->height, (int)in->width, (int)in->channels };
+    const chain_room room = room_for(a, whole);
+    CLV_CHECK(scratch && scratch_size >= scratch_bytes(&room), CLV_ERR_INVALID,
+              "augmentation: a picture of %" PRId64 " x %" PRId64 " needs %zu bytes of scratch, got %zu", in->height,
+              in->width, scratch_bytes(&room), scratch_size);
+    uint8_t *memory = (uint8_t *)scratch + (CLVI_ALIGN - (uintptr_t)scratch % CLVI_ALIGN) % CLVI_ALIGN;
+    *out = (clvi_frame) { .height = whole.height, .width = whole.width, .channels = whole.channels,
+                          .pixels = in->pixels, .row_stride = in->row_stride, .pixel_stride = in->channels,
+                          .plane_stride = 1, .buffers = { memory, memory + room.picture },
+                          .temp = memory + 2 * room.picture, .reduced = (int)part->reduced, .plain = a->plain };
+    return CLV_OK;
+}
+
+clv_status clvi_augment_apply_steps(const clv_augment *a, int count, const clv_part *part, uint64_t seed,
+                                    uint32_t epoch, uint64_t sample, uint32_t view, void *scratch, size_t scratch_size,
+                                    clvi_frame *f)
+{
+    CLV_TRY(begin_frame(a, part, scratch, scratch_size, f));
+    for (int i = 0; i < count; i++) {
+        const clvi_augment_class *class = a->step[i].class;
+        any_draw draw;
+        const clvi_geometry now = { f->height, f->width, f->channels };
+        CLV_CHECK(f->reduced == 1 || class->window, CLV_ERR_INVALID, "augmentation: '%s' takes no reduced picture",
+                  class->info.name);
+        if (!clvi_augment_draw(a, i, &now, seed, epoch, sample, view, draw.bytes)) continue;
+        if (!class->resamples) clvi_frame_own(f);
+        CLV_TRY(class->apply(a->step[i].params, draw.bytes, f));
+    }
+    return CLV_OK;
+}
+
 static clv_status chain_apply_part(void *user, const clv_part *part, uint64_t seed, uint32_t epoch, uint64_t sample,
                                    uint32_t view, void *scratch, size_t scratch_size, const clv_form *form, void *out)
 {
     const clv_augment *a = user;
-    CLV_CHECK(part && part->reduced >= 1 && form, CLV_ERR_INVALID,
-              "augmentation: the picture or the form is NULL, or the picture reduced by less than 1");
-    const clv_image *in = &part->image;
-    CLV_TRY(check_picture(part));
-    CLV_TRY(check_form(form, in->channels));
-    const clvi_geometry whole = { (int)in->height, (int)in->width, (int)in->channels };
-    const chain_room room = room_for(a, whole);
-    CLV_CHECK(scratch && out && scratch_size >= scratch_bytes(&room), CLV_ERR_INVALID,
-              "augmentation: a picture of %" PRId64 " x %" PRId64 " needs %zu bytes of scratch and an output, got %zu",
-              in->height, in->width, scratch_bytes(&room), scratch_size);
-    uint8_t *memory = (uint8_t *)scratch + (CLVI_ALIGN - (uintptr_t)scratch % CLVI_ALIGN) % CLVI_ALIGN;
-    clvi_frame f = { .height = whole.height, .width = whole.width, .channels = whole.channels, .pixels = in->pixels,
-                     .row_stride = in->row_stride, .pixel_stride = in->channels, .plane_stride = 1,
-                     .buffers = { memory, memory + room.picture }, .temp = memory + 2 * room.picture,
-                     .reduced = (int)part->reduced, .plain = a->plain };
-    for (int i = 0; i < a->count; i++) {
-        const clvi_augment_class *class = a->step[i].class;
-        any_draw draw;
-        const clvi_geometry now = { f.height, f.width, f.channels };
-        CLV_CHECK(f.reduced == 1 || class->window, CLV_ERR_INVALID, "augmentation: '%s' takes no reduced picture",
-                  class->info.name);
-        if (class->emit) return class->emit(a->step[i].params, &f, form, out);
-        if (!clvi_augment_draw(a, i, &now, seed, epoch, sample, view, draw.bytes)) continue;
-        if (!class->resamples) clvi_frame_own(&f);
-        CLV_TRY(class->apply(a->step[i].params, draw.bytes, &f));
-    }
-    return clvi_fail(CLV_ERR_INTERNAL, "augmentation: the chain does not end in normalize");
+    const clvi_augment_step *last = &a->step[a->count - 1];
+    clvi_frame f;
+    CLV_CHECK(part && part->reduced >= 1 && form && out, CLV_ERR_INVALID,
+              "augmentation: the picture, the form or the output is NULL, or the picture reduced by less than 1");
+    CLV_TRY(check_form(form, part->image.channels));
+    CLV_TRY(clvi_augment_apply_steps(a, a->count - 1, part, seed, epoch, sample, view, scratch, scratch_size, &f));
+    return last->class->emit(last->params, &f, form, out);
 }
 
 static clv_status chain_apply(void *user, const clv_image *in, uint64_t seed, uint32_t epoch, uint64_t sample,

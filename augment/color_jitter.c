@@ -116,9 +116,15 @@ static clv_status jitter_lower(const void *params, const void *draw, const clvi_
                              .alpha = (float)d->factor[part] };
         if (!(strength[part] > 0)) continue;
         if (part == CLVI_JITTER_HUE) op.n[0] = (uint8_t)(int)(d->factor[part] * 255);
-        CLV_TRY(clvi_pixel_append(list, &op, in->channels));
+        clvi_pixel_append(list, &op, in->channels);
     }
     return CLV_OK;
+}
+
+static size_t jitter_lowered_size(const void *params, const clvi_geometry *in)
+{
+    (void)params, (void)in;
+    return CLVI_JITTER_PARTS * sizeof(clvi_pixel_op);
 }
 
 static size_t jitter_temp_size(const void *params, const clvi_geometry *in)
@@ -133,5 +139,5 @@ const clvi_augment_class clvi_augment_color_jitter = {
     .params_size = sizeof(jitter_params), .options = jitter_options,
     .purpose = CLVI_RNG_JITTER, .draw_size = sizeof(clvi_jitter_draw),
     .temp_size = jitter_temp_size, .draw = jitter_draw_all, .apply = jitter_apply,
-    .lower = jitter_lower,
+    .lower = jitter_lower, .lowered_size = jitter_lowered_size,
 };

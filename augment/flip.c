@@ -36,7 +36,8 @@ static clv_status flip_lower(const void *params, const void *draw, const clvi_ge
     (void)params;
     (void)draw;
     const clvi_pixel_op op = { .kind = CLVI_PIXEL_MIRROR, .height = in->height, .width = in->width };
-    return clvi_pixel_append(list, &op, in->channels);
+    clvi_pixel_append(list, &op, in->channels);
+    return CLV_OK;
 }
 
 const clvi_augment_class clvi_augment_flip = {

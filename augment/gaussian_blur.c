@@ -175,11 +175,17 @@ static clv_status blur_lower(const void *params, const void *draw, const clvi_ge
     if (p->mode == MODE_PIL) return clvi_box_blur_lower(sigma, in, list);
     const int radius = kernel_radius(p, in->height);
     clvi_pixel_op op = { .kind = CLVI_PIXEL_KERNEL, .height = in->height, .width = in->width, .n = { radius } };
-    float *weight = clvi_pixel_table(list, 2 * radius + 1, &op.at);
-    if (!weight) return CLV_ERR_NOMEM;
-    kernel_weights(radius, sigma, weight);
+    float *weight = clvi_pixel_table(list, (size_t)(2 * radius + 1) * sizeof *weight, &op.at);
+    if (weight) kernel_weights(radius, sigma, weight);
     clvi_pixel_need(list, (size_t)in->height * (size_t)in->width * sizeof(float));
-    return clvi_pixel_append(list, &op, in->channels);
+    clvi_pixel_append(list, &op, in->channels);
+    return CLV_OK;
+}
+
+static size_t blur_lowered_size(const void *params, const clvi_geometry *in)
+{
+    const size_t taps = 2 * (size_t)kernel_radius(params, in->height) + 1;
+    return sizeof(clvi_pixel_op) + clvi_pixel_table_size(taps * sizeof(float));
 }
 
 const clvi_augment_class clvi_augment_gaussian_blur = {
@@ -188,5 +194,5 @@ const clvi_augment_class clvi_augment_gaussian_blur = {
     .params_size = sizeof(blur_params), .options = blur_options,
     .purpose = CLVI_RNG_BLUR, .draw_size = sizeof(clvi_blur_draw),
     .prepare = blur_prepare, .temp_size = blur_temp_size, .draw = blur_draw_sigma, .apply = blur_apply,
-    .lower = blur_lower,
+    .lower = blur_lower, .lowered_size = blur_lowered_size,
 };

@@ -5,29 +5,29 @@
 #include "augment/augment.h"
 #include "device/pixels.h"
 
-/* Lists that grow, of one batch. All zero but `ctx` is empty. */
+/* Operations of one picture in its room: they grow from the front, tables from the back. */
 typedef struct clvi_pixel_list {
-    clv_context   *ctx;
-    clvi_pixel_op *op;
-    int32_t       *table;
-    int64_t        ops, ops_room, tables, tables_room;
-    size_t         picture, temp;        /* bytes of the largest picture between two operations, and beside it */
+    uint8_t *room;
+    size_t   front, back;            /* what lies between is free; both are multiples of 8 */
+    size_t   picture, temp;          /* bytes of the largest picture between two operations, and beside it */
+    bool     full;                   /* something did not fit, and is missing */
 } clvi_pixel_list;
 
-/* Appends what a chain does to a picture of this size; `view` gets the size and where its operations are. Errors:
- * CLV_ERR_UNSUPPORTED for a step that is the host's alone, CLV_ERR_NOMEM. */
-clv_status clvi_augment_lower(const clv_augment *augment, const clvi_geometry *in, uint64_t seed, uint32_t epoch,
-                              uint64_t sample, uint32_t number, clvi_pixel_list *list,
+/* Appends what a chain does from step `first` on to a picture of this size; `view` gets the size and where its
+ * operations are. Allocates nothing. Errors: those of apply. */
+clv_status clvi_augment_lower(const clv_augment *augment, int first, const clvi_geometry *in, uint64_t seed,
+                              uint32_t epoch, uint64_t sample, uint32_t number, clvi_pixel_list *list,
                               clvi_pixel_view *view) CLV_NODISCARD;
-void clvi_pixel_list_release(clvi_pixel_list *list);
+/* Bytes that steps `first` and after it take at most, of which none resizes. */
+size_t clvi_augment_lowered_size(const clv_augment *augment, int first, const clvi_geometry *in);
 
 /* ---- for steps ---- */
 
 /* Appends an operation that leaves height x width pixels. */
-clv_status clvi_pixel_append(clvi_pixel_list *list, const clvi_pixel_op *op, int channels) CLV_NODISCARD;
-/* Room for `count` numbers at the end of the tables, of which *at is the first; until the next call. NULL with the
- * message set. */
-void *clvi_pixel_table(clvi_pixel_list *list, int64_t count, int64_t *at);
+void clvi_pixel_append(clvi_pixel_list *list, const clvi_pixel_op *op, int channels);
+/* Room for a table, of which *at is the place. NULL: there is none. */
+void *clvi_pixel_table(clvi_pixel_list *list, size_t size, int32_t *at);
 static inline void clvi_pixel_need(clvi_pixel_list *list, size_t temp) { list->temp = CLVI_MAX(list->temp, temp); }
+static inline size_t clvi_pixel_table_size(size_t size) { return clvi_round_up(size, sizeof(double)); }
 
 #endif

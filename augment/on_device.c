@@ -1,109 +1,106 @@
-/* on_device.c: pictures, operations and tables to the device, and one launch there. */
+/* on_device.c: rooms to the device with the step at work, and one launch there. */
 #include "augment/on_device.h"
 #include "augment/chain.h"
 #include "augment/lower.h"
+#include "core/profile.h"
 #include "device/backend.h"
+#include "device/tape.h"
 #include <string.h>
 
-/* The parts of a batch, host memory and where they go. */
-enum { VIEWS, OPS, TABLES, BYTES, VALUES, PARTS };
+struct clvi_view_maker {
+    clv_context       *ctx;
+    const clvi_packer *packer;
+    clvi_pixel_batch   batch;           /* but for its rooms */
+    void              *rooms, *values;  /* on the device; rooms: of a step that is not recorded */
+    size_t             rooms_size, values_size, scratch_size, out_size;
+};
 
-typedef struct part {
-    const void *from;
-    size_t      size;
-    void       *to;
-} part;
-
-static clv_status check(const clv_augment *a, const clv_context *ctx, int64_t n, const clv_image *pictures)
+/* What every byte becomes in each view. */
+static clv_status send_values(clvi_view_maker *m)
 {
-    const clvi_normalize *norm = clvi_chain_normalize(a);
-    CLV_CHECK(ctx->device, CLV_ERR_UNSUPPORTED, "augmentation on a device: the context computes on the processor");
-    for (int64_t i = 0; i < n; i++) {
-        const clv_image *in = &pictures[i];
-        CLV_CHECK(in->pixels && in->height >= 1 && in->width >= 1 && in->height <= CLV_AUGMENT_MAX_SIDE &&
-                  in->width <= CLV_AUGMENT_MAX_SIDE && (in->channels == 1 || in->channels == 3) &&
-                  in->channels == pictures[0].channels, CLV_ERR_SHAPE,
-                  "augmentation on a device: picture %" PRId64 " of %" PRId64 " x %" PRId64 " x %" PRId64
-                  " does not go with the first", i, in->height, in->width, in->channels);
-        CLV_CHECK(norm->channels == 1 || in->channels == norm->channels, CLV_ERR_SHAPE,
-                  "normalize: mean or std names %d channels, the picture has %" PRId64, norm->channels, in->channels);
+    const clvi_packer *p = m->packer;
+    for (int v = 0; v < p->views; v++) {
+        const clvi_normalize *norm = clvi_chain_normalize(p->chain[v]);
+        CLV_TRY(clvi_device_copy(m->ctx, (char *)m->values + (size_t)v * sizeof norm->table, norm->table,
+                                 sizeof norm->table, CLVI_COPY_TO_DEVICE));
     }
     return CLV_OK;
 }
 
-/* The pictures' rows one after another. */
-static uint8_t *gather(clv_context *ctx, int64_t n, const clv_image *pictures, clvi_pixel_view *view, size_t *size)
+static clv_status init(clvi_view_maker *m, int64_t pictures)
 {
-    *size = 0;
-    for (int64_t i = 0; i < n; i++) {
-        view[i].bytes = (int64_t)*size;
-        *size += (size_t)view[i].row_stride * (size_t)pictures[i].height;
-    }
-    uint8_t *bytes = clvi_calloc(ctx, *size ? *size : 1, 1);
-    for (int64_t i = 0; bytes && i < n; i++)
-        for (int64_t y = 0; y < pictures[i].height; y++)
-            memcpy(bytes + view[i].bytes + y * view[i].row_stride, pictures[i].pixels + y * pictures[i].row_stride,
-                   (size_t)view[i].row_stride);
-    return bytes;
+    const clvi_packer *p = m->packer;
+    const size_t views = (size_t)p->views, image = (size_t)p->size * (size_t)p->size * (size_t)p->channels;
+    const size_t apart = clvi_round_up((size_t)pictures * image, CLVI_ALIGN);
+    m->rooms_size = (size_t)pictures * p->room;
+    m->values_size = views * sizeof ((clvi_normalize *)NULL)->table;
+    m->scratch_size = (size_t)pictures * views * (2 * p->picture + p->temp);
+    m->out_size = views * apart * sizeof(float);
+    m->rooms = clvi_device_alloc(m->ctx, m->rooms_size);
+    m->values = clvi_device_alloc(m->ctx, m->values_size);
+    m->batch = (clvi_pixel_batch) {
+        .values = m->values, .scratch = clvi_device_alloc(m->ctx, m->scratch_size),
+        .out = clvi_device_alloc(m->ctx, m->out_size), .pictures = pictures, .views = p->views,
+        .room = (int64_t)p->room, .picture = (int64_t)p->picture, .temp = (int64_t)p->temp, .apart = (int64_t)apart,
+        .height = p->size, .width = p->size, .channels = p->channels,
+    };
+    if (!m->rooms || !m->values || !m->batch.scratch || !m->batch.out) return CLV_ERR_NOMEM;
+    return send_values(m);
 }
 
-static clv_status run(const clv_augment *a, clv_context *ctx, int64_t n, const clvi_pixel_view *view,
-                      const clvi_pixel_list *list, const uint8_t *bytes, size_t size, float *out)
+clv_status clvi_view_maker_create(clv_context *ctx, const clvi_packer *packer, int64_t pictures, clvi_view_maker **out)
 {
-    clv_status st = CLV_OK;
-    void *room = NULL;
-    part p[PARTS] = {
-        [VIEWS] = { view, (size_t)n * sizeof *view, NULL },
-        [OPS] = { list->op, (size_t)list->ops * sizeof *list->op, NULL },
-        [TABLES] = { list->table, (size_t)list->tables * sizeof *list->table, NULL },
-        [BYTES] = { bytes, size, NULL },
-        [VALUES] = { clvi_chain_normalize(a)->table, sizeof clvi_chain_normalize(a)->table, NULL },
-    };
-    const size_t picture = clvi_round_up(list->picture, CLVI_ALIGN), temp = clvi_round_up(list->temp, CLVI_ALIGN);
-    const size_t room_size = (size_t)n * (2 * picture + temp);
-    for (int i = 0; i < PARTS; i++) {
-        p[i].to = clvi_device_alloc(ctx, p[i].size);
-        CLV_CHECK_OR_DONE(p[i].to, CLV_ERR_NOMEM, "augmentation on a device: no memory for %zu bytes", p[i].size);
-        CLV_TRY_OR_DONE(clvi_device_copy(ctx, p[i].to, p[i].from, p[i].size, CLVI_COPY_TO_DEVICE));
+    *out = NULL;
+    CLV_CHECK(ctx->device, CLV_ERR_UNSUPPORTED, "augmentation on a device: the context computes on the processor");
+    clvi_view_maker *m = clvi_calloc(ctx, 1, sizeof *m);
+    if (!m) return CLV_ERR_NOMEM;
+    m->ctx = ctx;
+    m->packer = packer;
+    const clv_status st = init(m, pictures);
+    if (st != CLV_OK) {
+        clvi_view_maker_destroy(m);
+        return st;
     }
-    room = clvi_device_alloc(ctx, room_size);
-    CLV_CHECK_OR_DONE(room, CLV_ERR_NOMEM, "augmentation on a device: no memory for %zu bytes", room_size);
-    const clvi_pixel_batch batch = {
-        .view = p[VIEWS].to, .op = p[OPS].to, .table = p[TABLES].to, .bytes = p[BYTES].to, .values = p[VALUES].to,
-        .room = room, .out = out, .views = n, .picture = (int64_t)picture, .temp = (int64_t)temp,
-        .height = a->size, .width = a->size, .channels = view[0].channels,
-    };
-    CLV_TRY_OR_DONE(ctx->device->backend->augment(ctx->device, &batch));
-    CLV_TRY_OR_DONE(clvi_device_wait(ctx));
-done:
-    for (int i = 0; i < PARTS; i++) clvi_device_free(ctx, p[i].to, p[i].size);
-    clvi_device_free(ctx, room, room_size);
-    return st;
+    *out = m;
+    return CLV_OK;
 }
 
-clv_status clvi_augment_on_device(const clv_augment *a, clv_context *ctx, int64_t n, const clv_image *pictures,
-                                  uint64_t seed, uint32_t epoch, const uint64_t *samples, uint32_t number, float *out)
+void clvi_view_maker_destroy(clvi_view_maker *m)
 {
-    clv_status st = CLV_OK;
-    clvi_pixel_list list = { .ctx = ctx };
-    clvi_pixel_view *view = NULL;
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    CLV_TRY(check(a, ctx, n, pictures));
-    if (n == 0) return CLV_OK;
-    view = clvi_calloc(ctx, (size_t)n, sizeof *view);
-    if (!view) return CLV_ERR_NOMEM;
-    for (int64_t i = 0; i < n; i++) {
-        const clvi_geometry g = { (int)pictures[i].height, (int)pictures[i].width, (int)pictures[i].channels };
-        CLV_TRY_OR_DONE(clvi_augment_lower(a, &g, seed, epoch, samples[i], number, &list, &view[i]));
-        list.picture = CLVI_MAX(list.picture, (size_t)g.height * (size_t)g.width * (size_t)g.channels);
+    if (!m) return;
+    clvi_device_free(m->ctx, m->rooms, m->rooms_size);
+    clvi_device_free(m->ctx, m->values, m->values_size);
+    clvi_device_free(m->ctx, m->batch.scratch, m->scratch_size);
+    clvi_device_free(m->ctx, m->batch.out, m->out_size);
+    clvi_free(m->ctx, m);
+}
+
+size_t clvi_view_maker_memory(const clvi_view_maker *m)
+{
+    return m->rooms_size + m->values_size + m->scratch_size + m->out_size;
+}
+
+/* A profile waits for the views. */
+static clv_status launch(clvi_view_maker *m)
+{
+    clvi_device *d = m->ctx->device;
+    const int64_t begin = clv_profile_begin(m->ctx);
+    CLV_TRY(d->backend->augment(d, &m->batch));
+    if (!m->ctx->profile) return CLV_OK;
+    CLV_TRY(clvi_device_wait(m->ctx));
+    clvi_profile_add(m->ctx->profile, begin, clvi_profile_clock(), &(clvi_profile_work) {
+        .name = "augment", .kernel = d->backend->name, .bytes = (double)m->rooms_size + (double)m->out_size });
+    return CLV_OK;
+}
+
+clv_status clvi_view_maker_queue(clvi_view_maker *m, const void *rooms, clv_view *view)
+{
+    const clvi_packer *p = m->packer;
+    m->batch.rooms = clvi_tape_bring(m->ctx, rooms, m->rooms_size, m->rooms);
+    for (int v = 0; v < p->views; v++) {
+        view[v] = clv_view_nhwc(m->batch.out + v * m->batch.apart, CLV_F32, m->batch.pictures, p->channels, p->size,
+                                p->size);
+        view[v].device = 1;
     }
-    bytes = gather(ctx, n, pictures, view, &size);
-    CLV_CHECK_OR_DONE(bytes, CLV_ERR_NOMEM, "augmentation on a device: no memory for %zu bytes", size);
-    CLV_TRY_OR_DONE(run(a, ctx, n, view, &list, bytes, size, out));
-done:
-    clvi_pixel_list_release(&list);
-    clvi_free(ctx, view);
-    clvi_free(ctx, bytes);
-    return st;
+    return clvi_tape_plays(m->ctx) ? CLV_OK : launch(m);
 }

@@ -121,8 +121,16 @@ static clv_status affine_lower(const void *params, const void *draw, const clvi_
 {
     clvi_pixel_op op = { .kind = CLVI_PIXEL_AFFINE, .height = in->height, .width = in->width,
                          .n = { (int32_t)((const affine_params *)params)->fill } };
-    inverse_matrix(draw, in->height, in->width, op.matrix);
-    return clvi_pixel_append(list, &op, in->channels);
+    double *matrix = clvi_pixel_table(list, 6 * sizeof *matrix, &op.at);
+    if (matrix) inverse_matrix(draw, in->height, in->width, matrix);
+    clvi_pixel_append(list, &op, in->channels);
+    return CLV_OK;
+}
+
+static size_t affine_lowered_size(const void *params, const clvi_geometry *in)
+{
+    (void)params, (void)in;
+    return sizeof(clvi_pixel_op) + 6 * sizeof(double);
 }
 
 const clvi_augment_class clvi_augment_random_affine = {
@@ -131,5 +139,5 @@ const clvi_augment_class clvi_augment_random_affine = {
     .params_size = sizeof(affine_params), .options = affine_options,
     .purpose = CLVI_RNG_AFFINE, .draw_size = sizeof(clvi_affine_draw),
     .prepare = affine_prepare, .draw = affine_draw, .apply = affine_apply,
-    .lower = affine_lower,
+    .lower = affine_lower, .lowered_size = affine_lowered_size,
 };

@@ -2,6 +2,7 @@
  * 2020, arXiv:1708.04896; the draws are torchvision's RandomErasing). */
 #include "augment/augment.h"
 #include "augment/draws.h"
+#include "augment/lower.h"
 #include <math.h>
 #include <string.h>
 
@@ -79,13 +80,24 @@ static void fill_noise(clvi_rng *rng, uint8_t *out, int n)
     }
 }
 
+static clvi_rng noise_of(const clvi_erase_draw *d)
+{
+    return clvi_rng_make(d->noise, CLVI_RNG_ERASE, 0, 0, 0);
+}
+
+static clv_status check_colours(const erasing_params *p, int channels)
+{
+    CLV_CHECK(p->mode == MODE_NOISE || p->colours == 1 || channels == p->colours, CLV_ERR_SHAPE,
+              "random-erasing: fill names %d channels, the picture has %d", p->colours, channels);
+    return CLV_OK;
+}
+
 static clv_status erasing_apply(const void *params, const void *draw, clvi_frame *f)
 {
     const erasing_params *p = params;
     const clvi_erase_draw *d = draw;
-    CLV_CHECK(p->mode == MODE_NOISE || p->colours == 1 || f->channels == p->colours, CLV_ERR_SHAPE,
-              "random-erasing: fill names %d channels, the picture has %d", p->colours, f->channels);
-    clvi_rng rng = clvi_rng_make(d->noise, CLVI_RNG_ERASE, 0, 0, 0);
+    CLV_TRY(check_colours(p, f->channels));
+    clvi_rng rng = noise_of(d);
     for (int c = 0; c < f->channels; c++)
         for (int y = d->y; y < d->y + d->height; y++) {
             uint8_t *row = f->planes + ((int64_t)c * f->height + y) * f->width + d->x;
@@ -95,10 +107,32 @@ static clv_status erasing_apply(const void *params, const void *draw, clvi_frame
     return CLV_OK;
 }
 
+static clv_status erasing_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
+{
+    const erasing_params *p = params;
+    const clvi_erase_draw *d = draw;
+    const clvi_rng rng = noise_of(d);
+    const bool noise = p->mode == MODE_NOISE;
+    clvi_pixel_op op = { .kind = noise ? CLVI_PIXEL_NOISE : CLVI_PIXEL_FILL, .height = in->height, .width = in->width,
+                         .n = { d->y, d->x, d->height, d->width } };
+    CLV_TRY(check_colours(p, in->channels));
+    void *table = clvi_pixel_table(list, noise ? sizeof rng : sizeof p->colour, &op.at);
+    if (table) memcpy(table, noise ? (const void *)&rng : p->colour, noise ? sizeof rng : sizeof p->colour);
+    clvi_pixel_append(list, &op, in->channels);
+    return CLV_OK;
+}
+
+static size_t erasing_lowered_size(const void *params, const clvi_geometry *in)
+{
+    (void)params, (void)in;
+    return sizeof(clvi_pixel_op) + clvi_pixel_table_size(sizeof(clvi_rng));
+}
+
 const clvi_augment_class clvi_augment_random_erasing = {
     .info = { "random-erasing", "a box of random area and aspect ratio is filled with a colour or with noise",
               "arXiv:1708.04896; torchvision RandomErasing", CLVI_COUNT(erasing_options) - 1 },
     .params_size = sizeof(erasing_params), .options = erasing_options,
     .purpose = CLVI_RNG_ERASE, .draw_size = sizeof(clvi_erase_draw),
     .prepare = erasing_prepare, .draw = erasing_draw, .apply = erasing_apply,
+    .lower = erasing_lower, .lowered_size = erasing_lowered_size,
 };

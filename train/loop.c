@@ -97,6 +97,16 @@ static clv_status next_batch(clv_trainer *t, clv_batch *batch)
     return clvi_comm_all_gather(t->comm, t->ids, size);
 }
 
+/* A batch of packed pictures as one of views, which the device makes as part of the step at work. */
+static clv_status make_views(clv_trainer *t, const clv_batch *batch, clv_batch *out)
+{
+    *out = *batch;
+    if (!t->maker) return CLV_OK;
+    out->view = t->made;
+    out->views = t->packer.views;
+    return clvi_view_maker_queue(t->maker, batch->view[0].data, t->made);
+}
+
 /* Here and below, of the step after `ahead` more. */
 static double epochs_done(const clv_trainer *t, int64_t ahead)
 {
@@ -242,7 +252,8 @@ static clv_status tell_step(clv_trainer *t, running_epoch *e, const flight *f, c
     e->last = p;
     if (logged) CLV_TRY(clvi_runlog_write(t->log, &p, t->grad_norm));
     if (logged)
-        CLV_TRY(clvi_tensorboard_step(t->tensorboard, &p, t->grad_norm, &f->batch, t->method->cls->views));
+        CLV_TRY(clvi_tensorboard_step(t->tensorboard, &p, t->grad_norm, t->maker ? t->made : f->batch.view,
+                                      t->method->cls->views));
     clv_profile_end(t->ctx, f->mark, CLV_PROFILE_STEP);
     tell(t, &p);
     return CLV_OK;
@@ -253,12 +264,14 @@ static clv_status take(clv_trainer *t, running_epoch *e, flight *f)
 {
     clvi_step_result result = { .bank = NULL };
     clv_progress measured;
+    clv_batch batch;
     number(t, 0, f);
     CLV_TRY(clvi_guard_begin(t));
-    CLV_TRY(clvi_method_forward(t->method, &f->batch, &f->step, &result));
+    CLV_TRY(make_views(t, &f->batch, &batch));
+    CLV_TRY(clvi_method_forward(t->method, &batch, &f->step, &result));
     if (!isfinite(result.loss) || !isfinite(result.grad_norm)) return clvi_guard_refuse(t, &result);
     CLV_TRY(look(t, f, &result, &measured));
-    CLV_TRY(clvi_method_update(t->method, &f->batch, &f->step));
+    CLV_TRY(clvi_method_update(t->method, &batch, &f->step));
     return tell_step(t, e, f, &result, &measured);
 }
 
@@ -267,10 +280,12 @@ static clv_status take(clv_trainer *t, running_epoch *e, flight *f)
 static clv_status queue_halves(clv_trainer *t, const flight *f)
 {
     clvi_step_result unknown;
+    clv_batch batch;
     CLV_TRY(clvi_guard_begin(t));
-    CLV_TRY(clvi_method_forward(t->method, &f->batch, &f->step, &unknown));
+    CLV_TRY(make_views(t, &f->batch, &batch));
+    CLV_TRY(clvi_method_forward(t->method, &batch, &f->step, &unknown));
     CLV_TRY(clvi_method_judge(t->method));
-    CLV_TRY(clvi_method_update(t->method, &f->batch, &f->step));
+    CLV_TRY(clvi_method_update(t->method, &batch, &f->step));
     clvi_guard_end(t);
     return CLV_OK;
 }

@@ -66,7 +66,7 @@ clv_status clvi_save_numbered(clv_trainer *t)
 static bool may_change(const char *name)
 {
     static const char *const free_options[] = {
-        "data",      "val-data",   "val-split",   "workers",  "prefetch",   "print-freq",
+        "data",      "val-data",   "val-split",   "workers",  "prefetch",   "print-freq",  "aug-device",
         "save-freq", "save-steps", "results-dir", "resume",   "stop-epoch", "stop-on-collapse",
         "on-nan",    "device",    "precision",  "profile",     "recompute", "knn-k",     "knn-t",
         "knn-layer", "knn-freq",   "knn-bank",    "knn-queries", "weights",  "micro-batch-size",

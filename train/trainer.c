@@ -113,13 +113,25 @@ static clv_status open_data(clv_trainer *t)
     return CLV_OK;
 }
 
+/* The loader packs pictures, of which a device makes the views. */
+static clv_status open_maker(clv_trainer *t, const clv_augment *const *chains, clv_transform *pack)
+{
+    _Static_assert(CLVI_MAX_VIEWS <= CLVI_PACK_VIEWS, "all views of a picture travel together");
+    CLV_TRY(clvi_method_check_made_there(t->method));
+    CLV_TRY(clvi_packer_init(chains, t->method->cls->views, t->info.channels, &t->packer));
+    clvi_packer_transform(&t->packer, pack);
+    return clvi_view_maker_create(t->ctx, &t->packer, t->method->division.local, &t->maker);
+}
+
 static clv_status open_images(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
+    const clv_augment *const chains[CLVI_MAX_VIEWS] = { t->augment, t->augment2 ? t->augment2 : t->augment };
     clv_transform transforms[CLVI_MAX_VIEWS];
-    const int views = t->method->cls->views;
-    for (int v = 0; v < views; v++)
-        CLV_TRY(clv_augment_transform(v == 1 && t->augment2 ? t->augment2 : t->augment, &transforms[v]));
+    const bool packs = s->aug_device == CLVI_AUG_ON_GPU;
+    const int views = packs ? 1 : t->method->cls->views;
+    for (int v = 0; v < views && !packs; v++) CLV_TRY(clv_augment_transform(chains[v], &transforms[v]));
+    if (packs) CLV_TRY(open_maker(t, chains, &transforms[0]));
     clv_loader_desc desc = CLV_LOADER_DESC_INIT;
     desc.batch_size = t->method->division.local;
     desc.rank = t->method->division.rank;
@@ -327,6 +339,7 @@ void clv_trainer_destroy(clv_trainer *t)
     clvi_runlog_close(t->log);
     clvi_rundir_release(t);
     clv_loader_destroy(t->loader);
+    clvi_view_maker_destroy(t->maker);
     clvi_method_destroy(t->method);
     clv_augment_destroy(t->augment2);
     clv_augment_destroy(t->augment);
@@ -373,6 +386,11 @@ static void describe_chains(const clv_trainer *t, void (*line)(const char *text,
     line(text, user);
     if (t->augment2) {
         snprintf(text, sizeof text, "augmentation of the second view: %s", clv_augment_describe(t->augment2));
+        line(text, user);
+    }
+    if (t->maker) {
+        snprintf(text, sizeof text, "views: made by the device, of %zu bytes a picture; %.1f MiB there", t->packer.room,
+                 (double)clvi_view_maker_memory(t->maker) / 1048576.0);
         line(text, user);
     }
     snprintf(text, sizeof text, "evaluation: %s", t->eval_aug);

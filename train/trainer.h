@@ -4,6 +4,7 @@
 #define CLVI_TRAIN_TRAINER_H
 
 #include <cleave/augment.h>
+#include "augment/on_device.h"
 #include "device/backend.h"
 #include "eval/meter.h"
 #include "train/files/checkpoint.h"
@@ -25,6 +26,9 @@ struct clv_trainer {
     clv_dataset      *train, *val;   /* val NULL: leave-one-out on train */
     clv_dataset_info  info;          /* of train */
     clv_augment      *augment, *augment2;   /* augment2: of the second view, NULL when it is as the first */
+    clvi_packer       packer;        /* of what a device makes the views of; set where ... */
+    clvi_view_maker  *maker;         /* ... it does, else NULL */
+    clv_view          made[CLVI_MAX_VIEWS];   /* there, of the step that was queued last */
     clv_loader       *loader;        /* NULL, as data sets and augmentation, if there is `text` */
     struct clvi_text *text;          /* the data of a method that takes words (text.c); NULL: images */
     char             *eval_aug;      /* resolved evaluation chain */

@@ -28,6 +28,8 @@ const clvi_option clvi_settings_table[] = {
     TEXT(eval_aug, "eval-aug", "", "preparation for evaluation; empty: the one that goes with the preset"),
     I64(size, "size", "0", 0, 4096, "side of the training images in pixels; 0: as the augmentation says", NULL),
     F64(crop_min, "crop-min", "0", 0, 1, "smallest area of a random crop; 0: as the augmentation says", NULL),
+    CHOICE(aug_device, "aug-device", "cpu", "cpu|gpu",
+           "what makes views of pictures: loader threads, or the run's device; the same bits"),
     LETTER(workers, CLV_OPTION_I64, "workers", "1", 0, 1024, "loader threads; 0: load in the training thread", 'j'),
     I64(prefetch, "prefetch", "2", 1, 64, "batches loaded ahead", NULL),
     FLAG(exact_decode, "exact-decode", "false",
@@ -171,6 +173,7 @@ static const struct { const char *alias, *name; } aliases[] = {
     { "pred-hidden-dim", "pred-dim" }, { "num-workers", "workers" }, { "backbone", "arch" }, { "max-epochs", "epochs" },
     { "eta", "trust-coefficient" }, { "eta-lars", "trust-coefficient" }, { "grad-clip-lars", "clip-lr" },
     { "clip-lars-lr", "clip-lr" }, { "gradient-clip-val", "clip-grad" }, { "learning-rate-scaling", "lr-scaling" },
+    { "dali-device", "aug-device" },
 };
 
 _Static_assert(CLVI_COUNT(clvi_settings_table) <= CLVI_MAX_SETTINGS, "more options than a reader keeps track of");

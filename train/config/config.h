@@ -13,6 +13,7 @@ typedef struct clvi_settings {
     char    data[CLVI_PATH_SIZE], split[64], val_data[CLVI_PATH_SIZE], val_split[64];
     char    aug[4096], aug2[4096], eval_aug[4096];
     bool    aug_plus;
+    int     aug_device;
     int64_t size;
     double  crop_min;
     int64_t workers, prefetch;
@@ -65,6 +66,7 @@ typedef struct clvi_settings {
 } clvi_settings;
 
 enum { CLVI_STEM_DEFAULT };                                   /* then the backbone's own choices, in its order */
+enum { CLVI_AUG_ON_CPU, CLVI_AUG_ON_GPU };
 enum { CLVI_SYNC_BN_OFF, CLVI_SYNC_BN_ON, CLVI_SYNC_BN_FORCE };
 enum { CLVI_BN_BUFFERS_OWN, CLVI_BN_BUFFERS_COPY, CLVI_BN_BUFFERS_AVERAGE };
 enum { CLVI_BANK_KIND_FIFO, CLVI_BANK_KIND_LABELLED };

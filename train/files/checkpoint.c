@@ -112,9 +112,9 @@ clv_status clvi_checkpoint_position(clvi_checkpoint *file, clvi_position *out)
 static clv_status write_head(clvi_h5 *h5, const clv_config *config, const clvi_position *position, int64_t channels,
                              const char *eval_aug)
 {
-    /* Where a run lies, how it was restarted and who loaded its data is no part of what it computes. */
+    /* Where a run lies, how it was restarted and who made its views is no part of what it computes. */
     clv_config plain = *config;
-    static const char *const neutral[] = { "resume", "results-dir", "workers", "prefetch" };
+    static const char *const neutral[] = { "resume", "results-dir", "workers", "prefetch", "aug-device" };
     for (size_t i = 0; i < CLVI_COUNT(neutral); i++)
         CLV_TRY(clv_config_set(&plain, neutral[i], clvi_settings_find(neutral[i])->info.def));
     char *text = NULL;

@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "core/file.h"
 #include "core/png.h"
+#include "device/backend.h"
 #include "eval/report/text.h"
 
 #include <errno.h>
@@ -77,37 +78,35 @@ static clv_status put_scalars(clvi_tensorboard *tb, const clv_progress *p, doubl
 /* ---- views ---- */
 
 /* Rows of images, columns of views; each channel of the sheet is stretched over 0..255, since views are normalised. */
-static void draw_sheet(const clv_batch *batch, int views, int64_t shown, uint8_t *sheet)
+static void draw_sheet(const int64_t *shape, float *const *view, int views, int64_t shown, uint8_t *sheet)
 {
-    const int64_t *shape = batch->view[0].shape;                    /* N,C,H,W; bytes lie as N,H,W,C */
     const int64_t channels = shape[1], height = shape[2], width = shape[3], size = height * width * channels;
     for (int64_t c = 0; c < channels; c++) {
         float low = INFINITY, high = -INFINITY;
         for (int v = 0; v < views; v++)
             for (int64_t i = c; i < shown * size; i += channels) {
-                low = fminf(low, ((const float *)batch->view[v].data)[i]);
-                high = fmaxf(high, ((const float *)batch->view[v].data)[i]);
+                low = fminf(low, view[v][i]);
+                high = fmaxf(high, view[v][i]);
             }
         const float scale = high > low ? 255.0f / (high - low) : 0.0f;
         for (int v = 0; v < views; v++)
             for (int64_t i = 0; i < shown * height * width; i++) {
                 const int64_t y = i / width, x = v * width + i % width;
-                const float value = ((const float *)batch->view[v].data)[i * channels + c];
+                const float value = view[v][i * channels + c];
                 sheet[(y * views * width + x) * channels + c] = (uint8_t)lrintf((value - low) * scale);
             }
     }
 }
 
-static clv_status put_views(clvi_tensorboard *tb, int64_t step, const clv_batch *batch, int views)
+static clv_status put_sheet(clvi_tensorboard *tb, int64_t step, const int64_t *shape, float *const *view, int views,
+                            int64_t shown)
 {
-    const int64_t *shape = batch->view[0].shape;
-    const int64_t shown = CLVI_MIN(shape[0], (int64_t)SHOWN), height = shown * shape[2], width = views * shape[3];
+    const int64_t height = shown * shape[2], width = views * shape[3];
     uint8_t *png = NULL;
     size_t size = 0;
-    if (shape[1] != 1 && shape[1] != 3) return CLV_OK;              /* no picture to look at */
     uint8_t *sheet = clvi_calloc(tb->ctx, (size_t)(height * width * shape[1]), 1);
     if (!sheet) return CLV_ERR_NOMEM;
-    draw_sheet(batch, views, shown, sheet);
+    draw_sheet(shape, view, views, shown, sheet);
     clv_status st = clvi_png_encode(tb->ctx, sheet, shape[1], height, width, &png, &size);
     if (st == CLV_OK) st = clvi_events_image(tb->events, step, "train/views", png, size, height, width, shape[1]);
     clvi_free(tb->ctx, png);
@@ -115,12 +114,32 @@ static clv_status put_views(clvi_tensorboard *tb, int64_t step, const clv_batch 
     return st;
 }
 
-clv_status clvi_tensorboard_step(clvi_tensorboard *tb, const clv_progress *p, double grad_norm, const clv_batch *batch,
+/* The first images of each view, N,H,W,C. */
+static clv_status put_views(clvi_tensorboard *tb, int64_t step, const clv_view *view, int views)
+{
+    const int64_t *shape = view[0].shape;                           /* N,C,H,W */
+    const int64_t shown = CLVI_MIN(shape[0], (int64_t)SHOWN);
+    const size_t size = (size_t)(shown * shape[1] * shape[2] * shape[3]) * sizeof(float);
+    clv_status st = CLV_OK;
+    float *first[CLVI_MAX_VIEWS] = { NULL };
+    if (shape[1] != 1 && shape[1] != 3) return CLV_OK;              /* no picture to look at */
+    for (int v = 0; v < views; v++) {
+        first[v] = clvi_calloc(tb->ctx, size, 1);
+        if (!first[v]) st = CLV_ERR_NOMEM;
+        else if (!view[v].device) memcpy(first[v], view[v].data, size);
+        else if (st == CLV_OK) st = clvi_device_copy(tb->ctx, first[v], view[v].data, size, CLVI_COPY_TO_HOST);
+    }
+    if (st == CLV_OK) st = put_sheet(tb, step, shape, first, views, shown);
+    for (int v = 0; v < views; v++) clvi_free(tb->ctx, first[v]);
+    return st;
+}
+
+clv_status clvi_tensorboard_step(clvi_tensorboard *tb, const clv_progress *p, double grad_norm, const clv_view *view,
                                  int views)
 {
     if (!tb) return CLV_OK;
     CLV_TRY(put_scalars(tb, p, grad_norm));
-    if (p->step == 1) CLV_TRY(put_views(tb, p->total_step, batch, views));
+    if (p->step == 1) CLV_TRY(put_views(tb, p->total_step, view, views));
     return clvi_events_flush(tb->events);
 }
 

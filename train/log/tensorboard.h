@@ -14,8 +14,9 @@ clv_status clvi_tensorboard_open(clv_context *ctx, const char *directory, int64_
                                  clvi_tensorboard **out) CLV_NODISCARD;
 void clvi_tensorboard_close(clvi_tensorboard *tb);      /* NULL is accepted, as by the others, which then do nothing */
 
-/* A logged step: scalars; of the first of an epoch also the views of up to eight images (`views` of them, normalised). */
-clv_status clvi_tensorboard_step(clvi_tensorboard *tb, const clv_progress *p, double grad_norm, const clv_batch *batch,
+/* A logged step: scalars; of the first of an epoch also the views of up to eight images (`views` of them, normalised;
+ * they lie on the host or on the context's device). */
+clv_status clvi_tensorboard_step(clvi_tensorboard *tb, const clv_progress *p, double grad_norm, const clv_view *view,
                                  int views) CLV_NODISCARD;
 /* The end of an epoch: what was measured, and histograms. */
 clv_status clvi_tensorboard_epoch(clvi_tensorboard *tb, const clv_progress *p, double grad_norm,

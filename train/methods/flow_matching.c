@@ -135,6 +135,6 @@ extern const clvi_method_class clvi_method_flow_matching;
 const clvi_method_class clvi_method_flow_matching = {
     .info = { "flow_matching", "a generator: the velocity that carries noise to pictures", "arXiv:2210.02747", 0 },
     .size = sizeof(flow_matching), .views = 1, .takes = takes, .keeps = "projected", .uses = uses, .open = open,
-    .build = build, .forward = forward, .queues = true, .enqueue = clvi_method_enqueue_repulsor,
-    .update = clvi_method_push_repulsor, .close = close,
+    .reads_images = true, .build = build, .forward = forward, .queues = true,
+    .enqueue = clvi_method_enqueue_repulsor, .update = clvi_method_push_repulsor, .close = close,
 };

@@ -1,6 +1,7 @@
 /* method.c: what all methods do: one graph of network and loss, its optimiser, perhaps a momentum encoder; a step; what
  * a checkpoint keeps of it. */
 #include "train/step/method.h"
+#include "train/step/mix.h"
 #include "train/step/network.h"
 #include "train/step/teacher.h"
 #include "train/files/weights.h"
@@ -389,6 +390,22 @@ static clv_status descend(clvi_method *m, const clvi_step *at)
     if (m->average) follower[n++] = (clvi_follower) { m->average, m->settings->ema_decay };
     if (m->teacher && at->goes_on) follower[n++] = clvi_teacher_lead(m->teacher, at->next_momentum);
     return clvi_optimizer_step(m->optimizer, at->lr, follower);
+}
+
+clv_status clvi_method_check_made_there(const clvi_method *m)
+{
+    const clvi_settings *s = m->settings;
+    static const char what[] = "aug-device 'gpu' cannot act";
+    CLV_CHECK(m->ctx->device, CLV_ERR_INVALID, "%s with device '%s': there must be one that makes the views", what,
+              s->device);
+    CLV_CHECK(!m->cls->reads_images, CLV_ERR_INVALID, "%s with method '%s', which adds noise to them on the processor",
+              what, m->cls->info.name);
+    CLV_CHECK(m->queued || !clvi_mix_wanted(s), CLV_ERR_INVALID,
+              "%s with mixup-alpha or cutmix-alpha where a batch is computed in parts: the processor mixes its images",
+              what);
+    CLV_CHECK(m->division.ranks == 1 || !m->teacher || s->bn_splits == 1 || !s->shuffle_bn, CLV_ERR_INVALID,
+              "%s with shuffle-bn over %d ranks: their processors exchange the images", what, m->division.ranks);
+    return CLV_OK;
 }
 
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at)

@@ -62,6 +62,7 @@ struct clvi_method_class {
     bool               teacher;       /* it has a momentum encoder */
     bool               labels;        /* it cannot do without labels */
     bool               classifies;    /* it trains a classifier (unless its losses need none) */
+    bool               reads_images;  /* on the host, before its networks do */
     bool               text;          /* it takes words of a corpus, not images: the view is what data/words.h says */
     const clvi_takes  *takes;         /* losses; the first is its own. Ends with loss NULL */
     const clvi_takes *(*choose_takes)(const clvi_settings *settings);   /* instead, where settings decide */
@@ -156,6 +157,9 @@ void clvi_method_destroy(clvi_method *m);
 clv_status clvi_method_forward(clvi_method *m, const clv_batch *batch, const clvi_step *at,
                                clvi_step_result *out) CLV_NODISCARD;
 clv_status clvi_method_update(clvi_method *m, const clv_batch *batch, const clvi_step *at) CLV_NODISCARD;
+/* Whether the views of its batches may lie on the context's device (clv_view.device 1). Errors: CLV_ERR_INVALID naming
+ * what reads them on the host. */
+clv_status clvi_method_check_made_there(const clvi_method *m) CLV_NODISCARD;
 /* Where a device is given steps as a whole (queued.c), the next can be on its way before the last is known. Both
  * halves then stand between begin and end, with judge between them, and wait for nothing; a step that is not finite
  * changes nothing but running statistics, and neither does one after it before clvi_method_resume. collect waits for

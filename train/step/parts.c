@@ -323,7 +323,7 @@ static clv_status forward_part(clvi_parts *p, const clv_view *view, int64_t k)
     for (int v = 0; v < m->cls->views; v++) {
         if (clvi_node_none(m->images[v])) continue;
         const clv_view images = clvi_part_of(&view[v], k * d->part, d->part);
-        CLV_TRY(clv_graph_bind(p->network, m->images[v], &images));
+        CLV_TRY(clvi_bind_images(p->network, m->images[v], &images));
     }
     for (int i = 0; i < m->n_beside; i++) {
         const clv_view rows = clvi_part_of(&m->beside[i].rows, k * d->part, d->part);

@@ -47,9 +47,9 @@ static clv_status check_method(const clv_config *config)
         "word-dim", "word-rows", "word-drop", NULL,
     };
     static const char *const of_images[] = {
-        "split", "val-split", "aug", "aug-plus", "eval-aug", "size", "crop-min", "workers", "prefetch", "exact-decode",
-        "arch", "weights", "stem", "width", "patch", "stop-grad-conv1", "drop-path", "dropout", "zero-init-residual",
-        "bn-splits",
+        "split", "val-split", "aug", "aug-plus", "aug-device", "eval-aug", "size", "crop-min", "workers", "prefetch",
+        "exact-decode", "arch", "weights", "stem", "width", "patch", "stop-grad-conv1", "drop-path", "dropout",
+        "zero-init-residual", "bn-splits",
         "stop-on-collapse", "knn-freq", "knn-k", "knn-t", "knn-layer", "knn-bank", "knn-queries",
     };
     static const char *const of_bank[] = {

@@ -34,6 +34,27 @@ static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
     return CLV_OK;
 }
 
+static size_t order_size(const clvi_teacher *t)
+{
+    return (size_t)t->division.batch * sizeof *t->order;
+}
+
+static size_t shuffled_there_size(const clvi_teacher *t)
+{
+    return (size_t)(t->division.batch * t->image_size) * sizeof(float);
+}
+
+static clv_status make_there(clvi_teacher *t)
+{
+    t->order_there = clvi_device_alloc(t->ctx, order_size(t));
+    if (!t->order_there) return CLV_ERR_NOMEM;
+    if (t->settings->aug_device == CLVI_AUG_ON_CPU || !shuffles(t->settings)) return CLV_OK;
+    t->places = clvi_calloc(t->ctx, order_size(t), 1);
+    t->places_there = clvi_device_alloc(t->ctx, order_size(t));
+    t->shuffled_there = clvi_device_alloc(t->ctx, shuffled_there_size(t));
+    return t->places && t->places_there && t->shuffled_there ? CLV_OK : CLV_ERR_NOMEM;
+}
+
 static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const clv_params *student)
 {
     t->settings = setup->settings;
@@ -51,10 +72,7 @@ static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const cl
     t->exchanged = clvi_calloc(t->ctx, (size_t)(d->ranks > 1 && seen ? d->ranks * d->part * t->image_size : 1),
                                sizeof(float));
     CLV_TRY(clvi_statistics_create(t->ctx, t->comm, &t->division, t->params, &t->statistics));
-    if (t->ctx->device) {
-        t->order_there = clvi_device_alloc(t->ctx, (size_t)t->division.batch * sizeof *t->order_there);
-        if (!t->order_there) return CLV_ERR_NOMEM;
-    }
+    if (t->ctx->device) CLV_TRY(make_there(t));
     return t->mix && t->order && t->embedded && t->shuffled && t->exchanged ? CLV_OK : CLV_ERR_NOMEM;
 }
 
@@ -83,7 +101,10 @@ void clvi_teacher_destroy(clvi_teacher *t)
     clvi_free(t->ctx, t->shuffled);
     clvi_free(t->ctx, t->exchanged);
     clvi_free(t->ctx, t->order);
-    clvi_device_free(t->ctx, t->order_there, (size_t)t->division.batch * sizeof *t->order_there);
+    clvi_free(t->ctx, t->places);
+    clvi_device_free(t->ctx, t->order_there, order_size(t));
+    clvi_device_free(t->ctx, t->places_there, order_size(t));
+    clvi_device_free(t->ctx, t->shuffled_there, shuffled_there_size(t));
     clvi_free(t->ctx, t->mix);
     clvi_free(t->ctx, t);
 }
@@ -116,6 +137,17 @@ static void draw_order(clvi_teacher *t, const clvi_step *at, uint64_t draw)
                                             : i;
 }
 
+/* A batch that lies on the device, in the order in which it is seen. */
+static void shuffle_there(clvi_teacher *t, clv_view *images)
+{
+    const int64_t batch = t->division.batch;
+    if (!images->device || !shuffles(t->settings)) return;
+    for (int64_t i = 0; i < batch; i++) t->places[t->order[i]] = i;
+    const int64_t *places = clvi_tape_bring(t->ctx, t->places, order_size(t), t->places_there);
+    clvi_rows_place(t->ctx, batch, t->image_size, images->data, places, t->shuffled_there);
+    images->data = t->shuffled_there;
+}
+
 /* Images that lie one after the other from `first` on, where they are seen among those of this rank. */
 static void pick(clvi_teacher *t, const int64_t *order, int64_t count, const float *images, int64_t first, int64_t n)
 {
@@ -146,7 +178,7 @@ static clv_view images_of(clvi_teacher *t, const clv_view *images, int64_t k)
 {
     const clvi_division *d = &t->division;
     clv_view part = clvi_part_of(images, k * d->part, d->part);
-    if (!shuffles(t->settings)) return part;
+    if (!shuffles(t->settings) || images->device) return part;
     if (d->ranks == 1) pick(t, t->order + k * d->part, d->part, images->data, 0, d->batch);
     part.data = t->shuffled + (d->ranks == 1 ? 0 : k * d->part * t->image_size);
     return part;
@@ -157,7 +189,7 @@ static clv_status embed_part(clvi_teacher *t, const clv_view *images, int64_t k)
     const clvi_division *d = &t->division;
     const clv_view part = images_of(t, images, k);
     clv_view unit;
-    CLV_TRY(clv_graph_bind(t->graph, t->images, &part));
+    CLV_TRY(clvi_bind_images(t->graph, t->images, &part));
     CLV_TRY(clvi_statistics_restore(&t->statistics));
     clvi_graph_set_piece(t->graph, clvi_part_first(d, k) / d->part);
     CLV_TRY(clv_graph_run(t->graph));
@@ -171,9 +203,11 @@ clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, con
                                     float *rows)
 {
     const int64_t batch = t->division.batch;
+    clv_view seen = *images;
     draw_order(t, at, draw);
-    const clv_view seen = images_of(t, images, 0);
-    CLV_TRY(clv_graph_bind(t->graph, t->images, &seen));
+    shuffle_there(t, &seen);
+    seen = images_of(t, &seen, 0);
+    CLV_TRY(clvi_bind_images(t->graph, t->images, &seen));
     CLV_TRY(clv_graph_run(t->graph));
     const int64_t *order = clvi_tape_bring(t->ctx, t->order, (size_t)batch * sizeof *order, t->order_there);
     clvi_rows_place(t->ctx, batch, t->dim, clvi_graph_place_of(t->graph, t->unit), order, rows);
@@ -182,10 +216,12 @@ clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, con
 
 clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw, float *rows)
 {
+    clv_view seen = *images;
     draw_order(t, at, draw);
+    shuffle_there(t, &seen);
     CLV_TRY(clvi_statistics_begin(&t->statistics));
-    CLV_TRY(exchange(t, images));
-    for (int64_t k = 0; k < clvi_parts_here(&t->division); k++) CLV_TRY(embed_part(t, images, k));
+    CLV_TRY(exchange(t, &seen));
+    for (int64_t k = 0; k < clvi_parts_here(&t->division); k++) CLV_TRY(embed_part(t, &seen, k));
     CLV_TRY(clvi_comm_all_gather(t->comm, t->embedded, (size_t)(t->division.local * t->dim) * sizeof(float)));
     CLV_TRY(clvi_statistics_end(&t->statistics));
     for (int64_t i = 0; i < t->division.batch; i++)

@@ -20,6 +20,8 @@ struct clvi_teacher {
     float               *embedded;          /* [B,D] in that order */
     int64_t             *order;             /* [B] */
     int64_t             *order_there;       /* the same on the context's device; NULL: it is the host */
+    int64_t             *places, *places_there;      /* [B] where each image is seen: of images on the device */
+    float               *shuffled_there;    /* [B, image] these, in the order the groups see them; or NULL */
     float               *mix;               /* scratch of running statistics that follow the student's */
     bool                 ahead;             /* its weights have followed for the next step already */
 };

@@ -1,5 +1,6 @@
-/* augment.cu: pictures from bytes to views, a block a picture, in the arithmetic of augment/: the same bits. Compiled
+/* augment.cu: pictures from bytes to views, a block a view, in the arithmetic of augment/: the same bits. Compiled
  * without contraction of products and sums (mk/cuda.mk). */
+#include "core/rng_inline.h"
 #include "device/cuda/augment.h"
 #include "device/cuda/cu.h"
 
@@ -56,11 +57,11 @@ static __device__ uint8_t weighed(int32_t sum)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-static __device__ void resize(const clvi_pixel_op &op, const int32_t *table, picture &p, room &r)
+static __device__ void resize(const clvi_pixel_op &op, const uint8_t *base, picture &p, room &r)
 {
     const int w = op.width, h = op.height, rows = op.n[3], first_row = op.n[2], taps_x = op.n[0], taps_y = op.n[1];
-    const int32_t *first_x = table, *count_x = first_x + w, *weight_x = count_x + w;
-    const int32_t *first_y = weight_x + (int64_t)w * taps_x, *count_y = first_y + h, *weight_y = count_y + h;
+    const int32_t *first_x = (const int32_t *)(base + op.at), *count_x = first_x + w, *weight_x = count_x + w;
+    const int32_t *first_y = (const int32_t *)(base + op.more), *count_y = first_y + h, *weight_y = count_y + h;
     const picture from = p;
     uint8_t *middle = r.temp, *out = r.spare();
     each((int64_t)rows * w * p.channels, [=] (int64_t i) {
@@ -89,19 +90,17 @@ static __device__ void mirror(picture &p, room &r)
     adopt(p, r, p.height, p.width);
 }
 
-static __device__ void affine(const clvi_pixel_op &op, picture &p, room &r)
+static __device__ void affine(const clvi_pixel_op &op, const double *matrix, picture &p, room &r)
 {
     const uint8_t *in = own(p, r);
     uint8_t *out = r.spare();
     const int64_t n = p.count();
-    const int w = p.width, h = p.height, channels = p.channels;
-    const clvi_pixel_op o = op;
+    const int w = p.width, h = p.height, channels = p.channels, fill = op.n[0];
     each(n, [=] (int64_t i) {
         const double cx = (double)(i % w) + 0.5, cy = (double)(i / w) + 0.5;
-        const double x = o.matrix[0] * cx + o.matrix[1] * cy + o.matrix[2];
-        const double y = o.matrix[3] * cx + o.matrix[4] * cy + o.matrix[5];
+        const double x = matrix[0] * cx + matrix[1] * cy + matrix[2], y = matrix[3] * cx + matrix[4] * cy + matrix[5];
         if (!(x >= 0.0 && x < w && y >= 0.0 && y < h)) {
-            for (int c = 0; c < channels; c++) out[c * n + i] = (uint8_t)o.n[0];
+            for (int c = 0; c < channels; c++) out[c * n + i] = (uint8_t)fill;
             return;
         }
         const double left = floor(x - 0.5), top = floor(y - 0.5), dx = x - 0.5 - left, dy = y - 0.5 - top;
@@ -255,9 +254,37 @@ static __device__ void kernel_blur(const clvi_pixel_op &op, const float *weight,
     }
 }
 
+/* ---- erasing ---- */
+
+static __device__ void fill_box(const clvi_pixel_op &op, const uint8_t *colour, uint8_t *at, const picture &p)
+{
+    const int top = op.n[0], left = op.n[1], h = op.n[2], w = op.n[3], height = p.height, width = p.width;
+    each((int64_t)h * w * p.channels, [=] (int64_t i) {
+        const int64_t c = i / w / h, y = top + i / w % h, x = left + i % w;
+        at[(c * height + y) * width + x] = colour[c];
+    });
+}
+
+/* The rows of a box take whole numbers, four bytes each; a number is found by its count alone. */
+static __device__ void fill_noise(const clvi_pixel_op &op, const clvi_rng *rng, uint8_t *at, const picture &p)
+{
+    const int top = op.n[0], left = op.n[1], h = op.n[2], w = op.n[3], height = p.height, width = p.width;
+    const int numbers = (w + 3) / 4, all = h * numbers * p.channels;
+    each((all + 3) / 4, [=] (int64_t i) {
+        const uint32_t counter[4] = { (uint32_t)i, rng->counter[1], rng->counter[2], rng->counter[3] };
+        uint32_t block[4];
+        clvi_rng_philox(counter, rng->key, block);
+        for (int k = 0; k < 4; k++) {
+            const int number = 4 * (int)i + k, row = number / numbers, x = 4 * (number % numbers);
+            uint8_t *to = at + ((int64_t)(row / h) * height + top + row % h) * width + left + x;
+            for (int b = 0; b < 4 && number < all && x + b < w; b++) to[b] = (uint8_t)(block[k] >> 8 * b);
+        }
+    });
+}
+
 /* ---- a picture's way ---- */
 
-static __device__ void in_place(const clvi_pixel_op &op, picture &p, room &r)
+static __device__ void in_place(const clvi_pixel_op &op, const uint8_t *base, picture &p, room &r)
 {
     uint8_t *at = own(p, r);
     const int threshold = op.n[0];
@@ -267,51 +294,58 @@ static __device__ void in_place(const clvi_pixel_op &op, picture &p, room &r)
     case CLVI_PIXEL_SATURATION: saturation(at, p, op.alpha); break;
     case CLVI_PIXEL_HUE: turn_hue(at, p, op.n[0]); break;
     case CLVI_PIXEL_GRAY: gray(at, p); break;
+    case CLVI_PIXEL_FILL: fill_box(op, base + op.at, at, p); break;
+    case CLVI_PIXEL_NOISE: fill_noise(op, (const clvi_rng *)(base + op.at), at, p); break;
     default:
         each(p.count() * p.channels, [=] (int64_t i) { at[i] = at[i] < threshold ? at[i] : (uint8_t)(255 - at[i]); });
     }
 }
 
-static __device__ void take(const clvi_pixel_op &op, const int32_t *table, picture &p, room &r)
+static __device__ void take(const clvi_pixel_op &op, const uint8_t *base, picture &p, room &r)
 {
     switch (op.kind) {
-    case CLVI_PIXEL_RESIZE: resize(op, table, p, r); break;
-    case CLVI_PIXEL_AFFINE: affine(op, p, r); break;
+    case CLVI_PIXEL_RESIZE: resize(op, base, p, r); break;
+    case CLVI_PIXEL_AFFINE: affine(op, (const double *)(base + op.at), p, r); break;
     case CLVI_PIXEL_MIRROR: mirror(p, r); break;
     case CLVI_PIXEL_BOX:
         for (int pass = 0; pass < 6; pass++) box(op, pass >= 3, p, r);
         break;
-    case CLVI_PIXEL_KERNEL: kernel_blur(op, (const float *)table, p, r); break;
-    default: in_place(op, p, r);
+    case CLVI_PIXEL_KERNEL: kernel_blur(op, (const float *)(base + op.at), p, r); break;
+    default: in_place(op, base, p, r);
     }
 }
 
-static __device__ void emit(const clvi_pixel_batch &b, int64_t view, const picture &p)
+static __device__ void emit(const clvi_pixel_batch &b, int64_t number, int64_t v, const picture &p)
 {
-    float *out = b.out + view * b.height * b.width * b.channels;
+    float *out = b.out + v * b.apart + number * b.height * b.width * b.channels;
+    const float *values = b.values + v * 3 * 256;
     const int w = p.width, channels = p.channels;
     each(p.count() * channels, [=] (int64_t i) {
         const int64_t c = i % channels, x = i / channels % w, y = i / channels / w;
-        out[i] = b.values[c * 256 + p.at[c * p.plane + y * p.row + x * p.pixel]];
+        out[i] = values[c * 256 + p.at[c * p.plane + y * p.row + x * p.pixel]];
     });
+}
+
+/* Two blocks a multiprocessor at least: with the registers that more would leave, some of them spill. */
+static __global__ void __launch_bounds__(CLVI_CU_THREADS, 2) make_view(clvi_pixel_batch b)
+{
+    const int64_t row = blockIdx.x, i = row / b.views, v = row % b.views;
+    const uint8_t *base = b.rooms + i * b.room;
+    const clvi_pixel_view view = ((const clvi_pixel_view *)base)[v];
+    const clvi_pixel_op *op = (const clvi_pixel_op *)(base + view.first_op);
+    uint8_t *own_room = b.scratch + row * (2 * b.picture + b.temp);
+    picture p = { base + view.bytes, view.row_stride, view.pixel_stride, view.plane_stride,
+                  view.height, view.width, view.channels };
+    room r = { { own_room, own_room + b.picture }, own_room + 2 * b.picture, 2 };
+    for (int k = 0; k < view.ops; k++) take(op[k], base, p, r);
+    emit(b, i, v, p);
 }
 
 extern "C" clv_status clvi_cuda_augment(clvi_device *device, const clvi_pixel_batch *batch)
 {
-    const clvi_pixel_batch b = *batch;
     clvi_op_call call;
     memset(&call, 0, sizeof call);
     call.ctx = device->ctx;
     call.op = "augment";
-    return clvi_cu_rows(&call, b.views, [=] __device__ (int64_t v) {
-        const clvi_pixel_view view = b.view[v];
-        uint8_t *own_room = b.room + v * (2 * b.picture + b.temp);
-        picture p = { b.bytes + view.bytes, view.row_stride, view.channels, 1, view.height, view.width, view.channels };
-        room r = { { own_room, own_room + b.picture }, own_room + 2 * b.picture, 2 };
-        for (int i = 0; i < view.ops; i++) {
-            const clvi_pixel_op op = b.op[view.first_op + i];
-            take(op, b.table + op.at, p, r);
-        }
-        emit(b, v, p);
-    });
+    return clvi_cu_launch(&call, make_view, (unsigned)(batch->pictures * batch->views), CLVI_CU_THREADS, 0, *batch);
 }
