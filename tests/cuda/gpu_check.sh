@@ -97,7 +97,7 @@ device_record() {
 }
 
 conformance() {
-    local name programs='flat graph optimizers rows kernels augment losses eval network training repeat steps'
+    local name programs='flat graph optimizers rows kernels augment losses eval network training repeat steps views'
     [ -z "$rehearse" ] || programs='flat graph optimizers rows'
     for name in $programs; do
         if limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1
