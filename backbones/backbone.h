@@ -17,6 +17,7 @@ typedef struct clvi_backbone_params {
     double  drop_path;      /* of the last block; 0 for the first, rising linearly */
     double  dropout;        /* share of the values */
     int64_t dim;            /* of an embedding */
+    int64_t drop_block;     /* side of the squares dropped */
     int64_t seed;           /* of what is dropped */
 } clvi_backbone_params;
 
@@ -98,7 +99,7 @@ bool clvi_vit_fits(clv_graph *g, const clvi_backbone_params *p, const int64_t sh
  * `blocks` says which share of the rate; `path` numbers the network's paths. */
 clv_node clvi_layer_drop_path(clv_graph *g, const clvi_backbone_params *p, const char *prefix, const char *name,
                               clv_node x, int64_t samples, int64_t block, int64_t blocks, int64_t path);
-/* x [N,F], or while training at a dropout above 0, x with that share of its values dropped. */
+/* x, or while training at a dropout above 0, x with that share of its values dropped. */
 clv_node clvi_layer_dropout(clv_graph *g, const clvi_backbone_params *p, const char *prefix, const char *name,
                             clv_node x, int64_t path);
 #define CLVI_OPTIONS_DROP_PATH                                                                                         \

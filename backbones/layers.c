@@ -114,10 +114,12 @@ clv_node clvi_layer_drop_path(clv_graph *g, const clvi_backbone_params *p, const
 clv_node clvi_layer_dropout(clv_graph *g, const clvi_backbone_params *p, const char *prefix, const char *name,
                             clv_node x, int64_t path)
 {
-    int64_t in[CLV_MAX_DIMS] = { 0 }, one = 1;
-    if (p->dropout <= 0 || clv_node_shape(g, x, in) < 0) return x;
+    int64_t in[CLV_MAX_DIMS] = { 0 }, one = 1, each[2] = { 1, 1 };
+    const int ndim = clv_node_shape(g, x, in);
+    if (p->dropout <= 0 || ndim < 0) return x;
+    for (int i = 0; i < ndim; i++) each[0] *= in[i];
     const clv_init zero = { CLV_INIT_CONSTANT, 0.0, 0 };
     const clv_node count = parameter(g, prefix, name, "count", CLV_PARAM_BUFFER, 1, &one, zero);
-    const clv_node values = clv_reshape(g, x, 2, (int64_t[]){ in[0] * in[1], 1 });
-    return clv_reshape(g, clv_drop_path(g, values, count, p->dropout, (uint64_t)p->seed, (uint32_t)path), 2, in);
+    x = clv_drop_path(g, clv_reshape(g, x, 2, each), count, p->dropout, (uint64_t)p->seed, (uint32_t)path);
+    return clv_reshape(g, x, ndim, in);
 }

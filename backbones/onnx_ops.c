@@ -283,9 +283,27 @@ static void reduce(clvi_onnx *w, const clvi_node *n)
     clvi_onnx_end(w, at);
 }
 
+/* A vector of one number. */
+static void fill_vector(clvi_onnx *w, const clvi_node *n)
+{
+    const clvi_shape_attr *a = n->attr;
+    char constant[CLVI_ONNX_NAME], y[CLVI_ONNX_NAME];
+    float *values = clvi_calloc(w->ctx, (size_t)a->shape[0], sizeof *values);
+    w->failed = w->failed || !values;
+    if (!values) return;
+    for (int64_t i = 0; i < a->shape[0]; i++) values[i] = (float)a->value;
+    clvi_onnx_constant(w, CLVI_ONNX_FLOAT, a->shape[0], values, constant);
+    clvi_free(w->ctx, values);
+    clvi_onnx_end(w, named(w, "Identity", clvi_onnx_name(w, n->out[0], y), constant, NULL));
+}
+
 /* Rows of one number, as many as there are images. */
 static void fill(clvi_onnx *w, const clvi_node *n)
 {
+    if (((const clvi_shape_attr *)n->attr)->ndim == 1) {
+        fill_vector(w, n);
+        return;
+    }
     const clvi_shape_attr *a = n->attr;
     const float value = (float)a->value;
     const int64_t first = 0, last = 1, axis = 0;
@@ -314,7 +332,7 @@ static bool can_reduce(const clvi_node *n)
 static bool can_fill(const clvi_node *n)
 {
     const clvi_shape_attr *a = n->attr;
-    return a->ndim > 1 && a->shape[0] == 1 && a->dtype == CLV_F32;
+    return (a->ndim == 1 || (a->ndim > 1 && a->shape[0] == 1)) && a->dtype == CLV_F32;
 }
 
 static const struct {

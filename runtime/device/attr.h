@@ -37,6 +37,7 @@
  *   attention               qkv [N T,3 H d] -> y [N T,H d], lse [N,H,T]      attention_bwd  dy, qkv, y, lse -> dqkv
  *   pixel_rows              x [N,C,H,W] -> y [N H W,C]                       row_pixels     x [N H W,C] -> y [N,C,H,W]
  *   drop_path               x [N,D], count [1] -> y, keep [N] (0 or 1/(1-rate); count goes up by 1)
+ *   block_mask              count [1] -> y [N,C,H,W] (0, else elements of a sample over those left; count goes up by 1)
  *   concat                  x... -> y                 slice, slice_bwd       x -> y, dy -> dx (zeros elsewhere)
  *   reshape, identity       x -> y (same elements; no kernel: the plan lets y share x's memory)
  *   fill                    -> y (a constant)
@@ -169,6 +170,34 @@ typedef struct clvi_drop_path_attr {
     uint32_t stream;               /* paths of different streams are dropped independently */
     uint64_t first;                /* number of the first row: a batch may be computed in pieces */
 } clvi_drop_path_attr;
+
+/* block_mask: squares of `block` pixels that begin where they fit, gamma a place. The rate rises over the first `ramp`
+ * runs; each channel has a stream of its own. */
+typedef struct clvi_block_mask_attr {
+    clvi_drop_path_attr path;      /* `first`: of the samples */
+    double   ramp;
+    int64_t  block;
+    int64_t  shape[4];
+} clvi_block_mask_attr;
+
+#ifdef __CUDACC__
+#define CLVI_ATTR_HD static __host__ __device__ inline
+#else
+#define CLVI_ATTR_HD static inline
+#endif
+
+/* rate / block^2 for each place a square may begin at, as often as there are fewer of these than pixels. */
+CLVI_ATTR_HD double clvi_block_mask_gamma(const clvi_block_mask_attr *a, double run)
+{
+    const double risen = a->ramp > 0 && run + 1 < a->ramp ? a->path.rate * (run + 1) / a->ramp : a->path.rate;
+    const double pixels = (double)(a->shape[2] * a->shape[3]), area = (double)(a->block * a->block);
+    return risen / area * pixels / (double)((a->shape[2] - a->block + 1) * (a->shape[3] - a->block + 1));
+}
+
+CLVI_ATTR_HD uint32_t clvi_block_mask_stream(const clvi_block_mask_attr *a, int64_t channel)
+{
+    return (a->path.stream << 16) + (uint32_t)channel;
+}
 
 /* add: y = a + b, optionally relu(a + b). */
 typedef struct clvi_add_attr {

@@ -44,6 +44,8 @@ clv_node clvi_op1(clv_graph *g, const char *op, const void *attr, clv_node a);
 clv_node clvi_op2(clv_graph *g, const char *op, const void *attr, clv_node a, clv_node b);
 /* A constant of the graph's type. */
 clv_node clvi_fill(clv_graph *g, int ndim, const int64_t *shape, double value);
+/* x [N,C,H,W] with squares dropped while training (op_block_mask.c); count as clv_drop_path has it. */
+clv_node clvi_drop_block(clv_graph *g, clv_node x, clv_node count, const clvi_block_mask_attr *attr);
 /* The type the graph computes in. */
 clv_dtype clvi_graph_dtype(const clv_graph *g);
 static inline bool clvi_node_none(clv_node x) { return x.id == CLV_NONE.id; }

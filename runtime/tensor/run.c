@@ -311,9 +311,11 @@ void clvi_graph_set_piece(clv_graph *g, int64_t index)
 {
     for (int32_t i = 0; i < g->n_nodes; i++) {
         const clvi_node *node = &g->nodes[i];
-        if (strcmp(node->cls->name, "drop_path") != 0) continue;
+        const bool paths = strcmp(node->cls->name, "drop_path") == 0;
+        if (!paths && strcmp(node->cls->name, "block_mask") != 0) continue;
         g->eager = true;                             /* the attribute changes between runs */
-        ((clvi_drop_path_attr *)node->attr)->first = (uint64_t)(index * g->values[node->in[0]].desc.shape[0]);
+        clvi_drop_path_attr *path = paths ? node->attr : &((clvi_block_mask_attr *)node->attr)->path;
+        path->first = (uint64_t)(index * g->values[node->out[0]].desc.shape[0]);
     }
 }
 

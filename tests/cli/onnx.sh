@@ -68,6 +68,7 @@ train deep backbone --arch resnet50 --width 4
 train vit backbone --arch vit_small --width 48 --patch 8
 train convnext backbone --arch convnext_tiny --width 8
 train face backbone --arch iresnet18 --width 4
+train few backbone --arch resnet12 --width 4
 
 "$python" - <<'END'
 import numpy, onnx, onnxruntime
@@ -75,7 +76,7 @@ import numpy, onnx, onnxruntime
 with open("data/train-images-idx3-ubyte", "rb") as f:
     pixels = numpy.frombuffer(f.read()[16:], numpy.uint8).reshape(48, 1, 32, 32)
 images = ((pixels / 255 - 0.4) / 0.3).astype(numpy.float32)
-for name in ("plain", "head", "deep", "vit", "convnext", "face"):
+for name in ("plain", "head", "deep", "vit", "convnext", "face", "few"):
     onnx.checker.check_model(name + ".onnx", full_check=True)
     model = onnxruntime.InferenceSession(name + ".onnx", providers=["CPUExecutionProvider"])
     want = numpy.load(name + ".npy")

@@ -1,5 +1,6 @@
-/* test_backbones.c (golden): ViT, ConvNeXt and the networks for faces give the features and gradients that timm,
- * torchvision and PyTorch give for the same parameters, by the same names (written by backbones/make.py in float64). */
+/* test_backbones.c (golden): ViT, ConvNeXt, ResNet-12 and the networks for faces give the features and gradients that
+ * timm, torchvision and PyTorch give for the same parameters, by the same names (written by backbones/make.py in
+ * float64). */
 #include "tests/support/test.h"
 #include "tests/support/isa.h"
 #include "core/h5.h"
@@ -234,10 +235,16 @@ static void iresnet_is_arcfaces(void **state)
     compare(*state, "iresnet18", "tests/golden/backbones/iresnet.h5", CLV_F32, 5e-5, 0.1);
 }
 
+static void resnet12_is_metaoptnets(void **state)
+{
+    compare(*state, "resnet12", "tests/golden/backbones/resnet12.h5", CLV_F64, 1e-11, 1e-3);
+    compare(*state, "resnet12", "tests/golden/backbones/resnet12.h5", CLV_F32, 5e-5, 0.1);
+}
+
 static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(vit_is_timms_with_moco_v3s_positions), TEST(convnext_is_torchvisions), TEST(iresnet_is_arcfaces),
+        TEST(resnet12_is_metaoptnets), TEST(vit_is_timms_with_moco_v3s_positions), TEST(convnext_is_torchvisions), TEST(iresnet_is_arcfaces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

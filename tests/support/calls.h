@@ -62,6 +62,7 @@ typedef struct test_call {
         clvi_box_filter_attr  box_filter;
         clvi_hard_negatives_attr hard_negatives;
         clvi_drop_path_attr   drop_path;
+        clvi_block_mask_attr  block_mask;
     } attr;
     int64_t target_limit;    /* int64 inputs lie in [-1, target_limit) */
     double  low, high;       /* of float inputs */

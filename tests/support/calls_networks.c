@@ -219,9 +219,24 @@ static void make_drop_path(test_call *t, clv_dtype f, sizes s, int variant)
     t->low = 0, t->high = 1000;
 }
 
+static void make_block_mask(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const int64_t shape[4] = { s.a % 5, 1 + s.b % 20, 3 + s.c % 9, 4 + s.a % 9 };
+    IN(f, 1, 1, 0, 0);
+    test_call_picture(c->out, &c->n_out, f, shape[0], shape[1], shape[2], shape[3]);
+    t->attr.block_mask = (clvi_block_mask_attr){
+        .path = { .rate = 0.2 * variant, .seed = 2026, .stream = (uint32_t)variant, .first = (uint64_t)variant },
+        .ramp = variant == 2 ? 600 : 0, .block = 1 + variant % 3,
+    };
+    for (int i = 0; i < 4; i++) t->attr.block_mask.shape[i] = shape[i];
+    t->low = 0, t->high = 1000;
+}
+
 const test_call_entry test_calls_networks[] = {
     { "layer_norm", make_layer_norm }, { "layer_norm_bwd", make_layer_norm },
     { "prelu", make_prelu }, { "prelu_bwd", make_prelu }, { "drop_path", make_drop_path },
+    { "block_mask", make_block_mask },
     { "attention", make_attention }, { "attention_bwd", make_attention },
     { "conv2d", make_conv2d }, { "conv2d_bwd_data", make_conv2d }, { "conv2d_bwd_weights", make_conv2d },
     { "conv2d_norm", make_conv2d_norm },

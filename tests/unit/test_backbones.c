@@ -3,6 +3,7 @@
 #include "tests/support/test.h"
 #include "core/checked.h"
 #include "tensor/graph.h"
+#include "tensor/op.h"
 
 #include <cleave/backbone.h>
 #include <math.h>
@@ -82,6 +83,7 @@ static const struct {
     { "resnet8", 64, 0, 0, 0 },                         /* in no table */
     { "resnet20", 64, 10, 270000, 0 },                  { "resnet32", 64, 10, 460000, 0 },
     { "resnet56", 64, 10, 850000, 0 },                  { "resnet110", 64, 10, 1700000, 0 },
+    { "resnet12", 640, 0, 12424320, 0 },                /* the layers of the authors' code, counted by hand */
     { "iresnet18", 512, 0, 0, 0 }, { "iresnet34", 512, 0, 0, 0 },
     { "iresnet50", 512, 0, 0, 0 }, { "iresnet100", 512, 0, 0, 0 },
     { "uvit", 128, 0, 0, 0 },                           /* in no table of this size */
@@ -300,10 +302,94 @@ static void networks_for_faces_drop_values_before_their_linear_layer(void **stat
     clv_graph_destroy(n.graph);
 }
 
+enum { SAMPLES = 6, CHANNELS = 8, SIDE = 12, MAP = SIDE * SIDE };
+
+/* Runs DropBlock on ones, `runs` times; the last result, [SAMPLES,CHANNELS,SIDE,SIDE]. */
+static void drop_block(test_env *t, const clvi_block_mask_attr *attr, int64_t piece, int runs, float *out)
+{
+    static float ones[SAMPLES * CHANNELS * MAP];
+    const int64_t samples = piece < 0 ? SAMPLES : SAMPLES / 2, one = 1, shape[] = { samples, CHANNELS, SIDE, SIDE };
+    clv_graph *g = NULL;
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    desc.training = true;
+    assert_ok(clv_graph_create(t->ctx, &desc, &g));
+    for (size_t i = 0; i < CLVI_COUNT(ones); i++) ones[i] = 1;
+    const clv_node x = clv_input(g, "x", CLV_F32, 4, shape);
+    const clv_init zero = { CLV_INIT_CONSTANT, 0.0, 0 };
+    const clv_node y = clvi_drop_block(g, x, clv_parameter(g, "count", CLV_PARAM_BUFFER, 1, &one, zero), attr);
+    clv_graph_output(g, y);
+    assert_ok(clv_graph_finish(g));
+    assert_ok(clv_params_init(clv_graph_params(g), 1));
+    if (piece > 0) clvi_graph_set_piece(g, piece);
+    clv_view view = clv_view_dense(ones, CLV_F32, 4, shape);
+    assert_ok(clv_graph_bind(g, x, &view));
+    for (int i = 0; i < runs; i++) assert_ok(clv_graph_run(g));
+    assert_ok(clv_graph_read(g, y, &view));
+    memcpy(out, view.data, (size_t)clv_view_count(&view) * sizeof *out);
+    clv_graph_destroy(g);
+}
+
+/* Is each zero in a square of zeros? Returns how many there are. */
+static int check_squares(const float *map, int block)
+{
+    int zeros = 0;
+    for (int i = 0; i < MAP; i++) {
+        if (map[i] != 0) continue;
+        bool covered = false;
+        for (int top = i / SIDE - block + 1; top <= i / SIDE; top++)
+            for (int left = i % SIDE - block + 1; left <= i % SIDE; left++) {
+                bool all = top >= 0 && left >= 0 && top + block <= SIDE && left + block <= SIDE;
+                for (int k = 0; all && k < block * block; k++)
+                    all = map[(top + k / block) * SIDE + left + k % block] == 0;
+                covered = covered || all;
+            }
+        assert_true(covered);
+        zeros++;
+    }
+    return zeros;
+}
+
+static void squares_are_dropped_and_means_stay(void **state)
+{
+    static float y[SAMPLES * CHANNELS * MAP], again[SAMPLES * CHANNELS * MAP], piece[SAMPLES * CHANNELS * MAP / 2];
+    clvi_block_mask_attr attr = { .path = { .rate = 0.2, .seed = 7, .stream = 2 }, .block = 3 };
+    int zeros = 0;
+    drop_block(*state, &attr, -1, 1, y);
+    for (int n = 0; n < SAMPLES; n++) {
+        double sum = 0;
+        for (int c = 0; c < CHANNELS; c++) zeros += check_squares(y + (n * CHANNELS + c) * MAP, 3);
+        for (int i = 0; i < CHANNELS * MAP; i++) sum += y[n * CHANNELS * MAP + i];
+        assert_near(sum / (CHANNELS * MAP), 1, 1e-5);
+    }
+    /* Squares overlap: a little less than the rate. */
+    assert_near((double)zeros / (SAMPLES * CHANNELS * MAP), 0.18, 0.03);
+    drop_block(*state, &attr, -1, 2, again);
+    assert_true(memcmp(y, again, sizeof y) != 0);
+    drop_block(*state, &attr, 1, 1, piece);          /* the second half of the batch, alone */
+    assert_memory_equal(piece, y + SAMPLES / 2 * CHANNELS * MAP, sizeof piece);
+    attr.ramp = 1e9;
+    drop_block(*state, &attr, -1, 1, y);
+    for (int i = 0; i < SAMPLES * CHANNELS * MAP; i++) assert_near(y[i], 1, 0);
+}
+
+static void what_resnet12_drops_is_behind_its_blocks(void **state)
+{
+    const clv_option options[] = { { "width", "8" }, { "dropout", "0.1" }, { "drop-block", "2" } };
+    network n = build(*state, "resnet12", 32, options, 3);
+    int masks = 0;
+    for (int32_t i = 0; i < n.graph->n_nodes; i++) masks += !strcmp(n.graph->nodes[i].cls->name, "block_mask");
+    assert_int_equal(drops(&n), 2);
+    assert_int_equal(masks, 2);
+    assert_int_equal(kind_of(&n, "layer1.0.drop.count"), CLV_PARAM_BUFFER);
+    assert_int_equal(kind_of(&n, "layer4.0.drop.count"), CLV_PARAM_BUFFER);
+    clv_graph_destroy(n.graph);
+}
+
 TEST_MAIN(TEST(parameters_and_multiplications_are_as_published), TEST(width_multiplies_all_stages),
           TEST(stems_give_maps_of_their_size), TEST(zero_init_residual_makes_every_block_start_as_its_shortcut),
           TEST(unknown_names_are_told_the_nearest), TEST(networks_for_faces_are_as_large_as_published),
-          TEST(networks_for_faces_drop_values_before_their_linear_layer),
+          TEST(networks_for_faces_drop_values_before_their_linear_layer), TEST(squares_are_dropped_and_means_stay),
+          TEST(what_resnet12_drops_is_behind_its_blocks),
           TEST(pictures_that_are_no_whole_number_of_patches_are_refused),
           TEST(the_projection_of_patches_is_trained_only_when_asked_for),
           TEST(paths_are_dropped_in_every_block_but_the_first))

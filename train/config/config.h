@@ -22,7 +22,7 @@ typedef struct clvi_settings {
     char    arch[64], weights[CLVI_PATH_SIZE];
     int     stem;
     bool    freeze;
-    int64_t width, depth, patch;
+    int64_t width, depth, patch, drop_block;
     bool    stop_grad_conv1;
     double  drop_path, dropout;
     bool    zero_init_residual, mlp;

@@ -87,9 +87,9 @@ static clv_status head_node(clv_graph *g, const char *head, int64_t dim, int64_t
 
 /* What settings say of the backbone, as its options. */
 typedef struct backbone_options {
-    clv_option at[11];
+    clv_option at[12];
     int        n;
-    char       width[24], depth[24], patch[24], dim[24], seed[24], drop_path[32], dropout[32], splits[24];
+    char       width[24], depth[24], patch[24], dim[24], seed[24], drop_path[32], dropout[32], block[24], splits[24];
 } backbone_options;
 
 static clv_status read_options(const clvi_settings *s, int64_t groups, backbone_options *o)
@@ -99,6 +99,7 @@ static clv_status read_options(const clvi_settings *s, int64_t groups, backbone_
     snprintf(o->patch, sizeof o->patch, "%" PRId64, s->patch);
     snprintf(o->seed, sizeof o->seed, "%" PRId64, s->seed);
     snprintf(o->dim, sizeof o->dim, "%" PRId64, s->moco_dim);
+    snprintf(o->block, sizeof o->block, "%" PRId64, s->drop_block);
     snprintf(o->dropout, sizeof o->dropout, "%.17g", s->dropout);
     snprintf(o->drop_path, sizeof o->drop_path, "%.17g", s->drop_path);
     snprintf(o->splits, sizeof o->splits, "%" PRId64, groups);
@@ -112,6 +113,7 @@ static clv_status read_options(const clvi_settings *s, int64_t groups, backbone_
     CLV_TRY(pass_on(s->arch, !s->stop_grad_conv1, "stop-grad-conv1", "false", o->at, &o->n));
     CLV_TRY(pass_on(s->arch, s->drop_path > 0, "drop-path", o->drop_path, o->at, &o->n));
     CLV_TRY(pass_on(s->arch, s->dropout > 0, "dropout", o->dropout, o->at, &o->n));
+    CLV_TRY(pass_on(s->arch, s->drop_block, "drop-block", o->block, o->at, &o->n));
     CLV_TRY(pass_on(s->arch, embeds(s), "dim", o->dim, o->at, &o->n));
     return pass_on(s->arch, clvi_network_draws(s), "seed", o->seed, o->at, &o->n);
 }

@@ -49,7 +49,7 @@ static clv_status check_method(const clv_config *config)
     static const char *const of_images[] = {
         "split", "val-split", "aug", "aug-plus", "aug-device", "eval-aug", "size", "crop-min", "workers", "prefetch",
         "exact-decode", "arch", "weights", "stem", "width", "patch", "stop-grad-conv1", "drop-path", "dropout",
-        "zero-init-residual", "bn-splits",
+        "drop-block", "zero-init-residual", "bn-splits",
         "stop-on-collapse", "knn-freq", "knn-k", "knn-t", "knn-layer", "knn-bank", "knn-queries",
     };
     static const char *const of_bank[] = {
@@ -119,6 +119,7 @@ clv_status clvi_config_check(const clv_config *config)
     const rule rules[] = {
         { !s->aug[0], "aug-plus", "aug", "with an augmentation given by aug" },
         { s->workers > 0, "prefetch", "workers", "with workers 0" },
+        { s->dropout > 0, "drop-block", "dropout", "with dropout 0" },
         { s->bn_splits > 1, "shuffle-bn", "bn-splits", "with bn-splits 1" },
         { clvi_network_has_batch_norm(s), "sync-bn", "arch", with_arch },
         { clvi_network_has_batch_norm(s), "bn-splits", "arch", with_arch },

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes vit.h5, convnext.h5 and iresnet.h5 beside this file: features and gradients of small networks by timm,
-torchvision, and the modules below.
+"""Writes vit.h5, convnext.h5, iresnet.h5 and resnet12.h5 beside this file: features and gradients of small networks by
+timm, torchvision, and the modules below.
 
     python3 make.py        (PyTorch 2.x, torchvision, timm 1.x, h5py)
 
@@ -97,6 +97,34 @@ class FaceNetwork(torch.nn.Module):
             x = layer(x)
         return self.features(self.fc(self.bn2(x).flatten(1)))
 
+class FewShotBlock(torch.nn.Module):
+    """MetaOptNet's (arXiv:1904.03758, section 4.1), without what is dropped."""
+    def __init__(self, before, after):
+        super().__init__()
+        for i, channels in enumerate((before, after, after)):
+            setattr(self, f"conv{i + 1}", torch.nn.Conv2d(channels, after, 3, padding=1, bias=False))
+            setattr(self, f"bn{i + 1}", torch.nn.BatchNorm2d(after))
+        self.downsample = torch.nn.Sequential(torch.nn.Conv2d(before, after, 1, bias=False),
+                                              torch.nn.BatchNorm2d(after))
+
+    def forward(self, x):
+        leaky = functools.partial(torch.nn.functional.leaky_relu, negative_slope=0.1)
+        y = leaky(self.bn2(self.conv2(leaky(self.bn1(self.conv1(x))))))
+        return torch.nn.functional.max_pool2d(leaky(self.bn3(self.conv3(y)) + self.downsample(x)), 2)
+
+class FewShotNetwork(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        before = 3
+        for i, after in enumerate((width, 5 * width // 2, 5 * width, 10 * width)):
+            setattr(self, f"layer{i + 1}", torch.nn.Sequential(FewShotBlock(before, after)))
+            before = after
+
+    def forward(self, x):
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+        return x.mean((2, 3))
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     norm = functools.partial(torch.nn.LayerNorm, eps=1e-6)
@@ -117,5 +145,6 @@ def main():
 
     write(os.path.join(here, "iresnet.h5"), FaceNetwork([2, 2, 2, 2], 16, 2, 24), set(), (8, 3, 16, 32),
           "width=16 dim=24")
+    write(os.path.join(here, "resnet12.h5"), FewShotNetwork(8), set(), (4, 3, 16, 32), "width=8")
 
 main()
