@@ -193,6 +193,25 @@ race() {
     theirs "PyTorch, $name, bf16 channels-last compiled" "$peer" "$@" --precision bf16 --channels-last --compile
 }
 
+# Training on pictures that need no decoding, whose views the processor makes, and the device: its second epoch.
+views() {
+    local where all='cpu gpu' count=25600 data=$log/pictures run file small=''
+    [ -z "$rehearse" ] || { all=cpu count=16 small='--arch resnet8 --width 4 --moco-k 16 --batch-size 4 --workers 1'; }
+    mkdir -p "$data" && truncate -s $((3073 * count)) "$data/data_batch_1.bin"       # as CIFAR-10 has them, and black
+    for where in $all; do
+        run=$log/views-$where file=$log/cleave_views_$where
+        rm -rf "$run"
+        # shellcheck disable=SC2086 # words
+        if limited 60 "$cleave" train --data "$data" --results-dir "$run" --device "$device" --aug moco-cifar \
+            --aug-device $where --arch resnet18 --stem cifar --moco-k 4096 --batch-size 512 --workers 16 --epochs 2 \
+            --knn-freq 0 --print-freq 1000 $small >"$file" 2>&1
+        then row "Cleave, MoCo ResNet-18 CIFAR training, views by the $where" \
+            "$(sed -n 's/.*"train\/images_per_second": \([0-9]*\).*/\1/p' "$run/metrics.jsonl" | tail -n 1) images/s"
+        else fail "training, views by the $where" "$(tail -n 1 "$file")"
+        fi
+    done
+}
+
 timings() {
     local torch='' copy_rate=''
     if has_torch; then
@@ -211,6 +230,7 @@ timings() {
         race "ResNet-20 step" bench_step torch_step.py $small --steps 1
         # shellcheck disable=SC2086
         race "MoCo v2 ResNet-20 step" bench_moco torch_moco.py $small --queue 16 --steps 1
+        views
         return
     fi
     bandwidth
@@ -221,6 +241,7 @@ timings() {
         --queue 65536 --steps 50
     profile "ResNet-18 CIFAR step" --batch 512
     race "ResNet-18 CIFAR step" bench_step torch_step.py --batch 512 --steps 50
+    views
 }
 
 # profile NAME ARGUMENT...
