@@ -130,6 +130,7 @@ clv_status clvi_graph_feed(clv_graph *g, clv_node input, void *memory)
     clvi_storage *s = clvi_graph_storage(g, clvi_graph_peek(g, input));
     if (!s) return CLV_OK;
     s->host = NULL;
+    if (g->recording && s->data != memory) g->eager = true;      /* or each run would be recorded anew */
     put_input(g, s, memory);
     return CLV_OK;
 }
