@@ -33,12 +33,31 @@ ifneq ($(and $(HAVE_CUDA),$(wildcard $(NCCL_HOME)/include/nccl.h)),)
 NCCL_BACKEND := $(BUILD)/libcleave_nccl.so
 NCCL_LIB     := $(firstword $(wildcard $(NCCL_HOME)/lib64 $(NCCL_HOME)/lib))
 
-$(BUILD)/train/comm/backends/nccl.o: ALL_CPPFLAGS += -isystem $(NCCL_HOME)/include -isystem $(CUDA_HOME)/include
+NCCL_OBJ     := $(addprefix $(BUILD)/train/comm/backends/,nccl.o lines.o)
+NCCL_HEADERS := -isystem $(NCCL_HOME)/include -isystem $(CUDA_HOME)/include
 
-$(NCCL_BACKEND): $(BUILD)/train/comm/backends/nccl.o mk/comm.map
-	$(Q)$(CC) -shared -Wl,--version-script=mk/comm.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $< -L$(NCCL_LIB) -L$(CUDA_LIB) \
+$(BUILD)/train/comm/backends/nccl.o: ALL_CPPFLAGS += $(NCCL_HEADERS)
+
+$(NCCL_BACKEND): $(NCCL_OBJ) mk/comm.map
+	$(Q)$(CC) -shared -Wl,--version-script=mk/comm.map -Wl,-z,defs,-z,now $(ALL_LDFLAGS) $(NCCL_OBJ) -L$(NCCL_LIB) -L$(CUDA_LIB) \
 	    -Wl,-rpath,'$$ORIGIN:$(NCCL_LIB):$(CUDA_LIB)' -lnccl -lcudart -o $@
 
 all: $(NCCL_BACKEND)
--include $(BUILD)/train/comm/backends/nccl.d
+-include $(NCCL_OBJ:.o=.d)
+
+# The back end's own code between ranks of the emulator: NCCL and the CUDA runtime are what the test brings.
+STANDIN := $(BUILD)/tests/support/nccl
+$(STANDIN)/libcleave_nccl.so: $(NCCL_OBJ) mk/comm.map
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared -Wl,--version-script=mk/comm.map $(ALL_LDFLAGS) $(NCCL_OBJ) -o $@
+
+# Its prototypes are those of headers that do not declare them as C has it.
+$(STANDIN)/standin.o: ALL_CPPFLAGS += $(NCCL_HEADERS)
+$(STANDIN)/standin.o: ALL_CFLAGS += -Wno-missing-prototypes -fvisibility=default
+$(BUILD)/tests/unit/test_nccl.o: ALL_CPPFLAGS += -DCLV_HAVE_NCCL
+$(BUILD)/tests/unit/test_nccl: $(BUILD)/tests/unit/test_nccl.o $(STANDIN)/standin.o $(BUILD)/tests/cuda/device.o $(TLIB_OBJ) $(EMU_OBJ) \
+                               $(BUILD)/libcleave.a $(STANDIN)/libcleave_nccl.so
+	$(Q)$(CC) -Wl,--export-dynamic-symbol='nccl*',--export-dynamic-symbol='cuda*' $(ALL_LDFLAGS) \
+	    $(filter-out %.so,$^) $(DEP_LIBS) -lcmocka -lstdc++ -o $@
+-include $(STANDIN)/standin.d
 endif

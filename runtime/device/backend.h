@@ -124,6 +124,11 @@ struct clvi_device {
     int                 ordinal;
     void               *sums;           /* 2 + 2 CLVI_FLAT_CHUNKS doubles on the device: a result, and a sum's chunks */
     void               *told;           /* CLVI_TOLD_SIZE bytes on the device for what the next pass is told */
+    void               *stream;         /* where work is queued: for libraries that queue theirs between, as NCCL */
+    /* Called over and over while somebody waits for queued work; NULL: nobody needs to look. Errors end the wait: of
+     * what the work waits for, another rank, it is known that it will not come. */
+    clv_status        (*watch)(void *user);
+    void               *watch_user;
     const clvi_verdict *verdict;        /* on the device: heeded; NULL: none */
     struct clvi_shadow *shadows;        /* device/shadow.h */
     struct clvi_tape   *tape;           /* what is queued belongs to this step (device/tape.h), or NULL */

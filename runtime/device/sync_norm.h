@@ -9,9 +9,10 @@
 #include <cleave/base.h>
 #include <stdint.h>
 
-/* Makes x[n] the sum over all ranks, the same bits on each. All ranks call it in the same order. */
+/* Makes x[n], in memory of the context's device, the sum over all ranks, the same bits on each; on a device it is
+ * queued. All ranks call it in the same order. */
 typedef struct clvi_rank_sum {
-    clv_status (*sum)(void *user, double *x, int64_t n);
+    clv_status (*sum)(void *user, clv_context *ctx, double *x, int64_t n);
     void        *user;
 } clvi_rank_sum;
 

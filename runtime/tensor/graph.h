@@ -62,6 +62,8 @@ typedef struct clvi_storage {
     int32_t merged;          /* lives in this storage (in-place operations); -1: stands alone */
     void   *data;            /* set at the first run, or when an input is bound: on the context's device */
     void   *host;            /* where that is not the host: what an input was bound to; a copy of what was read */
+    bool    fresh;           /* `host` was bound since it was last brought there */
+    void   *shown;           /* a copy of what was read, of an input that has no `host` */
     void   *staged;          /* memory of the graph's own for an input, filled from `host` at every run */
 } clvi_storage;
 

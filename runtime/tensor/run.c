@@ -22,6 +22,7 @@ void clvi_graph_release_memory(clv_graph *g)
         clvi_storage *s = &g->storages[i];
         clvi_device_free(g->ctx, s->staged, s->bytes);
         if (s->kind != CLVI_STORAGE_INPUT) clvi_free(g->ctx, s->host);
+        clvi_free(g->ctx, s->shown);
     }
     clvi_device_free(g->ctx, g->arena, g->arena_size);
     forget(g);
@@ -120,7 +121,7 @@ clv_status clv_graph_bind(clv_graph *g, clv_node input, const clv_view *view)
     CLV_TRY(check_view(&g->values[value], view));
     clvi_storage *s = clvi_graph_storage(g, value);
     if (!s) return CLV_OK;   /* nothing live reads it */
-    if (g->ctx->device) s->host = view->data;
+    if (g->ctx->device) s->host = view->data, s->fresh = true;
     else put_input(g, s, view->data);
     return CLV_OK;
 }
@@ -165,13 +166,17 @@ static clv_status bring(clv_graph *g, clvi_storage *s)
     return sent ? CLV_OK : clvi_device_copy(g->ctx, s->data, s->host, s->input_bytes, CLVI_COPY_TO_DEVICE);
 }
 
-/* Inputs to where the device finds them. */
-static clv_status upload(clv_graph *g)
+/* Inputs to where the device finds them; `fresh` ones are those bound since the last time. */
+static clv_status upload(clv_graph *g, bool all)
 {
     if (!g->ctx->device) return CLV_OK;
     const int64_t begin = clv_profile_begin(g->ctx);
-    for (int32_t i = 0; i < g->n_storages; i++)
-        if (g->storages[i].kind == CLVI_STORAGE_INPUT && g->storages[i].host) CLV_TRY(bring(g, &g->storages[i]));
+    for (int32_t i = 0; i < g->n_storages; i++) {
+        clvi_storage *s = &g->storages[i];
+        if (s->kind != CLVI_STORAGE_INPUT || !s->host || !(all || s->fresh)) continue;
+        CLV_TRY(bring(g, s));
+        s->fresh = false;
+    }
     if (g->ctx->profile) CLV_TRY(clvi_device_wait(g->ctx));
     clv_profile_end(g->ctx, begin, "upload");
     return CLV_OK;
@@ -264,7 +269,7 @@ static clv_status prepare(clv_graph *g)
     CLV_CHECK(g->finished, CLV_ERR_INVALID, "clv_graph_run: finish the graph first");
     CLV_TRY(check_bound(g));
     CLV_TRY(clvi_graph_make_ready(g));
-    return upload(g);
+    return upload(g, true);
 }
 
 clv_status clv_graph_run(clv_graph *g)
@@ -278,7 +283,7 @@ clv_status clv_graph_run(clv_graph *g)
 clv_status clvi_graph_run_forward(clv_graph *g)
 {
     CLV_TRY(prepare(g));
-    CLV_TRY(run_steps(g, 0, g->forward_steps));
+    if (!clvi_tape_plays(g->ctx)) CLV_TRY(run_steps(g, 0, g->forward_steps));
     g->ran = true;
     return CLV_OK;
 }
@@ -287,8 +292,9 @@ clv_status clvi_graph_run_stretch(clv_graph *g, int32_t first, int32_t end)
 {
     const int32_t left = g->n_steps - g->forward_steps;
     CLV_CHECK(g->ran, CLV_ERR_INTERNAL, "backward pass of a graph that has not run");
-    if (first == 0) CLV_TRY(upload(g));
+    if (first == 0) CLV_TRY(upload(g, false));
     if (first == 0) CLV_TRY(zero_gradients(g));
+    if (clvi_tape_plays(g->ctx)) return CLV_OK;
     return run_steps(g, g->forward_steps + first, g->forward_steps + CLVI_MIN(end, left));
 }
 
@@ -322,14 +328,17 @@ void clvi_graph_set_piece(clv_graph *g, int64_t index)
 
 /* ---- outputs ---- */
 
-/* A copy on the host, in memory that stays. An input is there already. */
-static clv_status download(clv_graph *g, clvi_storage *s, size_t bytes)
+/* A copy on the host, in memory that stays. An input that was bound is there already. */
+static clv_status download(clv_graph *g, clvi_storage *s, size_t bytes, void **out)
 {
-    if (s->kind == CLVI_STORAGE_INPUT) return CLV_OK;
-    if (!s->host) s->host = clvi_calloc(g->ctx, 1, s->bytes);
-    if (!s->host) return CLV_ERR_NOMEM;
+    const bool input = s->kind == CLVI_STORAGE_INPUT;
+    void **copy = input ? &s->shown : &s->host;
+    *out = s->host;
+    if (input && s->host) return CLV_OK;
+    if (!*copy) *copy = clvi_calloc(g->ctx, 1, s->bytes);
+    if (!(*out = *copy)) return CLV_ERR_NOMEM;
     CLV_TRY(clvi_device_wait(g->ctx));
-    return clvi_device_copy(g->ctx, s->host, s->data, bytes, CLVI_COPY_TO_HOST);
+    return clvi_device_copy(g->ctx, *out, s->data, bytes, CLVI_COPY_TO_HOST);
 }
 
 void clvi_graph_divert(clv_graph *g, clv_node output, void *memory)
@@ -355,8 +364,9 @@ clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view)
     clvi_storage *s = clvi_graph_storage(g, value);
     const clvi_desc *desc = &g->values[value].desc;
     CLV_CHECK((s && s->data) || desc->bytes == 0, CLV_ERR_INTERNAL, "clv_graph_read: the value has no memory");
-    if (s && g->ctx->device) CLV_TRY(download(g, s, desc->bytes));
-    *view = clv_view_dense(!s ? NULL : g->ctx->device ? s->host : s->data, desc->dtype, desc->ndim, desc->shape);
+    void *there = s ? s->data : NULL;
+    if (s && g->ctx->device) CLV_TRY(download(g, s, desc->bytes, &there));
+    *view = clv_view_dense(there, desc->dtype, desc->ndim, desc->shape);
     return CLV_OK;
 }
 

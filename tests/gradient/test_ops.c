@@ -136,9 +136,9 @@ static clv_node norm_relu(op_test *t) { return clv_relu(t->g, norm(t, 1, true, S
 static clv_node norm_groups_relu(op_test *t) { return clv_relu(t->g, norm(t, 2, true, SHAPE(6, 5))); }
 
 /* Over ranks, of which there is one. */
-static clv_status sum_of_one(void *user, double *x, int64_t n)
+static clv_status sum_of_one(void *user, clv_context *ctx, double *x, int64_t n)
 {
-    (void)user, (void)x, (void)n;
+    (void)user, (void)ctx, (void)x, (void)n;
     return CLV_OK;
 }
 

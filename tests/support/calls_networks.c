@@ -1,5 +1,6 @@
 /* calls_networks.c: calls of the operations of networks. */
 #include "tests/support/calls_make.h"
+#include "device/flat.h"
 
 static void make_matmul(test_call *t, clv_dtype f, sizes s, int variant)
 {
@@ -138,10 +139,10 @@ static void make_batch_norm(test_call *t, clv_dtype f, sizes s, int variant)
 }
 
 /* A second rank whose share is the same. */
-static clv_status add_equal_rank(void *user, double *x, int64_t n)
+static clv_status add_equal_rank(void *user, clv_context *ctx, double *x, int64_t n)
 {
     (void)user;
-    for (int64_t i = 0; i < n; i++) x[i] *= 2;
+    clvi_flat_scale(ctx, CLV_F64, n, 2, x);
     return CLV_OK;
 }
 

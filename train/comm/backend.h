@@ -7,8 +7,20 @@
 #include <stdint.h>
 
 /* Raised whenever anything here changes: a back end of another number is refused. */
-#define CLVI_COMM_ABI 3
+#define CLVI_COMM_ABI 4
 #define CLVI_COMM_WHY 256
+
+/* What ranks do with memory of their GPUs. It is queued, like a kernel, on `work`, the device's stream: after all that
+ * was queued there before, and before all that is queued after. It may be recorded with it. */
+typedef struct clvi_comm_queue {
+    /* The sum of n values of `value` bytes, float or double, in place, the same bits on all ranks. beside: only what is
+     * queued after the next join comes after it. */
+    int (*sum)(void *x, int64_t n, size_t value, bool beside, void *work, char *why);
+    int (*join)(void *work, char *why);
+    int (*all_gather)(void *x, size_t size, void *work, char *why);               /* [ranks, size], in place */
+    /* Called over and over while queued work is waited for. Not 0: another rank is lost, and it would never end. */
+    int (*watch)(char *why);
+} clvi_comm_queue;
 
 /* Functions return 0, or say in `why` (CLVI_COMM_WHY bytes) what went wrong. One call at a time. Sizes in bytes, of one
  * rank's part; memory is the host's. */
@@ -23,9 +35,8 @@ typedef struct clvi_comm_backend {
     int  (*broadcast)(void *x, size_t size, char *why);                           /* from rank 0 */
     /* Whether calls that wait for other ranks leave the processor to others meanwhile, or are as quick as they can, as in
      * the beginning. The one function that may be called while another thread is in a call. */
-    void (*gentle)(bool on);
-    /* The sum of n floats in the memory of the GPU, in place, the same bits on all ranks; NULL: cannot. */
-    int  (*sum_on_device)(void *x, int64_t n, char *why);
+    void (*gentle)(bool on);                               /* of ranks on processors */
+    const clvi_comm_queue *queue;                          /* of ranks with GPUs; else NULL */
 } clvi_comm_backend;
 
 /* The one symbol a back end's shared object exports. */

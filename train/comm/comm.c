@@ -5,6 +5,7 @@
 #include "core/library.h"
 #include "core/profile.h"
 #include "device/backend.h"
+#include "device/tape.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -51,13 +52,11 @@ static clv_status find(const char *device, int ranks, const clvi_comm_backend **
     *out = get ? get() : NULL;
     CLV_CHECK(*out && (*out)->abi == CLVI_COMM_ABI, CLV_ERR_UNSUPPORTED, "the %s back end is of another version",
               gpu ? "NCCL" : "MPI");
+    CLV_CHECK(!gpu == !(*out)->queue, CLV_ERR_INTERNAL, "the %s back end lacks what ranks on a device call", (*out)->name);
     return CLV_OK;
 }
 
-static clv_status sum_ranks(void *comm, double *x, int64_t n)
-{
-    return clvi_comm_all_reduce_f64(comm, x, n);
-}
+static clv_status sum_ranks(void *comm, clv_context *ctx, double *x, int64_t n);
 
 clv_status clvi_comm_open(clv_context *ctx, const char *device, clvi_comm **out)
 {
@@ -86,6 +85,7 @@ void clvi_comm_close(clvi_comm *c, bool failed)
 {
     if (!c) return;
     clvi_overlap_destroy(c->overlap);
+    if (c->ctx->device) c->ctx->device->watch = NULL;
     if (c->backend) c->backend->close(failed && c->ranks > 1);
     clvi_free(c->ctx, c->send);
     clvi_free(c->ctx, c->receive);
@@ -195,25 +195,63 @@ clv_status clvi_comm_all_reduce_f64(clvi_comm *c, double *x, int64_t n)
     return CLV_OK;
 }
 
-/* Through the host where the back end cannot do it on the device. */
+/* ---- on the device ---- */
+
+static clv_status watch(void *comm)
+{
+    clvi_comm *c = comm;
+    char why[CLVI_COMM_WHY] = "";
+    CLV_CHECK(c->backend->queue->watch(why) == 0, CLV_ERR_IO, "rank %d of %d: %s", c->rank, c->ranks, why);
+    return CLV_OK;
+}
+
+/* Where a back end queues, and somebody who looks after it while it is waited for; NULL: a recording is played, which
+ * has it already. The bytes are counted either way. */
+static void *stream_of(clvi_comm *c, size_t bytes)
+{
+    clvi_device *d = c->ctx->device;
+    d->watch = watch;
+    d->watch_user = c;
+    c->bytes += (int64_t)bytes;
+    return clvi_tape_plays(c->ctx) ? NULL : d->stream;
+}
+
+static clv_status queued(const clvi_comm *c, int error, const char *why)
+{
+    CLV_CHECK(!error, CLV_ERR_IO, "rank %d of %d: %s", c->rank, c->ranks, why);
+    return CLV_OK;
+}
+
+clv_status clvi_comm_queue_sum(clvi_comm *c, void *x, int64_t n, size_t value, bool beside)
+{
+    char why[CLVI_COMM_WHY] = "";
+    if (n == 0) return CLV_OK;
+    void *stream = stream_of(c, (size_t)n * value * 2 * (size_t)(c->ranks - 1) / (size_t)c->ranks);
+    return queued(c, stream ? c->backend->queue->sum(x, n, value, beside, stream, why) : 0, why);
+}
+
+clv_status clvi_comm_queue_join(clvi_comm *c)
+{
+    char why[CLVI_COMM_WHY] = "";
+    void *stream = stream_of(c, 0);
+    return queued(c, stream ? c->backend->queue->join(stream, why) : 0, why);
+}
+
+clv_status clvi_comm_all_gather_arena(clvi_comm *c, void *x, size_t size)
+{
+    char why[CLVI_COMM_WHY] = "";
+    if (alone(c) || size == 0) return CLV_OK;
+    void *stream = stream_of(c, (size_t)(c->ranks - 1) * size);
+    return queued(c, stream ? c->backend->queue->all_gather(x, size, stream, why) : 0, why);
+}
+
 clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n)
 {
     if (alone(c)) return CLV_OK;
-    if (!c->ctx->device) return clvi_comm_all_reduce(c, x, n);
-    if (c->backend->sum_on_device) {
-        char why[CLVI_COMM_WHY] = "";
-        CLV_TRY(clvi_device_wait(c->ctx));
-        const double begin = seconds();
-        const int error = c->backend->sum_on_device(x, n, why);
-        return account(c, begin, (size_t)n * sizeof(float) * 2 * (size_t)(c->ranks - 1) / (size_t)c->ranks, error, why);
-    }
-    float *host = clvi_calloc(c->ctx, (size_t)CLVI_MAX(n, INT64_C(1)), sizeof *host);
-    if (!host) return CLV_ERR_NOMEM;
-    const size_t size = (size_t)n * sizeof *host;
-    clv_status st = clvi_device_wait(c->ctx);
-    if (st == CLV_OK) st = clvi_device_copy(c->ctx, host, x, size, CLVI_COPY_TO_HOST);
-    if (st == CLV_OK) st = clvi_comm_all_reduce(c, host, n);
-    if (st == CLV_OK) st = clvi_device_copy(c->ctx, x, host, size, CLVI_COPY_TO_DEVICE);
-    clvi_free(c->ctx, host);
-    return st;
+    return c->ctx->device ? clvi_comm_queue_sum(c, x, n, sizeof(float), false) : clvi_comm_all_reduce(c, x, n);
+}
+
+static clv_status sum_ranks(void *comm, clv_context *ctx, double *x, int64_t n)
+{
+    return ctx->device ? clvi_comm_queue_sum(comm, x, n, sizeof *x, false) : clvi_comm_all_reduce_f64(comm, x, n);
 }

@@ -18,7 +18,7 @@ typedef struct clvi_comm {
     int          rank, ranks;
     int          local;                  /* which of the ranks of its machine */
     const clvi_comm_backend *backend;    /* NULL: alone */
-    clvi_rank_sum sum;                   /* clvi_comm_all_reduce_f64 over it, for graphs */
+    clvi_rank_sum sum;                   /* over it, for graphs */
     float       *send, *receive;         /* one bucket each */
     struct clvi_overlap *overlap;        /* of the sums that are made beside; NULL until the first */
     int64_t      bytes;                  /* sent by this rank so far */
@@ -36,11 +36,9 @@ void clvi_comm_close(clvi_comm *c, bool failed);
 clv_status clvi_comm_all_reduce(clvi_comm *c, float *x, int64_t n) CLV_NODISCARD;
 /* The same beside what the caller does meanwhile (overlap.c): begin returns at once, end when all sums that were begun are
  * made. In between x is not touched, and no other of these functions is called. Ranks begin the same sums in the same
- * order. */
+ * order. On a context's device both are queued, and what is queued after the end comes after the sums. */
 clv_status clvi_comm_begin(clvi_comm *c, float *x, int64_t n) CLV_NODISCARD;
 clv_status clvi_comm_end(clvi_comm *c) CLV_NODISCARD;
-/* The same of an arena on the context's device. */
-clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n) CLV_NODISCARD;
 /* The same of a few values in double. */
 clv_status clvi_comm_all_reduce_f64(clvi_comm *c, double *x, int64_t n) CLV_NODISCARD;
 /* x [ranks, bytes]: this rank's part is there, the others' arrive. */
@@ -49,5 +47,13 @@ clv_status clvi_comm_all_gather(clvi_comm *c, void *x, size_t bytes) CLV_NODISCA
 clv_status clvi_comm_swap(clvi_comm *c, int other, const void *x, void *y, size_t bytes) CLV_NODISCARD;
 /* x of rank 0 on every rank. */
 clv_status clvi_comm_broadcast(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
+
+/* Of memory of the context's device, where they are queued: */
+clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n) CLV_NODISCARD;
+clv_status clvi_comm_all_gather_arena(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
+/* n values of `value` bytes, float or double; beside: as between begin and end, of which join is the end. For
+ * overlap.c; not alone, on a device. */
+clv_status clvi_comm_queue_sum(clvi_comm *c, void *x, int64_t n, size_t value, bool beside) CLV_NODISCARD;
+clv_status clvi_comm_queue_join(clvi_comm *c) CLV_NODISCARD;
 
 #endif

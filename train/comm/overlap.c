@@ -1,4 +1,4 @@
-/* overlap.c: sums beside the computation. One thread makes them in the order they were begun, which is the same on
+/* overlap.c: sums beside the computation. On a device they are queued beside it. On the host one thread makes them in the order they were begun, which is the same on
  * all ranks, so their calls meet; and as it is the only one that talks to the others until the end, a back end sees one
  * call at a time. */
 #include "train/comm/overlap.h"
@@ -82,6 +82,7 @@ static clv_status start(clvi_comm *c)
 clv_status clvi_comm_begin(clvi_comm *c, float *x, int64_t n)
 {
     if (!c || c->ranks == 1 || n == 0) return CLV_OK;
+    if (c->ctx->device) return clvi_comm_queue_sum(c, x, n, sizeof *x, true);
     if (!c->overlap) CLV_TRY(start(c));
     clvi_overlap *o = c->overlap;
     c->backend->gentle(true);
@@ -110,7 +111,9 @@ static clv_status wait_for_all(clvi_overlap *o)
 
 clv_status clvi_comm_end(clvi_comm *c)
 {
-    if (!c || !c->overlap) return CLV_OK;
+    if (!c || c->ranks == 1) return CLV_OK;
+    if (c->ctx->device) return clvi_comm_queue_join(c);
+    if (!c->overlap) return CLV_OK;
     const int64_t begin = clvi_profile_clock();
     c->backend->gentle(false);
     const clv_status st = wait_for_all(c->overlap);

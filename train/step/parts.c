@@ -148,7 +148,8 @@ enum { MAX_CROSSINGS = 6 };
 typedef struct crossing {
     clv_node from, factor;          /* in the network's graph: rows of a part, and what multiplies them */
     clv_node to, gradient;          /* in the losses' graph: an input, and its gradient, which may be none */
-    clv_view rows;                  /* [batch,...] */
+    clv_view rows;                  /* [batch,...]: in the host's memory, or, */
+    char    *there;                 /* the same on the context's device; NULL: it is the host */
     size_t   row_bytes;
 } crossing;
 
@@ -170,6 +171,11 @@ struct clvi_parts {
     int64_t         n_buckets;      /* 0: sums over ranks are made after the backward pass */
 };
 
+static size_t rows_size(const crossing *c)
+{
+    return (size_t)CLVI_MAX(clv_view_count(&c->rows), INT64_C(1)) * sizeof(float);
+}
+
 clv_status clvi_parts_create(clvi_method *m, clvi_parts **out)
 {
     *out = clvi_calloc(m->ctx, 1, sizeof **out);
@@ -182,7 +188,10 @@ void clvi_parts_destroy(clvi_parts *p)
 {
     if (!p) return;
     clv_context *ctx = p->method->ctx;
-    for (int i = 0; i < p->n; i++) clvi_free(ctx, p->at[i].rows.data);
+    for (int i = 0; i < p->n; i++) {
+        clvi_device_free(ctx, p->at[i].there, rows_size(&p->at[i]));
+        clvi_free(ctx, p->at[i].rows.data);
+    }
     clvi_statistics_destroy(&p->statistics);
     clvi_device_free(ctx, p->sum, p->sum_size);
     clvi_free(ctx, p->buckets);
@@ -219,8 +228,9 @@ clv_node clvi_parts_cross(clvi_parts *p, clv_node rows)
     shape[0] = p->method->batch;
     c->rows = clv_view_dense(NULL, CLV_F32, ndim, shape);
     c->row_bytes = (size_t)(clv_view_count(&c->rows) / shape[0]) * sizeof(float);
-    c->rows.data = clvi_calloc(p->method->ctx, (size_t)CLVI_MAX(clv_view_count(&c->rows), INT64_C(1)), sizeof(float));
-    if (!c->rows.data) return fail_crossing(p, CLV_ERR_NOMEM, "no memory for the embeddings of a batch");
+    if (p->method->ctx->device) c->there = clvi_device_alloc(p->method->ctx, rows_size(c));
+    else c->rows.data = clvi_calloc(p->method->ctx, rows_size(c), 1);
+    if (!c->rows.data && !c->there) return fail_crossing(p, CLV_ERR_NOMEM, "no memory for the embeddings of a batch");
     snprintf(name, sizeof name, "rows%d", p->n++);
     c->from = rows;
     c->factor = c->gradient = CLV_NONE;
@@ -277,13 +287,13 @@ static clv_status time_buckets(clvi_parts *p)
     return CLV_OK;
 }
 
-/* Batch norm over ranks talks to them during the backward pass itself; what lies on a device is summed there. */
+/* Batch norm over ranks talks to them during the backward pass itself. */
 static clv_status plan_buckets(clvi_parts *p)
 {
     const clvi_division *d = &p->method->division;
     const int64_t values = (int64_t)(p->sum_size / clv_dtype_size(clvi_params_dtype(p->method->params)));
     const int64_t n = (values + CLVI_COMM_BUCKET - 1) / CLVI_COMM_BUCKET;
-    if (d->ranks == 1 || d->sync || p->method->ctx->device || n == 0) return CLV_OK;
+    if (d->ranks == 1 || d->sync || n == 0) return CLV_OK;
     p->buckets = clvi_calloc(p->method->ctx, (size_t)n, sizeof *p->buckets);
     if (!p->buckets) return CLV_ERR_NOMEM;
     for (int64_t b = 0, first = 0; b < n; b++, first += CLVI_COMM_BUCKET)
@@ -300,7 +310,10 @@ clv_status clvi_parts_finish(clvi_parts *p)
     CLV_TRY(clv_graph_backward(p->network, surrogate(p)));
     CLV_TRY(clv_graph_finish(p->network));
     CLV_TRY(clv_graph_finish(p->losses));
-    for (int i = 0; i < p->n; i++) CLV_TRY(clv_graph_bind(p->losses, p->at[i].to, &p->at[i].rows));
+    for (int i = 0; i < p->n; i++) {
+        const crossing *c = &p->at[i];
+        CLV_TRY(c->there ? clvi_graph_feed(p->losses, c->to, c->there) : clv_graph_bind(p->losses, c->to, &c->rows));
+    }
     p->sum_size = clvi_params_arena_size(m->params);
     p->sum = clvi_device_alloc(m->ctx, p->sum_size);
     if (!p->sum) return CLV_ERR_NOMEM;
@@ -309,11 +322,6 @@ clv_status clvi_parts_finish(clvi_parts *p)
 }
 
 /* ---- a step ---- */
-
-static char *row_at(const crossing *c, const clv_view *rows, int64_t first)
-{
-    return (char *)rows->data + (size_t)first * c->row_bytes;
-}
 
 /* The network's forward pass over part k. */
 static clv_status forward_part(clvi_parts *p, const clv_view *view, int64_t k)
@@ -342,12 +350,38 @@ static clv_status bind_factors(clvi_parts *p, int64_t k, bool known)
         const crossing *c = &p->at[i];
         clv_view rows = c->rows;
         if (clvi_node_none(c->factor)) continue;
+        if (c->there) {
+            char *from = known ? clvi_graph_place_of(p->losses, c->gradient) : c->there;
+            CLV_TRY(clvi_graph_feed(p->network, c->factor, from + (size_t)clvi_part_first(d, k) * c->row_bytes));
+            continue;
+        }
         if (known) CLV_TRY(clv_graph_read(p->losses, c->gradient, &rows));
-        rows.data = row_at(c, &rows, clvi_part_first(d, k));
+        rows.data = (char *)rows.data + (size_t)clvi_part_first(d, k) * c->row_bytes;
         rows.shape[0] = d->part;
         CLV_TRY(clv_graph_bind(p->network, c->factor, &rows));
     }
     return CLV_OK;
+}
+
+/* The rows of part k, which the network has just computed, to their place in the batch. */
+static clv_status keep_rows(clvi_parts *p, const crossing *c, int64_t k)
+{
+    const clvi_division *d = &p->method->division;
+    const size_t size = (size_t)d->part * c->row_bytes, first = (size_t)clvi_part_first(d, k) * c->row_bytes;
+    clv_view rows;
+    if (c->there)
+        return clvi_device_copy(p->method->ctx, c->there + first, clvi_graph_place_of(p->network, c->from), size,
+                                CLVI_COPY_ON_DEVICE);
+    CLV_TRY(clv_graph_read(p->network, c->from, &rows));
+    memcpy((char *)c->rows.data + first, rows.data, size);
+    return CLV_OK;
+}
+
+static clv_status gather_rows(clvi_parts *p, const crossing *c)
+{
+    const size_t size = (size_t)p->method->division.local * c->row_bytes;
+    clvi_comm *comm = p->method->setup.comm;
+    return c->there ? clvi_comm_all_gather_arena(comm, c->there, size) : clvi_comm_all_gather(comm, c->rows.data, size);
 }
 
 /* Rows of the whole batch. */
@@ -359,15 +393,9 @@ static clv_status embed(clvi_parts *p, const clv_view *view)
         CLV_TRY(bind_factors(p, k, false));
         CLV_TRY(forward_part(p, view, k));
         clvi_statistics_add(&p->statistics);
-        for (int i = 0; i < p->n; i++) {
-            const crossing *c = &p->at[i];
-            clv_view rows;
-            CLV_TRY(clv_graph_read(p->network, c->from, &rows));
-            memcpy(row_at(c, &c->rows, clvi_part_first(d, k)), rows.data, (size_t)d->part * c->row_bytes);
-        }
+        for (int i = 0; i < p->n; i++) CLV_TRY(keep_rows(p, &p->at[i], k));
     }
-    for (int i = 0; i < p->n; i++)
-        CLV_TRY(clvi_comm_all_gather(p->method->setup.comm, p->at[i].rows.data, (size_t)d->local * p->at[i].row_bytes));
+    for (int i = 0; i < p->n; i++) CLV_TRY(gather_rows(p, &p->at[i]));
     return CLV_OK;
 }
 
@@ -429,8 +457,11 @@ clv_status clvi_parts_run(clvi_parts *p, const clv_view *view, double *loss)
     clv_view value;
     CLV_TRY(embed(p, view));
     CLV_TRY(clv_graph_run(p->losses));
+    CLV_TRY(propagate(p, view));
+    CLV_TRY(clvi_statistics_end(&p->statistics));
+    p->method->loss_there = clvi_graph_place_of(p->losses, p->method->loss);
+    if (p->method->queued) return CLV_OK;
     CLV_TRY(clv_graph_read(p->losses, p->method->loss, &value));
     *loss = *(const float *)value.data;
-    CLV_TRY(propagate(p, view));
-    return clvi_statistics_end(&p->statistics);
+    return CLV_OK;
 }

@@ -70,7 +70,8 @@ void clvi_parts_destroy(clvi_parts *p);
 clv_node clvi_parts_cross(clvi_parts *p, clv_node rows);
 /* Once the losses have their backward pass: that of the network, from what they say; finishes both graphs. */
 clv_status clvi_parts_finish(clvi_parts *p) CLV_NODISCARD;
-/* A step: images of this rank to loss and gradients of the batch. */
+/* A step: images of this rank to loss and gradients of the batch. Where steps are queued the loss is the device's
+ * (loss_there). */
 clv_status clvi_parts_run(clvi_parts *p, const clv_view *view, double *loss) CLV_NODISCARD;
 /* Adds what the two graphs and their sums take. */
 clv_status clvi_parts_memory(const clvi_parts *p, struct clvi_method_bytes *bytes) CLV_NODISCARD;

@@ -1,7 +1,9 @@
 /* queued.c: steps that a device is given as a whole, so that they can be recorded (device/tape.h) and the next can
- * be queued before the last is known. Not those of a batch in parts or over ranks, nor those of methods that read
- * something back in between: they wait for the loss and for the length of the gradient, as on the host. */
+ * be queued before the last is known. What goes over ranks is queued with the rest. Not steps of a batch in parts, nor
+ * those of methods that read something back in between, or whose ranks swap pictures to mix them: they wait for the
+ * loss and for the length of the gradient, as on the host. */
 #include "train/step/method.h"
+#include "train/step/mix.h"
 #include "train/step/teacher.h"
 #include "core/checked.h"
 #include "device/backend.h"
@@ -14,7 +16,10 @@
 clv_status clvi_method_open_queue(clvi_method *m)
 {
     const clvi_method_class *cls = m->cls;
-    if (!m->ctx->device || m->parts || !cls->queues || (m->bank && !cls->enqueue)) return CLV_OK;
+    const clvi_division *d = &m->division;
+    if (!m->ctx->device || !cls->queues || (m->bank && !cls->enqueue) || clvi_parts_here(d) > 1 ||
+        (d->ranks > 1 && clvi_mix_wanted(m->settings)))
+        return CLV_OK;
     m->queued = true;
     const size_t rows = (size_t)(m->batch * m->dim) * sizeof(float), marks = (size_t)m->batch * sizeof(int64_t);
     for (int v = 0; v < cls->views && cls->teacher; v++)

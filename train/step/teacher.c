@@ -39,6 +39,11 @@ static size_t order_size(const clvi_teacher *t)
     return (size_t)t->division.batch * sizeof *t->order;
 }
 
+static size_t rows_size(const clvi_teacher *t)
+{
+    return (size_t)(t->division.batch * t->dim) * sizeof(float);
+}
+
 static size_t shuffled_there_size(const clvi_teacher *t)
 {
     return (size_t)(t->division.batch * t->image_size) * sizeof(float);
@@ -46,13 +51,16 @@ static size_t shuffled_there_size(const clvi_teacher *t)
 
 static clv_status make_there(clvi_teacher *t)
 {
+    const bool spreads = t->division.ranks > 1 && clvi_parts_here(&t->division) == 1;
     t->order_there = clvi_device_alloc(t->ctx, order_size(t));
-    if (!t->order_there) return CLV_ERR_NOMEM;
-    if (t->settings->aug_device == CLVI_AUG_ON_CPU || !shuffles(t->settings)) return CLV_OK;
+    if (spreads) t->spread = clvi_device_alloc(t->ctx, rows_size(t));
+    if (!t->order_there || (spreads && !t->spread)) return CLV_ERR_NOMEM;
+    if (!shuffles(t->settings) || (!spreads && t->settings->aug_device == CLVI_AUG_ON_CPU)) return CLV_OK;
     t->places = clvi_calloc(t->ctx, order_size(t), 1);
     t->places_there = clvi_device_alloc(t->ctx, order_size(t));
     t->shuffled_there = clvi_device_alloc(t->ctx, shuffled_there_size(t));
-    return t->places && t->places_there && t->shuffled_there ? CLV_OK : CLV_ERR_NOMEM;
+    if (spreads) t->gathered = clvi_device_alloc(t->ctx, shuffled_there_size(t));
+    return t->places && t->places_there && t->shuffled_there && (t->gathered || !spreads) ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const clv_params *student)
@@ -105,6 +113,8 @@ void clvi_teacher_destroy(clvi_teacher *t)
     clvi_device_free(t->ctx, t->order_there, order_size(t));
     clvi_device_free(t->ctx, t->places_there, order_size(t));
     clvi_device_free(t->ctx, t->shuffled_there, shuffled_there_size(t));
+    clvi_device_free(t->ctx, t->gathered, shuffled_there_size(t));
+    clvi_device_free(t->ctx, t->spread, rows_size(t));
     clvi_free(t->ctx, t->mix);
     clvi_free(t->ctx, t);
 }
@@ -137,14 +147,20 @@ static void draw_order(clvi_teacher *t, const clvi_step *at, uint64_t draw)
                                             : i;
 }
 
+/* All images of a batch, which lie on the device, to where they are seen. */
+static void place_there(clvi_teacher *t, const float *images)
+{
+    const int64_t batch = t->division.batch;
+    for (int64_t i = 0; i < batch; i++) t->places[t->order[i]] = i;
+    const int64_t *places = clvi_tape_bring(t->ctx, t->places, order_size(t), t->places_there);
+    clvi_rows_place(t->ctx, batch, t->image_size, images, places, t->shuffled_there);
+}
+
 /* A batch that lies on the device, in the order in which it is seen. */
 static void shuffle_there(clvi_teacher *t, clv_view *images)
 {
-    const int64_t batch = t->division.batch;
     if (!images->device || !shuffles(t->settings)) return;
-    for (int64_t i = 0; i < batch; i++) t->places[t->order[i]] = i;
-    const int64_t *places = clvi_tape_bring(t->ctx, t->places, order_size(t), t->places_there);
-    clvi_rows_place(t->ctx, batch, t->image_size, images->data, places, t->shuffled_there);
+    place_there(t, images->data);
     images->data = t->shuffled_there;
 }
 
@@ -199,18 +215,54 @@ static clv_status embed_part(clvi_teacher *t, const clv_view *images, int64_t k)
     return CLV_OK;
 }
 
+/* Every rank shows the others its images, on the device, and puts all of them where they are seen. */
+static clv_status exchange_there(clvi_teacher *t, const clv_view *images)
+{
+    const clvi_division *d = &t->division;
+    const int64_t first = d->rank * d->local * t->image_size;
+    const size_t size = (size_t)(d->local * t->image_size) * sizeof(float);
+    const void *mine = images->device ? images->data
+                                      : clvi_tape_bring(t->ctx, images->data, size, t->shuffled_there + first);
+    CLV_TRY(clvi_device_copy(t->ctx, t->gathered + first, mine, size, CLVI_COPY_ON_DEVICE));
+    CLV_TRY(clvi_comm_all_gather_arena(t->comm, t->gathered, size));
+    place_there(t, t->gathered);
+    return clvi_graph_feed(t->graph, t->images, t->shuffled_there + first);
+}
+
+/* Rows of all ranks, in the order they were seen. */
+static clv_status spread_rows(clvi_teacher *t, const float **out)
+{
+    const clvi_division *d = &t->division;
+    const size_t size = (size_t)(d->local * t->dim) * sizeof(float);
+    *out = clvi_graph_place_of(t->graph, t->unit);
+    if (d->ranks == 1) return CLV_OK;
+    CLV_TRY(clvi_device_copy(t->ctx, t->spread + d->rank * d->local * t->dim, *out, size, CLVI_COPY_ON_DEVICE));
+    *out = t->spread;
+    return clvi_comm_all_gather_arena(t->comm, t->spread, size);
+}
+
 clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
                                     float *rows)
 {
     const int64_t batch = t->division.batch;
+    const float *spread = NULL;
     clv_view seen = *images;
     draw_order(t, at, draw);
-    shuffle_there(t, &seen);
-    seen = images_of(t, &seen, 0);
-    CLV_TRY(clvi_bind_images(t->graph, t->images, &seen));
+    CLV_TRY(clvi_statistics_begin(&t->statistics));
+    if (t->gathered) {
+        CLV_TRY(exchange_there(t, images));
+    } else {
+        shuffle_there(t, &seen);
+        seen = images_of(t, &seen, 0);
+        CLV_TRY(clvi_bind_images(t->graph, t->images, &seen));
+    }
+    if (t->division.ranks > 1) clvi_graph_set_piece(t->graph, t->division.rank);
     CLV_TRY(clv_graph_run(t->graph));
-    const int64_t *order = clvi_tape_bring(t->ctx, t->order, (size_t)batch * sizeof *order, t->order_there);
-    clvi_rows_place(t->ctx, batch, t->dim, clvi_graph_place_of(t->graph, t->unit), order, rows);
+    clvi_statistics_add(&t->statistics);
+    CLV_TRY(spread_rows(t, &spread));
+    CLV_TRY(clvi_statistics_end(&t->statistics));
+    const int64_t *order = clvi_tape_bring(t->ctx, t->order, order_size(t), t->order_there);
+    clvi_rows_place(t->ctx, batch, t->dim, spread, order, rows);
     return CLV_OK;
 }
 

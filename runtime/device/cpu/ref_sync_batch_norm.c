@@ -32,7 +32,7 @@ static share share_of(const clvi_op_call *call, int x)
 static clv_status over_ranks(const share *s, double *x, int64_t n)
 {
     const clvi_sync_norm_attr *attr = s->call->attr;
-    return attr->ranks ? attr->ranks->sum(attr->ranks->user, x, n) : CLV_OK;
+    return attr->ranks ? attr->ranks->sum(attr->ranks->user, s->call->ctx, x, n) : CLV_OK;
 }
 
 #define SELF "device/cpu/ref_sync_batch_norm.c"

@@ -291,6 +291,7 @@ struct emu_device {
     clvi_recording *recording;       /* what is queued goes here and does not run; NULL: it runs */
     std::vector<letter> sent[CLVI_SLOTS], later, done[CLVI_SLOTS];
     clvi_emu_counts counts;
+    int64_t queued;                  /* run or recorded */
 };
 
 
@@ -310,6 +311,7 @@ clv_status clvi_emu_queue(clvi_device *device, const clvi_emu_launch *launch, vo
 {
     emu_device *d = (emu_device *)device;
     clvi_recording *r = d->recording;
+    d->queued++;
     if (!r) {
         ++*(launch->grid.x ? &d->counts.launches : &d->counts.copies);
         return run_piece(launch, body);
@@ -326,11 +328,25 @@ template <class F> static clv_status queue_other(clvi_device *device, const char
     return clvi_emu_queue(device, &launch, &body);
 }
 
+extern "C" int64_t clvi_emu_queued(clvi_device *device) { return ((emu_device *)device)->queued; }
+
+extern "C" clv_status clvi_emu_run(clvi_device *device, const char *name, void (*call)(void *), void *body, size_t size)
+{
+    const clvi_emu_launch launch = { name, dim3(0), dim3(0), 0, call, size };
+    return clvi_emu_queue(device, &launch, body);
+}
+
 /* What a stream that records refuses. */
 static clv_status not_recording(clvi_device *device, const char *what)
 {
     if (!((emu_device *)device)->recording) return CLV_OK;
     return clvi_fail(CLV_ERR_DEVICE, "%s while a run is recorded", what);
+}
+
+/* Whoever waits watches. */
+static clv_status look(clvi_device *device)
+{
+    return device->watch ? device->watch(device->watch_user) : CLV_OK;
 }
 
 static clv_status emu_record(clvi_device *device)
@@ -389,6 +405,7 @@ static clv_status emu_open(clv_context *ctx, int, clvi_device **out)
     d->base.backend = &clvi_backend_emu;
     d->base.ctx = ctx;
     d->base.fault = &d->fault;
+    d->base.stream = d;
     *out = &d->base;
     return CLV_OK;
 }
@@ -458,6 +475,7 @@ static clv_status emu_copy(clvi_device *device, void *to, const void *from, size
         });
     }
     if (kind != CLVI_COPY_ON_DEVICE) CLV_TRY(not_recording(device, "a copy from or to the host"));
+    if (kind == CLVI_COPY_TO_HOST) CLV_TRY(look(device));
     return queue_other(device, "copy", [=] { memcpy(to, from, size); });
 }
 
@@ -470,6 +488,7 @@ static clv_status emu_fill(clvi_device *device, void *memory, int byte, size_t s
 static clv_status emu_wait(clvi_device *device)
 {
     CLV_TRY(not_recording(device, "waiting"));
+    CLV_TRY(look(device));
     ((emu_device *)device)->counts.waits++;
     clvi_cuda_fault *fault = clvi_cuda_fault_of(device), was = *fault;
     memset(fault, 0, sizeof *fault);
@@ -522,6 +541,7 @@ static clv_status emu_reach(clvi_device *device, int slot, bool copied)
 {
     emu_device *d = (emu_device *)device;
     CLV_TRY(not_recording(device, "waiting"));
+    CLV_TRY(look(device));
     begin_copies(copied ? &d->sent[slot] : &d->done[slot]);
     return CLV_OK;
 }

@@ -83,6 +83,7 @@ static clv_status start(clvi_cuda_device *d)
     CLVI_CU(cudaSetDevice(d->base.ordinal));
     CLVI_CU(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking));
     CLVI_CU(cudaStreamCreateWithFlags(&d->copies, cudaStreamNonBlocking));
+    d->base.stream = d->stream;
     for (int i = 0; i < CLVI_SLOTS; i++) {
         CLVI_CU(cudaEventCreateWithFlags(&d->copied[i], cudaEventDisableTiming));
         CLVI_CU(cudaEventCreateWithFlags(&d->left[i], cudaEventDisableTiming));
@@ -147,6 +148,19 @@ void *clvi_cuda_workspace(clvi_cuda_device *d)
     return d->workspace;
 }
 
+/* Until the event has come, or, with NULL, all work of the stream is done. */
+static clv_status wait_for(clvi_cuda_device *d, cudaEvent_t event)
+{
+    if (!d->base.watch)
+        return clvi_cuda_status(event ? cudaEventSynchronize(event) : cudaStreamSynchronize(d->stream), "waiting");
+    for (;;) {
+        const cudaError_t state = event ? cudaEventQuery(event) : cudaStreamQuery(d->stream);
+        if (state != cudaErrorNotReady) return clvi_cuda_status(state, "waiting");
+        (void)cudaGetLastError();                                /* "not ready" is not for the next launch to find */
+        CLV_TRY(d->base.watch(d->base.watch_user));
+    }
+}
+
 static clv_status copy(clvi_device *base, void *to, const void *from, size_t size, clvi_copy kind)
 {
     static const enum cudaMemcpyKind kinds[] = {
@@ -154,7 +168,9 @@ static clv_status copy(clvi_device *base, void *to, const void *from, size_t siz
         [CLVI_COPY_ON_DEVICE] = cudaMemcpyDeviceToDevice, [CLVI_COPY_LATER] = cudaMemcpyDeviceToHost,
     };
     clvi_cuda_device *d = (clvi_cuda_device *)base;
+    const bool waits = kind == CLVI_COPY_TO_HOST || kind == CLVI_COPY_TO_DEVICE;
     if (size == 0) return CLV_OK;
+    if (waits && base->watch) CLV_TRY(wait_for(d, NULL));        /* the copy itself may wait, and would not watch */
     CLVI_CU(cudaMemcpyAsync(to, from, size, kinds[kind], d->stream));
     if (kind == CLVI_COPY_TO_HOST) CLVI_CU(cudaStreamSynchronize(d->stream));
     return CLV_OK;
@@ -170,6 +186,7 @@ static clv_status wait(clvi_device *base)
 {
     clvi_cuda_device *d = (clvi_cuda_device *)base;
     clvi_cuda_fault fault;
+    CLV_TRY(wait_for(d, NULL));
     CLVI_CU(cudaMemcpyAsync(&fault, d->fault, sizeof fault, cudaMemcpyDeviceToHost, d->stream));
     CLVI_CU(cudaStreamSynchronize(d->stream));
     if (fault.kind == CLVI_FAULT_NONE) return CLV_OK;
@@ -258,8 +275,7 @@ static clv_status leave(clvi_device *base, int slot)
 static clv_status reach(clvi_device *base, int slot, bool copied)
 {
     clvi_cuda_device *d = (clvi_cuda_device *)base;
-    CLVI_CU(cudaEventSynchronize(copied ? d->copied[slot] : d->left[slot]));
-    return CLV_OK;
+    return wait_for(d, copied ? d->copied[slot] : d->left[slot]);
 }
 
 /* ---- the table ---- */

@@ -1,6 +1,6 @@
 /* sync_batch_norm.cu: batch norm whose statistics are those of the batch of all ranks. Sums over this rank's share
- * are made as batch_norm.cu makes them, and added up over the ranks on the host, by the function in the attributes:
- * it is where the ranks meet, and a few numbers a channel. */
+ * are made as batch_norm.cu makes them, and added up over the ranks where they lie, by the function in the attributes,
+ * which queues it between the kernels. */
 #include "device/cuda/norm_sums.h"
 extern "C" {
 #include "device/sync_norm.h"
@@ -34,16 +34,7 @@ static clv_status prepare(clvi_op_call *call, int n_values)
 static clv_status over_ranks(const clvi_op_call *call, double *sums, int64_t n)
 {
     const clvi_rank_sum *ranks = ((const clvi_sync_norm_attr *)call->attr)->ranks;
-    clvi_device *d = call->ctx->device;
-    const size_t size = (size_t)n * sizeof(double);
-    if (!ranks) return CLV_OK;
-    double *host = (double *)clvi_calloc(call->ctx, (size_t)n, sizeof *host);
-    if (!host) return CLV_ERR_NOMEM;
-    clv_status st = d->backend->copy(d, host, sums, size, CLVI_COPY_TO_HOST);
-    if (st == CLV_OK) st = ranks->sum(ranks->user, host, n);
-    if (st == CLV_OK) st = d->backend->copy(d, sums, host, size, CLVI_COPY_TO_DEVICE);
-    clvi_free(call->ctx, host);
-    return st;
+    return ranks ? ranks->sum(ranks->user, call->ctx, sums, n) : CLV_OK;
 }
 
 /* ---- forward ---- */
