@@ -515,9 +515,9 @@ static void tell_ranks(clv_trainer *t, int64_t steps, double seconds)
     const clvi_comm *c = t->comm;
     if (c->ranks == 1 || steps == 0) return;
     if (t->ctx->device) {
-        clvi_trainer_note(t, "%d ranks: each step took %.1f ms; rank 0 sent %.3f MB in it, and waited %.1f ms for words "
-                          "of the others; what goes between devices is beside their work and has no time of its own",
-                          c->ranks, 1e3 * seconds / (double)steps, 1e-6 * (double)c->bytes / (double)steps,
+        clvi_trainer_note(t, "%d ranks: each step took %.1f ms; rank 0 sent %.3f MB in it, and waited %.1f ms for "
+                          "words of the others; what goes between devices has no time of its own", c->ranks,
+                          1e3 * seconds / (double)steps, 1e-6 * (double)c->bytes / (double)steps,
                           1e3 * c->seconds / (double)steps);
         return;
     }

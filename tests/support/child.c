@@ -46,8 +46,8 @@ static int wait_for(const pid_t *child, bool *ended, int *status, int n, int lim
 static void tell_state(pid_t child, const char *log)
 {
     char command[1024];
-    snprintf(command, sizeof command, "ps -o pid,stat,cputimes,args -p %d --ppid %d >>'%s' 2>&1", (int)child, (int)child,
-             log);
+    snprintf(command, sizeof command, "ps -o pid,stat,cputimes,args -p %d --ppid %d >>'%s' 2>&1", (int)child,
+             (int)child, log);
     (void)!system(command);
 }
 

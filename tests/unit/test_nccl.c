@@ -1,7 +1,7 @@
 /* test_nccl.c: ranks with a device each. The source of the NCCL back end runs between processes of this machine, on the
  * emulator of kernels and the stand-in of NCCL (tests/support/nccl): words, sums and gathers arrive; a batch over ranks
- * trains the network of the batch on one; when sums end, and whether steps are recorded, changes no bit; what goes wrong
- * is told, and ends all ranks. The program starts itself as each rank. Skipped where it was built without nccl.h. */
+ * trains the network of the batch on one; when sums end, and whether steps are recorded, changes no bit; what goes
+ * wrong is told, and ends all ranks. The program starts itself as each rank. Skipped where it was built without nccl.h. */
 #include <stdio.h>
 
 #ifndef CLV_HAVE_NCCL
@@ -298,7 +298,7 @@ static void an_error_of_nccl_is_told_in_its_words(void **state)
     static const char *const fails[] = { "STANDIN_FAIL", "2", NULL };
     static const int want[] = { 3, 3 };
     they_end_with(*state, 2, "sums", fails, want,
-                  "told: rank 1 of 2: ncclAllReduce: unhandled system error: the stand-in was told to fail");
+                  "of 2: ncclAllReduce: unhandled system error: the stand-in was told to fail");
 }
 
 /* Of one that NCCL notices later, beside its calls, whoever waits for the device hears. */
@@ -347,7 +347,7 @@ static void train(test_env *t, size_t c, const kind_of_run *k, double *losses, c
     for (int i = 0; i < 4 && k->set[i]; i++) more[n++] = k->set[i];
     if (dies) {
         char text[40];
-        snprintf(text, sizeof text, "rank 1 of 3: rank %s has gone", dies);
+        snprintf(text, sizeof text, "rank %d of 3: rank %s has gone", !strcmp(dies, "0"), dies);
         more[n++] = "NCCL_DIES", more[n++] = dies;
         they_end_with(t, k->ranks, "trains", more, want, text);
         return;

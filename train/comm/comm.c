@@ -52,7 +52,8 @@ static clv_status find(const char *device, int ranks, const clvi_comm_backend **
     *out = get ? get() : NULL;
     CLV_CHECK(*out && (*out)->abi == CLVI_COMM_ABI, CLV_ERR_UNSUPPORTED, "the %s back end is of another version",
               gpu ? "NCCL" : "MPI");
-    CLV_CHECK(!gpu == !(*out)->queue, CLV_ERR_INTERNAL, "the %s back end lacks what ranks on a device call", (*out)->name);
+    CLV_CHECK(!gpu == !(*out)->queue, CLV_ERR_INTERNAL, "the %s back end lacks what ranks on a device call",
+              (*out)->name);
     return CLV_OK;
 }
 

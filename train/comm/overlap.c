@@ -1,6 +1,6 @@
-/* overlap.c: sums beside the computation. On a device they are queued beside it. On the host one thread makes them in the order they were begun, which is the same on
- * all ranks, so their calls meet; and as it is the only one that talks to the others until the end, a back end sees one
- * call at a time. */
+/* overlap.c: sums beside the computation. On a device they are queued beside it. On the host one thread makes them in
+ * the order they were begun, which is the same on all ranks, so their calls meet; and as it is the only one that talks
+ * to the others until the end, a back end sees one call at a time. */
 #include "train/comm/overlap.h"
 #include "core/checked.h"
 #include "core/profile.h"

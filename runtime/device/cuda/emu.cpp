@@ -330,7 +330,8 @@ template <class F> static clv_status queue_other(clvi_device *device, const char
 
 extern "C" int64_t clvi_emu_queued(clvi_device *device) { return ((emu_device *)device)->queued; }
 
-extern "C" clv_status clvi_emu_run(clvi_device *device, const char *name, void (*call)(void *), void *body, size_t size)
+extern "C" clv_status clvi_emu_run(clvi_device *device, const char *name, void (*call)(void *), void *body,
+                                   size_t size)
 {
     const clvi_emu_launch launch = { name, dim3(0), dim3(0), 0, call, size };
     return clvi_emu_queue(device, &launch, body);

@@ -58,7 +58,8 @@ struct clvi_emu_launch {
 clv_status clvi_emu_queue(clvi_device *device, const clvi_emu_launch *launch, void *body);
 
 /* The same of something that is no kernel and counts as a copy: the place of a library's own work. `body` is copied. */
-extern "C" clv_status clvi_emu_run(clvi_device *device, const char *name, void (*call)(void *), void *body, size_t size);
+extern "C" clv_status clvi_emu_run(clvi_device *device, const char *name, void (*call)(void *), void *body,
+                                   size_t size);
 /* How much was queued so far, run or recorded. */
 extern "C" int64_t clvi_emu_queued(clvi_device *device);
 

@@ -1,13 +1,14 @@
 /* standin.c: in the place of NCCL and the CUDA runtime, what train/comm/backends/nccl.c calls of them, with the
  * prototypes of their own headers: ranks are processes of one machine with a shared file, their GPUs the emulator.
  *
- * The device's stream is the emulator's, which runs what it is given at once; a stream made here keeps what it is given,
- * and operations end as late as they may: when the device's stream waits for an event behind them, or somebody asks for
+ * The device's stream is the emulator's, which runs what it is given at once; a stream made here keeps what it is
+ * given, and operations end as late as they may: when the device's stream waits for an event behind them, or somebody asks for
  * the stream. With STANDIN_EARLY in the environment they end at once. Memory of the emulator that another stream works
  * on must be handed to it: an event of the device's stream, after which nothing was queued, has been waited for.
  * Operations are recorded with what else the device records. Ranks that do not make the same calls are an error.
  *
- * STANDIN_FAIL=N: the N-th sum is an error of the call. STANDIN_HANG=N: it never ends, and NCCL tells of an error beside. */
+ * STANDIN_FAIL=N: the N-th sum is an error of the call. STANDIN_HANG=N: it never ends, and NCCL tells of an error
+ * beside. */
 #include "device/backend.h"
 
 #include <cuda_runtime_api.h>
@@ -290,8 +291,8 @@ static ncclResult_t collective(kind k, const void *from, void *to, size_t size, 
     return queue(&o, stream);
 }
 
-ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t how, ncclComm_t comm,
-                           cudaStream_t stream)
+ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataType_t type, ncclRedOp_t how,
+                           ncclComm_t comm, cudaStream_t stream)
 {
     if (how != ncclSum || (type != ncclFloat32 && type != ncclFloat64)) return ncclInvalidArgument;
     return collective(SUM, from, to, count * (type == ncclFloat64 ? 8 : 4), (int)type, 0, comm, stream);
@@ -317,7 +318,8 @@ static ncclResult_t message(bool send, void *data, size_t size, ncclDataType_t t
     return ncclSuccess;
 }
 
-ncclResult_t ncclSend(const void *data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream)
+ncclResult_t ncclSend(const void *data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream)
 {
     return is_own_stream(stream) ? message(true, (void *)(uintptr_t)data, count, type, peer, comm) : ncclInvalidUsage;
 }
@@ -385,7 +387,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
 
 const char *ncclGetErrorString(ncclResult_t error)
 {
-    return error == ncclSystemError ? "unhandled system error" : error == ncclRemoteError ? "remote process exited" : "misuse";
+    if (error == ncclSystemError) return "unhandled system error";
+    return error == ncclRemoteError ? "remote process exited" : "misuse";
 }
 
 const char *ncclGetLastError(ncclComm_t comm)

@@ -86,10 +86,26 @@ static int missed(int r, char *why)
     return say(why, "rank %d has gone: it was killed, its machine cannot be reached, or its own messages say why", r);
 }
 
+/* A goodbye takes the line away; what is data stays for who wants it. */
+static int look_at(int r, char *why)
+{
+    word head;
+    const ssize_t n = recv(line[r], &head, sizeof head, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return 0;
+    if (n <= 0) return missed(r, why);
+    if (n < (ssize_t)sizeof head || head.kind == DATA) return 0;
+    if (head.kind == LOST) return missed(head.value, why);
+    close(line[r]);
+    line[r] = -1;
+    return 0;
+}
+
+/* Whoever ends may have said before which rank it misses. */
 static int tell(int r, const void *data, size_t size, char *why)
 {
     const word head = { DATA, (int32_t)size };
-    return line[r] < 0 || send_all(line[r], &head, sizeof head) || send_all(line[r], data, size) ? missed(r, why) : 0;
+    if (line[r] >= 0 && !send_all(line[r], &head, sizeof head) && !send_all(line[r], data, size)) return 0;
+    return line[r] >= 0 && look_at(r, why) ? 1 : missed(r, why);
 }
 
 static int hear(int r, void *data, size_t size, char *why)
@@ -131,20 +147,6 @@ bool lines_are_due(void)
     if (now - last < PAUSE) return false;
     last = now;
     return true;
-}
-
-/* A goodbye takes the line away; what is data stays for who wants it. */
-static int look_at(int r, char *why)
-{
-    word head;
-    const ssize_t n = recv(line[r], &head, sizeof head, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return 0;
-    if (n <= 0) return missed(r, why);
-    if (n < (ssize_t)sizeof head || head.kind == DATA) return 0;
-    if (head.kind == LOST) return missed(head.value, why);
-    close(line[r]);
-    line[r] = -1;
-    return 0;
 }
 
 int lines_lost(char *why)
