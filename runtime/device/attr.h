@@ -168,7 +168,8 @@ typedef struct clvi_drop_path_attr {
     double   rate;
     uint64_t seed;
     uint32_t stream;               /* paths of different streams are dropped independently */
-    uint64_t first;                /* number of the first row: a batch may be computed in pieces */
+    uint64_t first;                /* number of the first row: a batch may be computed in pieces, */
+    const int64_t *piece;          /* and their number may lie on the device (NULL: it is in `first`) */
 } clvi_drop_path_attr;
 
 /* block_mask: squares of `block` pixels that begin where they fit, gamma a place. The rate rises over the first `ramp`

@@ -57,15 +57,18 @@ typedef struct clvi_flat_passes {
                                void *v, const clvi_flat_adam_told *told, double *sum);
 } clvi_flat_passes;
 
-/* What else a step does on the device (device/verdict.h, device/rows.h). `order`, `cursor`, `ids`, `labels` and `mix`
- * lie there, too. */
+/* What else a step does on the device (device/verdict.h, device/rows.h). `order`, `pass` (NULL: 0),
+ * `cursor`, `ids`, `labels` and `mix` lie there, too. */
 typedef struct clvi_step_passes {
     clv_status (*judge)(clvi_device *device, const double *sums, const float *loss, double most, clvi_verdict *out);
     clv_status (*find)(clvi_device *device, clv_dtype dtype, int64_t n, const void *x, clvi_verdict *out);
     clv_status (*clip)(clvi_device *device, clv_dtype dtype, int64_t n, void *g, const clvi_verdict *v);
     clv_status (*restore)(clvi_device *device, int64_t words, void *to, const void *from, const clvi_verdict *v);
     clv_status (*place)(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order,
-                        float *to);
+                        const int64_t *pass, float *to);
+    clv_status (*pick)(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order,
+                       const int64_t *pass, float *to);
+    clv_status (*count)(clvi_device *device, int64_t *number);           /* it goes up by 1 */
     clv_status (*enqueue)(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count,
                           const float *rows, const int64_t *ids, const int64_t *labels);
     clv_status (*mix)(clvi_device *device, const clvi_mix *mix, const int64_t shape[4], const float *from, float *to);

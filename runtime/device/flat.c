@@ -177,7 +177,15 @@ void clvi_verdict_restore(clv_context *ctx, size_t size, void *to, const void *f
 void clvi_rows_place(clv_context *ctx, int64_t rows, int64_t cols, const float *from, const int64_t *order, float *to)
 {
     clvi_device *d = ctx->device;
-    if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->place(d, rows, cols, from, order, to));
+    const int64_t *pass = clvi_tape_pass(ctx);
+    if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->place(d, rows, cols, from, order, pass, to));
+}
+
+void clvi_rows_pick(clv_context *ctx, int64_t rows, int64_t cols, const float *from, const int64_t *order, float *to)
+{
+    clvi_device *d = ctx->device;
+    const int64_t *pass = clvi_tape_pass(ctx);
+    if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->pick(d, rows, cols, from, order, pass, to));
 }
 
 void clvi_rows_enqueue(clv_context *ctx, const clvi_ring *ring, int64_t cursor, int64_t count, const float *rows,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_FETCHED = 16, ALIGN = 256 };
+enum { MOST_FETCHED = 16, MOST_STRETCHES = 32, ALIGN = 256 };
 
 typedef enum way { LAUNCHES, RECORDS, PLAYS } way;
 
@@ -14,14 +14,21 @@ typedef struct fetched {
     size_t at, size;
 } fetched;
 
-typedef struct slot {
-    void           *block;          /* on the device: what a step is sent */
-    char           *bytes;          /* on the host: the same, on its way */
-    char           *results;        /* on the host: first the fault, then what was fetched */
+/* A stretch of a step, and how often it is played. */
+typedef struct stretch {
     clvi_recording *recording;
-    fetched         fetch[MOST_FETCHED];
-    int             n_fetch;
-    bool            queued;         /* to be waited for */
+    int64_t         times;
+} stretch;
+
+typedef struct slot {
+    void   *block;                  /* on the device: what a step is sent */
+    char   *bytes;                  /* on the host: the same, on its way */
+    char   *results;                /* on the host: first the fault, then what was fetched */
+    stretch stretch[MOST_STRETCHES];
+    int     n_stretches;            /* 0: not recorded yet */
+    fetched fetch[MOST_FETCHED];
+    int     n_fetch;
+    bool    queued;                 /* to be waited for */
 } slot;
 
 struct clvi_tape {
@@ -29,6 +36,8 @@ struct clvi_tape {
     way          way;               /* of the step at work */
     bool         seen, broken;      /* a step has run; one could not be recorded */
     bool         over;              /* the step at work asked for more than the first */
+    bool         repeats;           /* it is in a pass of clvi_tape_repeat, */
+    int64_t     *number;            /* whose number is here, on the device */
     int          turn, waiting;     /* the slot of the next step, or of the one at work; steps not collected */
     size_t       sent, fetched;     /* by the step at work so far */
     size_t       sent_size, fetched_size;
@@ -44,7 +53,18 @@ clv_status clvi_tape_create(clv_context *ctx, clvi_tape **out)
     *out = clvi_calloc(ctx, 1, sizeof **out);
     if (!*out) return CLV_ERR_NOMEM;
     (*out)->ctx = ctx;
-    return CLV_OK;
+    (*out)->number = clvi_device_alloc(ctx, sizeof *(*out)->number);
+    if ((*out)->number) return CLV_OK;
+    clvi_free(ctx, *out);
+    *out = NULL;
+    return CLV_ERR_NOMEM;
+}
+
+static void forget(clvi_tape *t, slot *s)
+{
+    for (int i = 0; i < s->n_stretches; i++)
+        t->ctx->device->backend->forget(t->ctx->device, s->stretch[i].recording);
+    s->n_stretches = 0;
 }
 
 void clvi_tape_destroy(clvi_tape *t)
@@ -55,11 +75,12 @@ void clvi_tape_destroy(clvi_tape *t)
     if (t->waiting > 0) (void)d->backend->wait(d);
     for (int i = 0; i < CLVI_SLOTS; i++) {
         slot *s = &t->slot[i];
-        d->backend->forget(d, s->recording);
+        forget(t, s);
         if (s->block) d->backend->free(d, s->block);
         d->backend->free_host(d, s->bytes);
         d->backend->free_host(d, s->results);
     }
+    clvi_device_free(t->ctx, t->number, sizeof *t->number);
     clvi_free(t->ctx, t);
 }
 
@@ -95,48 +116,59 @@ clv_status clvi_tape_begin(clvi_tape *t)
               t->waiting + (d->tape != NULL));
     t->sent = 0;
     t->fetched = CLVI_FAULT_SIZE;
-    t->over = s->queued = false;
+    t->over = t->repeats = s->queued = false;
     s->n_fetch = 0;
     t->way = LAUNCHES;
     if (t->seen && !t->broken && clvi_device_may_record(t->ctx)) {
         CLV_TRY(make_slots(t));
         CLV_TRY(d->backend->reach(d, t->turn, true));          /* the bytes of the slot's last step were copied */
-        if (!s->recording) CLV_TRY(d->backend->record(d));
-        t->way = s->recording ? PLAYS : RECORDS;
+        if (s->n_stretches == 0) CLV_TRY(d->backend->record(d));
+        t->way = s->n_stretches > 0 ? PLAYS : RECORDS;
     }
     d->tape = t;
     return CLV_OK;
 }
 
-/* The bytes, then the recording. */
-static clv_status queue(clvi_tape *t, clvi_recording *recording)
+/* The bytes, then what was recorded. */
+static clv_status queue(clvi_tape *t)
 {
     clvi_device *d = t->ctx->device;
     slot *s = &t->slot[t->turn];
     if (t->sent > 0) CLV_TRY(d->backend->send(d, t->turn, s->block, s->bytes, t->sent));
     CLV_TRY(d->backend->enter(d, t->turn));
-    CLV_TRY(d->backend->play(d, recording));
+    for (int i = 0; i < s->n_stretches; i++)
+        for (int64_t k = 0; k < s->stretch[i].times; k++) CLV_TRY(d->backend->play(d, s->stretch[i].recording));
     CLV_TRY(d->backend->leave(d, t->turn));
     s->queued = true;
     return CLV_OK;
 }
 
-static clv_status end_recording(clvi_tape *t, clvi_recording **out)
+/* What was recorded since the last cut is a stretch. */
+static clv_status cut(clvi_tape *t, int64_t times)
 {
     clvi_device *d = t->ctx->device;
-    const clv_status st = d->backend->copy(d, t->slot[t->turn].results, d->fault, CLVI_FAULT_SIZE, CLVI_COPY_LATER),
-                     ended = d->backend->recorded(d, st == CLV_OK ? out : NULL);
-    return st == CLV_OK ? ended : st;
+    slot *s = &t->slot[t->turn];
+    clvi_recording *recording = NULL;
+    CLV_TRY(d->backend->recorded(d, s->n_stretches < MOST_STRETCHES ? &recording : NULL));
+    CLV_CHECK(recording, CLV_ERR_INTERNAL, "a step of more than %d stretches", MOST_STRETCHES);
+    s->stretch[s->n_stretches++] = (stretch) { recording, times };
+    return CLV_OK;
+}
+
+static clv_status end_recording(clvi_tape *t)
+{
+    clvi_device *d = t->ctx->device;
+    CLV_TRY(d->backend->copy(d, t->slot[t->turn].results, d->fault, CLVI_FAULT_SIZE, CLVI_COPY_LATER));
+    return cut(t, 1);
 }
 
 clv_status clvi_tape_end(clvi_tape *t)
 {
     if (!t) return CLV_OK;
-    slot *s = &t->slot[t->turn];
-    if (t->way == RECORDS) CLV_TRY(end_recording(t, &s->recording));
+    if (t->way == RECORDS) CLV_TRY(end_recording(t));
     t->ctx->device->tape = NULL;
     CLV_CHECK(!t->over, CLV_ERR_INTERNAL, "a step sends or fetches more than the first one did");
-    if (t->way != LAUNCHES) CLV_TRY(queue(t, s->recording));
+    if (t->way != LAUNCHES) CLV_TRY(queue(t));
     t->sent_size = CLVI_MAX(t->sent_size, t->sent);
     t->fetched_size = CLVI_MAX(t->fetched_size, t->fetched);
     t->seen = true;
@@ -148,7 +180,10 @@ clv_status clvi_tape_end(clvi_tape *t)
 void clvi_tape_drop(clvi_tape *t)
 {
     if (!t || t->ctx->device->tape != t) return;
-    if (t->way == RECORDS) (void)t->ctx->device->backend->recorded(t->ctx->device, NULL);
+    if (t->way == RECORDS) {
+        (void)t->ctx->device->backend->recorded(t->ctx->device, NULL);
+        forget(t, &t->slot[t->turn]);
+    }
     t->ctx->device->tape = NULL;
 }
 
@@ -180,7 +215,8 @@ int clvi_tape_waiting(const clvi_tape *t)
 
 bool clvi_tape_runs_ahead(const clvi_tape *t)
 {
-    return t && !t->broken && t->slot[0].recording && t->slot[1].recording && clvi_device_may_record(t->ctx);
+    return t && !t->broken && t->slot[0].n_stretches > 0 && t->slot[1].n_stretches > 0 &&
+           clvi_device_may_record(t->ctx);
 }
 
 /* ---- for what is queued ---- */
@@ -247,14 +283,51 @@ clv_status clvi_tape_fetch(clv_context *ctx, void *to, const void *from, size_t 
 clv_status clvi_tape_interrupt(clv_context *ctx)
 {
     clvi_tape *t = tape_of(ctx);
-    clvi_recording *part = NULL;
     if (!t || t->way == LAUNCHES) return CLV_OK;
     CLV_CHECK(t->way == RECORDS, CLV_ERR_INTERNAL, "a step does what it did not do when it was recorded");
     t->way = LAUNCHES;
     t->broken = true;
-    CLV_TRY(end_recording(t, &part));
-    clv_status st = queue(t, part);
+    clv_status st = end_recording(t);
+    if (st == CLV_OK) st = queue(t);
     if (st == CLV_OK) st = deliver(t, t->turn);
-    ctx->device->backend->forget(ctx->device, part);
+    forget(t, &t->slot[t->turn]);
     return st;
+}
+
+/* ---- what a step does many times ---- */
+
+const int64_t *clvi_tape_pass(const clv_context *ctx)
+{
+    const clvi_tape *t = tape_of(ctx);
+    return t && t->repeats ? t->number : NULL;
+}
+
+/* Pass k, after which the number is the next one's. */
+static clv_status pass_at(clvi_tape *t, int64_t k, clvi_tape_fn *pass, void *user)
+{
+    clvi_device *d = t->ctx->device;
+    t->repeats = true;
+    const clv_status st = pass(user, k);
+    t->repeats = false;
+    if (st != CLV_OK || t->way == PLAYS) return st;
+    return d->backend->step->count(d, t->number);
+}
+
+clv_status clvi_tape_repeat(clv_context *ctx, int64_t times, clvi_tape_fn *pass, void *user)
+{
+    clvi_tape *t = tape_of(ctx);
+    for (int64_t k = 0; !t && k < times; k++) CLV_TRY(pass(user, k));
+    if (!t) return CLV_OK;
+    CLV_CHECK(!t->repeats, CLV_ERR_INTERNAL, "a pass of a step repeats something itself");
+    CLV_TRY(clvi_device_fill(ctx, t->number, 0, sizeof *t->number));
+    if (t->way == PLAYS) return pass_at(t, 0, pass, user);
+    if (t->way == RECORDS) CLV_TRY(cut(t, 1));
+    if (t->way == RECORDS) CLV_TRY(ctx->device->backend->record(ctx->device));
+    for (int64_t k = 0; k < times; k++) {
+        CLV_TRY(pass_at(t, k, pass, user));
+        if (t->way != RECORDS) continue;
+        CLV_TRY(cut(t, times));
+        return ctx->device->backend->record(ctx->device);
+    }
+    return CLV_OK;
 }

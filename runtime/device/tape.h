@@ -6,6 +6,9 @@
  * send and what to fetch, in the same order. What changes from step to step therefore reaches kernels through memory
  * that is sent.
  *
+ * What a step does many times over (the parts of a batch) is recorded once and played so often: the step is then a few
+ * recordings one after the other, with nothing to wait for in between.
+ *
  * NULL is a tape on the host, where everything happens as it is called. One thread at a time. */
 #ifndef CLVI_DEVICE_TAPE_H
 #define CLVI_DEVICE_TAPE_H
@@ -47,6 +50,13 @@ void *clvi_tape_send(clv_context *ctx, const void *bytes, size_t size);
 const void *clvi_tape_bring(clv_context *ctx, const void *bytes, size_t size, void *own);
 /* Bytes of the device come to `to`, at the latest when the step is collected: at once where nothing is recorded. */
 clv_status clvi_tape_fetch(clv_context *ctx, void *to, const void *from, size_t size) CLV_NODISCARD;
+/* pass(user, k) for 0 <= k < times, which differ in nothing but what kernels read at the place of the pass's number: of a
+ * step that is recorded or played only pass(user, 0) is called. Everywhere else, the host included, all are. Passes do
+ * not repeat anything themselves. */
+typedef clv_status clvi_tape_fn(void *user, int64_t k);
+clv_status clvi_tape_repeat(clv_context *ctx, int64_t times, clvi_tape_fn *pass, void *user) CLV_NODISCARD;
+/* Where a kernel finds the number of the pass at work, from 0, on the device; NULL: in none. */
+const int64_t *clvi_tape_pass(const clv_context *ctx);
 /* Before something that cannot be recorded: what was recorded so far runs, and this tape's steps are launched one
  * piece after another from now on. */
 clv_status clvi_tape_interrupt(clv_context *ctx) CLV_NODISCARD;

@@ -314,16 +314,30 @@ void clvi_graph_gradient_steps(const clv_graph *g, int32_t *steps)
     }
 }
 
+/* What is drawn for each row by the next node after i that draws so, or NULL. */
+static clvi_drop_path_attr *next_drop(const clv_graph *g, int32_t *i)
+{
+    while (++*i < g->n_nodes) {
+        const clvi_node *node = &g->nodes[*i];
+        if (strcmp(node->cls->name, "drop_path") == 0) return node->attr;
+        if (strcmp(node->cls->name, "block_mask") == 0) return &((clvi_block_mask_attr *)node->attr)->path;
+    }
+    return NULL;
+}
+
 void clvi_graph_set_piece(clv_graph *g, int64_t index)
 {
-    for (int32_t i = 0; i < g->n_nodes; i++) {
-        const clvi_node *node = &g->nodes[i];
-        const bool paths = strcmp(node->cls->name, "drop_path") == 0;
-        if (!paths && strcmp(node->cls->name, "block_mask") != 0) continue;
+    clvi_drop_path_attr *attr;
+    for (int32_t i = -1; (attr = next_drop(g, &i));) {
         g->eager = true;                             /* the attribute changes between runs */
-        clvi_drop_path_attr *path = paths ? node->attr : &((clvi_block_mask_attr *)node->attr)->path;
-        path->first = (uint64_t)(index * g->values[node->out[0]].desc.shape[0]);
+        attr->first = (uint64_t)(index * g->values[g->nodes[i].out[0]].desc.shape[0]);
     }
+}
+
+void clvi_graph_number_pieces(clv_graph *g, const int64_t *piece)
+{
+    clvi_drop_path_attr *attr;
+    for (int32_t i = -1; (attr = next_drop(g, &i));) attr->piece = piece;
 }
 
 /* ---- outputs ---- */

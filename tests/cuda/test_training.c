@@ -79,6 +79,21 @@ static void rates_of_tensors_and_clipped_gradients_follow_the_hosts(void **state
     a_run_follows_the_hosts(*state, "simclr", more);
 }
 
+static void a_batch_in_parts_follows_the_hosts(void **state)
+{
+    static const char *const more[][2] = {
+        { "micro-batch-size", "4" }, { "bn-splits", "8" }, { "moco-k", "64" }, { NULL, NULL } };
+    a_run_follows_the_hosts(*state, "moco", more);
+}
+
+static void a_part_drops_the_paths_of_its_rows_in_the_batch(void **state)
+{
+    static const char *const more[][2] = {
+        { "micro-batch-size", "8" }, { "arch", "vit_small" }, { "width", "12" }, { "patch", "8" }, { "size", "8" },
+        { "drop-path", "0.5" }, { "lr", "0.01" }, { NULL, NULL } };
+    a_run_follows_the_hosts(*state, "simclr", more);
+}
+
 /* Weight decay at this rate multiplies the weights by a million a step. Whether products of what is left are NaN or
  * infinite first, in the loss, the gradient or the update, is for the kernels to say. */
 static void a_run_that_is_lost_ends_as_on_the_host(void **state)
@@ -115,6 +130,8 @@ int main(void)
         TEST(simclr_follows_the_hosts),
         TEST(byol_follows_the_hosts),
         TEST(rates_of_tensors_and_clipped_gradients_follow_the_hosts),
+        TEST(a_batch_in_parts_follows_the_hosts),
+        TEST(a_part_drops_the_paths_of_its_rows_in_the_batch),
         TEST(a_run_that_is_lost_ends_as_on_the_host),
         TEST(a_run_begun_on_the_device_goes_on_on_the_host),
     };

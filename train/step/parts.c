@@ -4,6 +4,8 @@
 #include "core/checked.h"
 #include "device/backend.h"
 #include "device/flat.h"
+#include "device/rows.h"
+#include "device/tape.h"
 #include "tensor/op.h"
 #include "tensor/params.h"
 
@@ -151,7 +153,17 @@ typedef struct crossing {
     clv_view rows;                  /* [batch,...]: in the host's memory, or, */
     char    *there;                 /* the same on the context's device; NULL: it is the host */
     size_t   row_bytes;
+    float   *factors;               /* there, of the part at work, where a step has several and is queued */
 } crossing;
+
+/* What the network reads of a part, on the device. */
+typedef struct source {
+    clv_node    node;
+    size_t      size;               /* of a part's */
+    float      *part;
+    const char *host;               /* of the whole batch, in this step: there, */
+    const float *sent;              /* or on the device; NULL: not sent */
+} source;
 
 /* Gradients that lie one after the other and go to the other ranks together. */
 typedef struct bucket {
@@ -164,6 +176,8 @@ struct clvi_parts {
     clv_graph      *network, *losses;
     int             n;
     crossing        at[MAX_CROSSINGS];
+    int             n_sources;
+    source          source[CLVI_MAX_VIEWS + CLVI_MAX_BESIDE];   /* of steps that are queued */
     clvi_statistics statistics;
     void           *sum;            /* of gradients */
     size_t          sum_size;
@@ -189,9 +203,12 @@ void clvi_parts_destroy(clvi_parts *p)
     if (!p) return;
     clv_context *ctx = p->method->ctx;
     for (int i = 0; i < p->n; i++) {
-        clvi_device_free(ctx, p->at[i].there, rows_size(&p->at[i]));
-        clvi_free(ctx, p->at[i].rows.data);
+        const crossing *c = &p->at[i];
+        clvi_device_free(ctx, c->factors, (size_t)p->method->division.part * c->row_bytes);
+        clvi_device_free(ctx, c->there, rows_size(c));
+        clvi_free(ctx, c->rows.data);
     }
+    for (int i = 0; i < p->n_sources; i++) clvi_device_free(ctx, p->source[i].part, p->source[i].size);
     clvi_statistics_destroy(&p->statistics);
     clvi_device_free(ctx, p->sum, p->sum_size);
     clvi_free(ctx, p->buckets);
@@ -452,9 +469,121 @@ static clv_status propagate(clvi_parts *p, const clv_view *view)
     return clvi_device_copy(m->ctx, g.data, p->sum, p->sum_size, CLVI_COPY_ON_DEVICE);
 }
 
+/* ---- a step that a device is given as a whole ---- */
+
+static clv_status add_source(clvi_parts *p, clv_node node)
+{
+    int64_t shape[CLV_MAX_DIMS];
+    source *s = &p->source[p->n_sources++];
+    const clv_view rows = clv_view_dense(NULL, CLV_F32, clv_node_shape(p->network, node, shape), shape);
+    s->node = node;
+    s->size = (size_t)clv_view_count(&rows) * sizeof(float);
+    s->part = clvi_device_alloc(p->method->ctx, s->size);
+    return s->part ? clvi_graph_feed(p->network, node, s->part) : CLV_ERR_NOMEM;
+}
+
+clv_status clvi_parts_queue(clvi_parts *p)
+{
+    const clvi_method *m = p->method;
+    const clvi_division *d = &m->division;
+    for (int v = 0; v < m->cls->views; v++)
+        if (!clvi_node_none(m->images[v])) CLV_TRY(add_source(p, m->images[v]));
+    for (int i = 0; i < m->n_beside; i++) CLV_TRY(add_source(p, m->beside[i].node));
+    for (int i = 0; i < p->n; i++) {
+        crossing *c = &p->at[i];
+        c->factors = clvi_device_alloc(m->ctx, (size_t)d->part * c->row_bytes);
+        if (!c->factors) return CLV_ERR_NOMEM;
+        if (!clvi_node_none(c->factor)) CLV_TRY(clvi_graph_feed(p->network, c->factor, c->factors));
+    }
+    return CLV_OK;
+}
+
+/* The whole batch goes to the device before its parts are computed. */
+static void send_batch(clvi_parts *p, const clv_view *view)
+{
+    const clvi_method *m = p->method;
+    const int64_t parts = clvi_parts_here(&m->division);
+    source *s = p->source;
+    for (int v = 0; v < m->cls->views; v++) {
+        if (clvi_node_none(m->images[v])) continue;
+        s->host = view[v].data;
+        s->sent = view[v].device ? view[v].data : clvi_tape_send(m->ctx, s->host, s->size * (size_t)parts);
+        s++;
+    }
+    for (int i = 0; i < m->n_beside; i++, s++) {
+        s->host = m->beside[i].rows.data;
+        s->sent = clvi_tape_send(m->ctx, s->host, s->size * (size_t)parts);
+    }
+}
+
+static clv_status forward_there(clvi_parts *p, int64_t k)
+{
+    clv_context *ctx = p->method->ctx;
+    const int64_t part = p->method->division.part;
+    for (int i = 0; i < p->n_sources; i++) {
+        const source *s = &p->source[i];
+        if (s->sent) clvi_rows_pick(ctx, part, (int64_t)(s->size / sizeof(float)) / part, s->sent, NULL, s->part);
+        else CLV_TRY(clvi_device_copy(ctx, s->part, s->host + (size_t)k * s->size, s->size, CLVI_COPY_TO_DEVICE));
+    }
+    CLV_TRY(clvi_statistics_restore(&p->statistics));
+    clvi_graph_number_pieces(p->network, clvi_tape_pass(ctx));
+    return clvi_graph_run_forward(p->network);
+}
+
+static int64_t row_values(const crossing *c)
+{
+    return (int64_t)(c->row_bytes / sizeof(float));
+}
+
+static clv_status embed_there(void *parts, int64_t k)
+{
+    clvi_parts *p = parts;
+    CLV_TRY(forward_there(p, k));
+    clvi_statistics_add(&p->statistics);
+    for (int i = 0; i < p->n; i++) {
+        const crossing *c = &p->at[i];
+        clvi_rows_place(p->method->ctx, p->method->division.part, row_values(c), clvi_graph_place_of(p->network, c->from),
+                        NULL, (float *)(void *)c->there);
+    }
+    return CLV_OK;
+}
+
+static clv_status propagate_there(void *parts, int64_t k)
+{
+    clvi_parts *p = parts;
+    clv_view g;
+    for (int i = 0; i < p->n; i++) {
+        const crossing *c = &p->at[i];
+        if (clvi_node_none(c->factor)) continue;
+        clvi_rows_pick(p->method->ctx, p->method->division.part, row_values(c), clvi_graph_place_of(p->losses, c->gradient),
+                       NULL, c->factors);
+    }
+    CLV_TRY(clv_params_flat(p->method->params, CLV_PARAM_GRADIENT, &g));
+    CLV_TRY(forward_there(p, k));
+    return backward_part(p, &g);
+}
+
+static clv_status run_there(clvi_parts *p, const clv_view *view)
+{
+    clvi_method *m = p->method;
+    const int64_t parts = clvi_parts_here(&m->division);
+    clv_view g;
+    CLV_TRY(clv_params_flat(m->params, CLV_PARAM_GRADIENT, &g));
+    send_batch(p, view);
+    CLV_TRY(clvi_statistics_begin(&p->statistics));
+    CLV_TRY(clvi_tape_repeat(m->ctx, parts, embed_there, p));
+    CLV_TRY(clv_graph_run(p->losses));
+    m->loss_there = clvi_graph_place_of(p->losses, m->loss);
+    CLV_TRY(clvi_device_copy(m->ctx, p->sum, g.data, p->sum_size, CLVI_COPY_ON_DEVICE));
+    CLV_TRY(clvi_tape_repeat(m->ctx, parts, propagate_there, p));
+    CLV_TRY(clvi_device_copy(m->ctx, g.data, p->sum, p->sum_size, CLVI_COPY_ON_DEVICE));
+    return clvi_statistics_end(&p->statistics);
+}
+
 clv_status clvi_parts_run(clvi_parts *p, const clv_view *view, double *loss)
 {
     clv_view value;
+    if (p->n_sources > 0) return run_there(p, view);
     CLV_TRY(embed(p, view));
     CLV_TRY(clv_graph_run(p->losses));
     CLV_TRY(propagate(p, view));

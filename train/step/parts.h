@@ -70,6 +70,8 @@ void clvi_parts_destroy(clvi_parts *p);
 clv_node clvi_parts_cross(clvi_parts *p, clv_node rows);
 /* Once the losses have their backward pass: that of the network, from what they say; finishes both graphs. */
 clv_status clvi_parts_finish(clvi_parts *p) CLV_NODISCARD;
+/* Makes what steps of several parts take that a device is given as a whole. */
+clv_status clvi_parts_queue(clvi_parts *p) CLV_NODISCARD;
 /* A step: images of this rank to loss and gradients of the batch. Where steps are queued the loss is the device's
  * (loss_there). */
 clv_status clvi_parts_run(clvi_parts *p, const clv_view *view, double *loss) CLV_NODISCARD;

@@ -34,6 +34,11 @@ static clv_status build(clvi_teacher *t, const clvi_method_setup *setup)
     return CLV_OK;
 }
 
+static size_t part_size(const clvi_teacher *t)
+{
+    return (size_t)(t->division.part * t->image_size) * sizeof(float);
+}
+
 static size_t order_size(const clvi_teacher *t)
 {
     return (size_t)t->division.batch * sizeof *t->order;
@@ -53,8 +58,10 @@ static clv_status make_there(clvi_teacher *t)
 {
     const bool spreads = t->division.ranks > 1 && clvi_parts_here(&t->division) == 1;
     t->order_there = clvi_device_alloc(t->ctx, order_size(t));
+    const bool in_parts = clvi_parts_here(&t->division) > 1;
+    if (in_parts) t->part = clvi_device_alloc(t->ctx, part_size(t));
     if (spreads) t->spread = clvi_device_alloc(t->ctx, rows_size(t));
-    if (!t->order_there || (spreads && !t->spread)) return CLV_ERR_NOMEM;
+    if (!t->order_there || (in_parts && !t->part) || (spreads && !t->spread)) return CLV_ERR_NOMEM;
     if (!shuffles(t->settings) || (!spreads && t->settings->aug_device == CLVI_AUG_ON_CPU)) return CLV_OK;
     t->places = clvi_calloc(t->ctx, order_size(t), 1);
     t->places_there = clvi_device_alloc(t->ctx, order_size(t));
@@ -109,6 +116,7 @@ void clvi_teacher_destroy(clvi_teacher *t)
     clvi_free(t->ctx, t->shuffled);
     clvi_free(t->ctx, t->exchanged);
     clvi_free(t->ctx, t->order);
+    clvi_device_free(t->ctx, t->part, part_size(t));
     clvi_free(t->ctx, t->places);
     clvi_device_free(t->ctx, t->order_there, order_size(t));
     clvi_device_free(t->ctx, t->places_there, order_size(t));
@@ -240,6 +248,46 @@ static clv_status spread_rows(clvi_teacher *t, const float **out)
     return clvi_comm_all_gather_arena(t->comm, t->spread, size);
 }
 
+/* A batch on its way through the momentum encoder, in parts. */
+typedef struct passage {
+    clvi_teacher   *teacher;
+    const clv_view *images;
+    const float    *sent;               /* all of them, on the device; NULL: they are on the host */
+    const int64_t  *order;              /* on the device */
+    float          *rows;
+} passage;
+
+static clv_status embed_part_there(void *user, int64_t k)
+{
+    const passage *p = user;
+    clvi_teacher *t = p->teacher;
+    const int64_t part = t->division.part;
+    if (p->sent)
+        clvi_rows_pick(t->ctx, part, t->image_size, p->sent, shuffles(t->settings) ? p->order : NULL, t->part);
+    else
+        CLV_TRY(clvi_device_copy(t->ctx, t->part, images_of(t, p->images, k).data, part_size(t), CLVI_COPY_TO_DEVICE));
+    CLV_TRY(clvi_statistics_restore(&t->statistics));
+    clvi_graph_number_pieces(t->graph, clvi_tape_pass(t->ctx));
+    CLV_TRY(clv_graph_run(t->graph));
+    clvi_statistics_add(&t->statistics);
+    clvi_rows_place(t->ctx, part, t->dim, clvi_graph_place_of(t->graph, t->unit), p->order, p->rows);
+    return CLV_OK;
+}
+
+/* All parts, without a wait in between. */
+static clv_status embed_parts_there(clvi_teacher *t, const clv_view *images, float *rows)
+{
+    const clvi_division *d = &t->division;
+    const size_t size = (size_t)clvi_parts_here(d) * part_size(t);
+    passage p = { .teacher = t, .images = images, .rows = rows };
+    p.sent = images->device ? images->data : clvi_tape_send(t->ctx, images->data, size);
+    p.order = clvi_tape_bring(t->ctx, t->order, (size_t)d->batch * sizeof *t->order, t->order_there);
+    CLV_TRY(clvi_graph_feed(t->graph, t->images, t->part));
+    CLV_TRY(clvi_statistics_begin(&t->statistics));
+    CLV_TRY(clvi_tape_repeat(t->ctx, clvi_parts_here(d), embed_part_there, &p));
+    return clvi_statistics_end(&t->statistics);
+}
+
 clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
                                     float *rows)
 {
@@ -247,6 +295,7 @@ clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, con
     const float *spread = NULL;
     clv_view seen = *images;
     draw_order(t, at, draw);
+    if (t->part) return embed_parts_there(t, images, rows);
     CLV_TRY(clvi_statistics_begin(&t->statistics));
     if (t->gathered) {
         CLV_TRY(exchange_there(t, images));

@@ -19,6 +19,7 @@ struct clvi_teacher {
     float               *exchanged;         /* [ranks part, image] of all ranks, on their way to where they are seen */
     float               *embedded;          /* [B,D] in that order */
     int64_t             *order;             /* [B] */
+    float               *part;              /* [part, image] of the part at work, there; NULL: all are computed at once */
     int64_t             *order_there;       /* the same on the context's device; NULL: it is the host */
     int64_t             *places, *places_there;      /* [B] where each image is seen: of images on the device */
     float               *shuffled_there;    /* [B, image] these, in the order the groups see them; or NULL */

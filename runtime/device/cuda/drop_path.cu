@@ -8,10 +8,11 @@ template <class T> static clv_status drop_path_of(const clvi_op_call *call)
     const clvi_drop_path_attr attr = *(const clvi_drop_path_attr *)call->attr;
     const T *x = (const T *)call->in_data[0];
     T *count = (T *)call->in_data[1], *y = (T *)call->out_data[0], *keep = (T *)call->out_data[1];
-    const int64_t cols = call->in[0].shape[1];
-    CLV_TRY(clvi_cu_each(call, call->in[0].shape[0], [=] __device__ (int64_t n) {
-        clvi_rng rng = clvi_rng_inline_make(attr.seed, CLVI_RNG_DROP_PATH, (uint32_t)*count,
-                                             attr.first + (uint64_t)n, attr.stream);
+    const int64_t rows = call->in[0].shape[0], cols = call->in[0].shape[1];
+    CLV_TRY(clvi_cu_each(call, rows, [=] __device__ (int64_t n) {
+        const uint64_t first = attr.piece ? (uint64_t)(*attr.piece * rows) : attr.first;
+        clvi_rng rng = clvi_rng_inline_make(attr.seed, CLVI_RNG_DROP_PATH, (uint32_t)*count, first + (uint64_t)n,
+                                             attr.stream);
         keep[n] = clvi_rng_inline_f64(&rng) < attr.rate ? T(0) : (T)(1 / (1 - attr.rate));
     }));
     CLV_TRY(clvi_cu_each(call, 1, [=] __device__ (int64_t) { *count += 1; }));

@@ -69,14 +69,37 @@ static clv_status restore(clvi_device *device, int64_t words, void *to, const vo
 
 /* ---- rows ---- */
 
+/* Row i of a part of `rows` rows in the whole. */
+static __device__ __forceinline__ int64_t row_of(int64_t i, int64_t rows, const int64_t *order, const int64_t *pass)
+{
+    const int64_t at = pass ? *pass * rows + i : i;
+    return order ? order[at] : at;
+}
+
 static clv_status place(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order,
-                        float *to)
+                        const int64_t *pass, float *to)
 {
     const clvi_op_call call = call_for(device, "place rows");
     return clvi_cu_rows(&call, rows, [=] __device__ (int64_t row) {
-        const int64_t there = order[row];
+        const int64_t there = row_of(row, rows, order, pass);
         for (int64_t c = threadIdx.x; c < cols; c += CLVI_CU_THREADS) to[there * cols + c] = from[row * cols + c];
     });
+}
+
+static clv_status pick(clvi_device *device, int64_t rows, int64_t cols, const float *from, const int64_t *order,
+                       const int64_t *pass, float *to)
+{
+    const clvi_op_call call = call_for(device, "pick rows");
+    return clvi_cu_rows(&call, rows, [=] __device__ (int64_t row) {
+        const int64_t there = row_of(row, rows, order, pass);
+        for (int64_t c = threadIdx.x; c < cols; c += CLVI_CU_THREADS) to[row * cols + c] = from[there * cols + c];
+    });
+}
+
+static clv_status count(clvi_device *device, int64_t *number)
+{
+    const clvi_op_call call = call_for(device, "count");
+    return clvi_cu_each(&call, 1, [=] __device__ (int64_t) { *number += 1; });
 }
 
 template <class T>
@@ -206,4 +229,6 @@ static clv_status mix(clvi_device *device, const clvi_mix *how, const int64_t sh
     });
 }
 
-extern "C" const clvi_step_passes clvi_cuda_step_passes = { judge, find, clip, restore, place, enqueue, mix };
+extern "C" const clvi_step_passes clvi_cuda_step_passes = {
+    judge, find, clip, restore, place, pick, count, enqueue, mix
+};
