@@ -3,7 +3,7 @@ BUNDLE := build/cleave-$(VERSION)-$(shell uname -m)
 CUDA_TESTS := $(filter $(BUILD)/tests/cuda/%,$(TESTS))
 GPU_BENCHES := $(addprefix $(BUILD)/bench/,bench_step bench_moco bench_device)
 # By the names they have in the sources: the programs look for them there.
-BUNDLE_FILES := $(wildcard tests/golden/losses/*.h5 tests/golden/optimizers/*.h5 bench/peers/*.py recipes/*.yaml) \
+BUNDLE_FILES := $(wildcard tests/golden/losses/*.h5 tests/golden/optimizers/*.h5 bench/peers/*.py recipes/*.yaml) recipes/data/glyphs.h5 \
                 tests/cuda/h100_deviceprop.json tests/cuda/gpu_check.sh tests/run.sh docs/gpu-results.md LICENSE
 
 # ---- one program of many names (bundle.c), and test_plans, which needs cuDNN to start ----

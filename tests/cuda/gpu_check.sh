@@ -107,18 +107,30 @@ conformance() {
     done
 }
 
+# sanitize TOOL NAME COMMAND...: launch by launch; in a rehearsal without the tool
+sanitize() {
+    local tool=$1 name=$2 file=$log/$1_${2// /_} watch
+    shift 2
+    watch="compute-sanitizer --tool $tool --error-exitcode 9"
+    case $tool in racecheck|synccheck) watch="$watch --kernel-name kernel_substring=clvi_" ;; esac
+    [ -z "$rehearse" ] || watch=''
+    # shellcheck disable=SC2086 # words
+    if CLEAVE_TEST_SMALL=1 CLEAVE_GRAPH=0 limited 60 $watch "$@" >"$file" 2>&1
+    then row "compute-sanitizer $tool, $name" "$(grep -o 'ERROR SUMMARY: .*\|RACECHECK SUMMARY: .*' "$file" | tail -n 1)"
+    else fail "compute-sanitizer $tool, $name" "see $file"
+    fi
+}
+
 sanitizers() {
-    local tool extra
-    command -v compute-sanitizer >/dev/null || { row compute-sanitizer "skipped: it is not on PATH"; return; }
-    for tool in memcheck racecheck initcheck synccheck; do
-        extra=''
-        case $tool in racecheck|synccheck) extra='--kernel-name kernel_substring=clvi_' ;; esac
-        # shellcheck disable=SC2086 # words
-        if CLEAVE_TEST_SMALL=1 limited 60 compute-sanitizer --tool $tool $extra --error-exitcode 9 \
-            "$BUILD/tests/cuda/test_kernels" >"$log/$tool" 2>&1
-        then row "compute-sanitizer $tool" "$(grep -o 'ERROR SUMMARY: .*\|RACECHECK SUMMARY: .*' "$log/$tool" | tail -n 1)"
-        else fail "compute-sanitizer $tool" "see $log/$tool"
-        fi
+    local tool
+    if [ -z "$rehearse" ]; then
+        command -v compute-sanitizer >/dev/null || { row compute-sanitizer "skipped: it is not on PATH"; return; }
+        for tool in memcheck racecheck initcheck synccheck; do sanitize $tool kernels "$BUILD/tests/cuda/test_kernels"; done
+    fi
+    for tool in memcheck racecheck; do
+        rm -rf "$log/checked"
+        sanitize $tool "a training step" "$cleave" train recipes/moco-glyphs.yaml recipes/data/glyphs.h5 --device "$device" \
+            --results-dir "$log/checked" --stop-epoch 1 --knn-freq 0 --batch-size 1024 --width 4 --size 8
     done
 }
 
@@ -202,7 +214,7 @@ views() {
         run=$log/views-$where file=$log/cleave_views_$where
         rm -rf "$run"
         # shellcheck disable=SC2086 # words
-        if limited 60 "$cleave" train --data "$data" --results-dir "$run" --device "$device" --aug moco-cifar \
+        if limited 60 env -u CLEAVE_TEST_DEVICE "$cleave" train --data "$data" --results-dir "$run" --device "$device" --aug moco-cifar \
             --aug-device $where --arch resnet18 --stem cifar --moco-k 4096 --batch-size 512 --workers 16 --epochs 2 \
             --knn-freq 0 --print-freq 1000 $small >"$file" 2>&1
         then row "Cleave, MoCo ResNet-18 CIFAR training, views by the $where" \
@@ -210,6 +222,32 @@ views() {
         else fail "training, views by the $where" "$(tail -n 1 "$file")"
         fi
     done
+}
+
+# trained NAME EPOCHS ARGUMENT...: images a second in the last epoch of a run, "" if it failed
+trained() {
+    local name=$1 epochs=$2 file=$log/cleave_${1//[ ,]/_}
+    shift 2
+    rm -rf "$log/trained"
+    if ! limited 60 "$cleave" train recipes/moco-glyphs.yaml recipes/data/glyphs.h5 --device "$device" --knn-freq 0 \
+        --results-dir "$log/trained" --stop-epoch "$epochs" --print-freq 1000 "$@" >"$file" 2>&1; then
+        fail "$name" "$(tail -n 1 "$file")"
+        return 1
+    fi
+    speed=$(sed -n "s/^Epoch: \[$epochs\/.* \([0-9]*\) img\/s.*/\1/p" "$file")
+    row "$name" "$speed images/s"
+}
+
+# whole_step NAME EPOCHS ARGUMENT...: all that training gives a device, from the batch to the bank, as one launch and piece
+# by piece
+whole_step() {
+    local name=$1 speed=0 launched
+    shift
+    CLEAVE_GRAPH=0 trained "$name, launch by launch" "$@" || return 0
+    launched=$speed
+    trained "$name" "$@" || return 0
+    row "$name, recorded" "$(awk -v a="$speed" -v b="$launched" \
+        'BEGIN { met = a >= b ? "" : "; NOT MET"; printf "%.2f times as fast as launch by launch (goal: 1.00 at least%s)", a / b, met }')"
 }
 
 timings() {
@@ -231,6 +269,8 @@ timings() {
         # shellcheck disable=SC2086
         race "MoCo v2 ResNet-20 step" bench_moco torch_moco.py $small --queue 16 --steps 1
         views
+        whole_step "Training on glyphs" 1 --batch-size 256 --width 4 --size 8
+        whole_step "Training on glyphs, 4 parts" 1 --batch-size 256 --width 4 --size 8 --micro-batch-size 64 --bn-splits 4
         return
     fi
     bandwidth
@@ -239,6 +279,8 @@ timings() {
     race "ResNet-50 step" bench_step torch_step.py --backbone resnet50 --stem imagenet --size 224 --batch 256 --steps 50
     race "MoCo v2 ResNet-50 step" bench_moco torch_moco.py --backbone resnet50 --stem imagenet --size 224 --batch 256 \
         --queue 65536 --steps 50
+    whole_step "Training on glyphs" 6
+    whole_step "Training on glyphs, 4 parts" 6 --micro-batch-size 32 --bn-splits 4
     profile "ResNet-18 CIFAR step" --batch 512
     race "ResNet-18 CIFAR step" bench_step torch_step.py --batch 512 --steps 50
     views
@@ -267,7 +309,7 @@ find_cuda
 look_around
 device_record
 conformance
-[ -n "$rehearse" ] || sanitizers
+sanitizers
 timings
 echo
 echo "---- $SECONDS s ----"

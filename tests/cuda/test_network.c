@@ -33,8 +33,8 @@ static clv_node stem(clv_graph *g, clv_node images)
 }
 
 /* arch NULL: the stem alone. Width NULL: the default. */
-static network make_network(clv_context *ctx, const char *arch, const char *width, int64_t size,
-                            clv_precision precision)
+static network make_network_that(bool recomputes, clv_context *ctx, const char *arch, const char *width, int64_t size,
+                                 clv_precision precision)
 {
     const clv_option options[] = { { "width", width } };
     network n = { 0 };
@@ -44,6 +44,7 @@ static network make_network(clv_context *ctx, const char *arch, const char *widt
     desc.params = n.params;
     desc.training = true;
     desc.precision = precision;
+    desc.recompute = recomputes;
     desc.reference = precision == CLV_PRECISION_BF16 && !ctx->device;      /* the processor may not have it */
     assert_ok(clv_graph_create(ctx, &desc, &n.graph));
     n.images = clv_input_image(n.graph, "images", BATCH, 3, size, size);
@@ -57,6 +58,12 @@ static network make_network(clv_context *ctx, const char *arch, const char *widt
     assert_ok(clv_graph_finish(n.graph));
     assert_ok(clv_params_init(n.params, 7));
     return n;
+}
+
+static network make_network(clv_context *ctx, const char *arch, const char *width, int64_t size,
+                            clv_precision precision)
+{
+    return make_network_that(false, ctx, arch, width, size, precision);
 }
 
 static double run_network(network *n, const float *pixels, int64_t size)
@@ -202,6 +209,42 @@ static void a_step_in_bfloat16_is_as_near_to_float32_as_the_hosts(void **state)
     clv_context_destroy(device);
 }
 
+static int batch_norms_again(const clv_graph *g)
+{
+    int count = 0;
+    for (int32_t i = 0; i < g->n_steps; i++) {
+        const clvi_op_call *call = &g->steps[i].call;
+        count += strcmp(call->op, "batch_norm") == 0 && ((const clvi_batch_norm_attr *)call->attr)->again;
+    }
+    return count;
+}
+
+/* Two steps: what the first does to running statistics is read by the second. */
+static void a_step_that_computes_again_has_the_bits_of_one_that_keeps(void **state)
+{
+    test_env *t = *state;
+    clv_context *device = test_device_context(t);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        const clv_precision precision = bf16 ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL;
+        const char *arch = bf16 ? "resnet8" : NULL;
+        network keeps = make_network_that(false, device, arch, NULL, 17, precision),
+                again = make_network_that(true, device, arch, NULL, 17, precision);
+        float *pixels = make_pixels(17);
+        assert_int_equal(batch_norms_again(keeps.graph), 0);
+        assert_true(batch_norms_again(again.graph) > 0);
+        for (int step = 0; step < 2; step++)
+            assert_true(run_network(&again, pixels, 17) == run_network(&keeps, pixels, 17));
+        for (int64_t i = 0; i < clv_params_count(keeps.params); i++) {
+            compare_parameter(&keeps, &again, i, CLV_PARAM_VALUE, 0);
+            compare_parameter(&keeps, &again, i, CLV_PARAM_GRADIENT, 0);
+        }
+        free(pixels);
+        free_network(&keeps);
+        free_network(&again);
+    }
+    clv_context_destroy(device);
+}
+
 /* Millions of weights: hours in the emulator. */
 static void a_step_of_resnet18(void **state)
 {
@@ -259,6 +302,7 @@ int main(void)
         TEST(a_step_of_a_cifar_resnet),
         TEST(a_step_of_a_stem_with_pooling),
         TEST(a_step_in_bfloat16), TEST(a_step_in_bfloat16_is_as_near_to_float32_as_the_hosts),
+        TEST(a_step_that_computes_again_has_the_bits_of_one_that_keeps),
         TEST(a_network_that_is_looked_at_is_folded),
         TEST(a_step_of_resnet18),
     };

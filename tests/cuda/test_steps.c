@@ -50,15 +50,12 @@ static const char *const cases[][MORE][2] = {
     { { "method", "moco" }, { "micro-batch-size", "4" }, { "moco-k", "64" } },
     { { "method", "moco" }, { "micro-batch-size", "8" }, { "bn-splits", "4" }, { "moco-k", "64" },
       { "symmetric", "true" }, { "bn-buffers", "average" } },
-    { { "method", "simclr" }, { "micro-batch-size", "8" }, { "arch", "vit_small" }, { "width", "12" }, { "patch", "8" },
-      { "drop-path", "0.5" }, { "clip-grad", "0.5" } },
-    { { "method", "byol" }, { "micro-batch-size", "4" }, { "optimizer", "lars-solo-learn" } },
     { { "method", "supervised" }, { "micro-batch-size", "4" }, { "mixup-alpha", "1" }, { "cutmix-alpha", "1" } },
 };
 
-/* Recordings that a step of a batch in parts plays: a pass of every part for each of its 3, 6, 2, 4, 2 walks over them,
+/* Recordings that a step of a batch in parts plays: a pass of every part for each of its 3, 6, 2 walks over them,
  * and what is before, between and after those. Others play one. */
-static const int plays[CLVI_COUNT(cases)] = { [PARTS] = 4 + 3 * 4, 7 + 6 * 2, 3 + 2 * 2, 5 + 4 * 4, 3 + 2 * 4 };
+static const int plays[CLVI_COUNT(cases)] = { [PARTS] = 4 + 3 * 4, 7 + 6 * 2, 3 + 2 * 4 };
 
 /* One epoch of ten steps, of which the first and the last are logged. */
 static clv_config *config_of(test_env *t, const char *folder, const char *const more[MORE][2])

@@ -46,8 +46,12 @@ static void a_file_an_environment_and_a_flag_override_in_this_order(void **state
     clv_config *config = make(t);
     assert_ok(clv_config_load(config, write(t, "lr: 0.5 # high\nepochs: 7\nmoco_dim: 64\n")));
     setenv("CLEAVE_EPOCHS", "9", 1);
+    setenv("CLEAVE_GRAPH", "0", 1);                 /* the library's, no option */
+    setenv("CLEAVE_CACHE_DIR", "plans", 1);
     const clv_status st = clv_config_env(config);
     unsetenv("CLEAVE_EPOCHS");
+    unsetenv("CLEAVE_GRAPH");
+    unsetenv("CLEAVE_CACHE_DIR");
     assert_ok(st);
     assert_ok(clv_config_set(config, "moco-dim", "32"));
     assert_value(config, "lr", "0.5");

@@ -249,7 +249,9 @@ clv_status clv_config_get(const clv_config *config, const char *name, char *text
 /* Variables of the library that are no options of a run. */
 static bool is_library_variable(const char *name, size_t length)
 {
-    static const char *const known[] = { "CLEAVE_CPU_ISA", "CLEAVE_CONV", "CLEAVE_THREADS", "CLEAVE_BACKENDS" };
+    static const char *const known[] = {
+        "CLEAVE_CPU_ISA", "CLEAVE_CONV", "CLEAVE_THREADS", "CLEAVE_BACKENDS", "CLEAVE_CACHE_DIR", "CLEAVE_GRAPH",
+    };
     for (size_t i = 0; i < CLVI_COUNT(known); i++)
         if (strlen(known[i]) == length && !memcmp(known[i], name, length)) return true;
     return false;
