@@ -401,8 +401,8 @@ clv_status clvi_method_check_made_there(const clvi_method *m)
     CLV_CHECK(!m->cls->reads_images, CLV_ERR_INVALID, "%s with method '%s', which adds noise to them on the processor",
               what, m->cls->info.name);
     CLV_CHECK(m->queued || !clvi_mix_wanted(s), CLV_ERR_INVALID,
-              "%s with mixup-alpha or cutmix-alpha where a batch is computed in parts: the processor mixes its images",
-              what);
+              "%s with mixup-alpha or cutmix-alpha over ranks, or in parts of more than 2 GiB of images: the processor "
+              "mixes them", what);
     CLV_CHECK(m->division.ranks == 1 || !m->teacher || s->bn_splits == 1 || !s->shuffle_bn, CLV_ERR_INVALID,
               "%s with shuffle-bn over %d ranks: their processors exchange the images", what, m->division.ranks);
     return CLV_OK;
