@@ -215,8 +215,9 @@ views() {
         run=$log/views-$where file=$log/cleave_views_$where
         rm -rf "$run"
         # shellcheck disable=SC2086 # words
-        if limited 60 env -u CLEAVE_TEST_DEVICE "$cleave" train --data "$data" --results-dir "$run" --device "$device" --aug moco-cifar \
-            --aug-device $where --arch resnet18 --stem cifar --moco-k 4096 --batch-size 512 --workers 16 --epochs 2 \
+        if limited 60 env -u CLEAVE_TEST_DEVICE "$cleave" train --data "$data" --results-dir "$run" \
+            --device "$device" --aug moco-cifar --aug-device $where --arch resnet18 --stem cifar --moco-k 4096 \
+            --batch-size 512 --workers 16 --epochs 2 \
             --knn-freq 0 --print-freq 1000 $small >"$file" 2>&1
         then row "Cleave, MoCo ResNet-18 CIFAR training, views by the $where" \
             "$(sed -n 's/.*"train\/images_per_second": \([0-9]*\).*/\1/p' "$run/metrics.jsonl" | tail -n 1) images/s"
@@ -230,8 +231,8 @@ trained() {
     local name=$1 epochs=$2 file=$log/cleave_${1//[ ,]/_}
     shift 2
     rm -rf "$log/trained"
-    if ! limited 60 env -u CLEAVE_TEST_DEVICE "$cleave" train recipes/moco-glyphs.yaml recipes/data/glyphs.h5 --device "$device" --knn-freq 0 \
-        --results-dir "$log/trained" --stop-epoch "$epochs" --print-freq 1000 "$@" >"$file" 2>&1; then
+    if ! limited 60 env -u CLEAVE_TEST_DEVICE "$cleave" train recipes/moco-glyphs.yaml recipes/data/glyphs.h5 \
+        --device "$device" --knn-freq 0 --results-dir "$log/trained" --stop-epoch "$epochs" --print-freq 1000 "$@" >"$file" 2>&1; then
         fail "$name" "$(tail -n 1 "$file")"
         return 1
     fi

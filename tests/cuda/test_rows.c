@@ -98,7 +98,8 @@ static void images_mixed_on_a_device_have_the_hosts_bits(void **state)
 {
     enum { H = 9, W = 7, C = 3, N = 7, ALL = N * H * W * C };
     static const clvi_mix mixes[] = {
-        { .lambda = 0.3 }, { .lambda = 1 }, { .cut = true, .lambda = 0.9, .top = 1, .bottom = 4, .left = 2, .right = 4 },
+        { .lambda = 0.3 }, { .lambda = 1 },
+        { .cut = true, .lambda = 0.9, .top = 1, .bottom = 4, .left = 2, .right = 4 },
         { .cut = true, .lambda = 0, .top = 0, .bottom = H, .left = 0, .right = W },
     };
     static float image[ALL], mixed[ALL], back[ALL];
@@ -107,7 +108,7 @@ static void images_mixed_on_a_device_have_the_hosts_bits(void **state)
     draw(image, ALL, 3);
     for (size_t k = 0; k < 2 * CLVI_COUNT(mixes); k++) {
         const clvi_mix *how = &mixes[k / 2];
-        const int64_t n = N - (int64_t)(k % 2);                        /* an odd batch, whose middle stays, and an even one */
+        const int64_t n = N - (int64_t)(k % 2);                        /* odd: the middle stays; and even */
         const size_t size = (size_t)(n * H * W * C) * sizeof *image;
         clv_view view = clv_view_nhwc(mixed, CLV_F32, n, C, H, W);
         memcpy(mixed, image, size);

@@ -39,7 +39,8 @@ static const trial trials[] = {
     { "folder", { { "aug", "moco-v2" }, { "size", "24" }, { "method", "simclr" }, { "exact-decode", "true" } }, 1 },
     { "rgb", { { "aug", "moco-v2" }, { "size", "16" }, { "method", "moco" }, { "moco-k", "64" }, { "bn-splits", "2" },
                { "micro-batch-size", "8" } }, 4 + 3 * 2 },
-    { "folder", { { "aug", "byol-1" }, { "size", "16" }, { "method", "simclr" }, { "micro-batch-size", "4" } }, 3 + 2 * 4 },
+    { "folder", { { "aug", "byol-1" }, { "size", "16" }, { "method", "simclr" }, { "micro-batch-size", "4" } },
+      3 + 2 * 4 },
 };
 
 /* Sides from 20 to 90 pixels, one of 300: reduced when it is decoded, cut out by the host. */

@@ -542,8 +542,8 @@ static clv_status embed_there(void *parts, int64_t k)
     clvi_statistics_add(&p->statistics);
     for (int i = 0; i < p->n; i++) {
         const crossing *c = &p->at[i];
-        clvi_rows_place(p->method->ctx, p->method->division.part, row_values(c), clvi_graph_place_of(p->network, c->from),
-                        NULL, (float *)(void *)c->there);
+        clvi_rows_place(p->method->ctx, p->method->division.part, row_values(c),
+                        clvi_graph_place_of(p->network, c->from), NULL, (float *)(void *)c->there);
     }
     return CLV_OK;
 }
@@ -555,8 +555,8 @@ static clv_status propagate_there(void *parts, int64_t k)
     for (int i = 0; i < p->n; i++) {
         const crossing *c = &p->at[i];
         if (clvi_node_none(c->factor)) continue;
-        clvi_rows_pick(p->method->ctx, p->method->division.part, row_values(c), clvi_graph_place_of(p->losses, c->gradient),
-                       NULL, c->factors);
+        clvi_rows_pick(p->method->ctx, p->method->division.part, row_values(c),
+                       clvi_graph_place_of(p->losses, c->gradient), NULL, c->factors);
     }
     CLV_TRY(clv_params_flat(p->method->params, CLV_PARAM_GRADIENT, &g));
     CLV_TRY(forward_there(p, k));

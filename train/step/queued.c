@@ -29,9 +29,8 @@ clv_status clvi_method_open_queue(clvi_method *m)
     const clvi_method_class *cls = m->cls;
     const clvi_division *d = &m->division;
     const bool in_parts = clvi_parts_here(d) > 1;
-    if (!m->ctx->device || !cls->queues || (m->bank && !cls->enqueue) || (in_parts && (d->ranks > 1 || is_too_large(m))) ||
-        (d->ranks > 1 && clvi_mix_wanted(m->settings)))
-        return CLV_OK;
+    if (!m->ctx->device || !cls->queues || (m->bank && !cls->enqueue)) return CLV_OK;
+    if ((in_parts && (d->ranks > 1 || is_too_large(m))) || (d->ranks > 1 && clvi_mix_wanted(m->settings))) return CLV_OK;
     m->queued = true;
     const size_t rows = (size_t)(m->batch * m->dim) * sizeof(float), marks = (size_t)m->batch * sizeof(int64_t);
     for (int v = 0; v < cls->views && cls->teacher; v++)

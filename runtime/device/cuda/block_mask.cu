@@ -10,8 +10,9 @@ template <class T> static clv_status block_mask_of(const clvi_op_call *call)
     CLV_TRY(clvi_cu_each(call, a.shape[0] * channels, [=] __device__ (int64_t at) {
         const double run = (double)*count, gamma = clvi_block_mask_gamma(&a, run);
         T *map = y + at * h * w;
+        const uint64_t first = a.path.piece ? (uint64_t)(*a.path.piece * a.shape[0]) : a.path.first;
         clvi_rng rng = clvi_rng_inline_make(a.path.seed, CLVI_RNG_DROP_PATH, (uint32_t)run,
-                                            a.path.first + (uint64_t)(at / channels),
+                                            first + (uint64_t)(at / channels),
                                             clvi_block_mask_stream(&a, at % channels));
         for (int64_t i = 0; i < h * w; i++) map[i] = 1;
         for (int64_t i = 0; i + a.block <= h; i++)
