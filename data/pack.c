@@ -3,6 +3,7 @@
  * journal (pack_journal.h) says how far it has come. */
 #include "data/pack.h"
 #include "core/checked.h"
+#include "core/file.h"
 #include "core/parallel.h"
 #include "data/pack_file.h"
 #include "data/pack_journal.h"
@@ -172,6 +173,7 @@ static clv_status open_journal(pack *p)
     const clv_status st = clvi_pack_journal_open(p->ctx, p->desc->output, text, p->desc->restart, &p->journal);
     clvi_free(p->ctx, text);
     p->resuming = st == CLV_OK && p->journal.count > 0;
+    if (st == CLV_OK) clvi_file_sweep(p->desc->output);      /* the journal keeps other packs away */
     return st;
 }
 

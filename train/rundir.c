@@ -18,16 +18,12 @@ static bool is_left_over(const char *name)
     static const char *const files[] = {
         "config.yaml", "metrics.jsonl", "log.csv", "next.h5", "last.h5", "best.h5", "examples.h5",
     };
-    const char *tail = strstr(name, ".tmp-");
-    long pid = 0;
-    unsigned count = 0;
+    size_t length;
     int number = 0, used = 0;
-    if (!tail || sscanf(tail, ".tmp-%ld-%u%n", &pid, &count, &used) != 2 || tail[used]) return false;
-    const size_t length = (size_t)(tail - name);
+    if (!clvi_file_is_temp(name, &length)) return false;
     for (size_t i = 0; i < CLVI_COUNT(files); i++)
         if (strlen(files[i]) == length && !memcmp(files[i], name, length)) return true;
-    used = 0;
-    return sscanf(name, "checkpoint_%d.h5%n", &number, &used) == 1 && used && name + used == tail;
+    return sscanf(name, "checkpoint_%d.h5%n", &number, &used) == 1 && used && (size_t)used == length;
 }
 
 static void remove_left_overs(int directory)

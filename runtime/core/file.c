@@ -1,10 +1,12 @@
 /* file.c: bounded reads, mappings, whole-or-absent writes, CRC-32C. */
 #include "core/file.h"
 #include "core/checked.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -94,6 +96,30 @@ clv_status clvi_file_temp(const char *path, char *temp, size_t size)
     const int length = snprintf(temp, size, "%s.tmp-%ld-%u", path, (long)getpid(), atomic_fetch_add(&running, 1));
     CLV_CHECK(length > 0 && (size_t)length < size, CLV_ERR_INVALID, "the path '%.80s...' is too long", path);
     return CLV_OK;
+}
+
+bool clvi_file_is_temp(const char *name, size_t *length)
+{
+    const char *tail = strstr(name, ".tmp-");
+    long pid = 0;
+    unsigned count = 0;
+    int used = 0;
+    if (!tail || sscanf(tail, ".tmp-%ld-%u%n", &pid, &count, &used) != 2 || tail[used]) return false;
+    *length = (size_t)(tail - name);
+    return true;
+}
+
+void clvi_file_sweep(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char folder[PATH_MAX] = ".";
+    size_t length;
+    if (slash) snprintf(folder, sizeof folder, "%.*s", (int)(slash == path ? 1 : slash - path), path);
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (clvi_file_is_temp(e->d_name, &length) && length == strlen(base) && !memcmp(e->d_name, base, length))
+            (void)unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir) closedir(dir);
 }
 
 static clv_status sync_path(const char *path, int flags)

@@ -21,6 +21,10 @@ void clvi_map_close(clvi_map *map);
 clv_status clvi_file_temp(const char *path, char *temp, size_t size) CLV_NODISCARD;
 /* fsync(temp), rename(temp, path), fsync(directory). On error the temporary file is removed. */
 clv_status clvi_file_commit(const char *temp, const char *path) CLV_NODISCARD;
+/* Whether `name`, without folders, is that of a temporary file; *length is that of the name it stands for. */
+bool clvi_file_is_temp(const char *name, size_t *length);
+/* Removes temporary files of `path` that killed writers left. For those who keep other writers away. */
+void clvi_file_sweep(const char *path);
 /* Both around one write of a small file. */
 clv_status clvi_file_write(const char *path, const void *bytes, size_t size) CLV_NODISCARD;
 

@@ -1,7 +1,10 @@
 /* test_file.c: bounded reads, mappings, whole-or-absent writes, checksums. */
 #include "tests/support/test.h"
+#include "core/checked.h"
 #include "core/file.h"
 #include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -91,6 +94,27 @@ static void a_failed_write_leaves_nothing_behind(void **state)
     assert_fails(clvi_file_write(test_path(t, "no/such/folder"), "x", 1), CLV_ERR_IO, "cannot create");
 }
 
+static void what_killed_writers_left_is_swept(void **state)
+{
+    test_env *t = *state;
+    static const char *const names[] = { "x", "x.tmp-12-0", "x.tmp-12-34", "x.tmp-12-3b", "x.tmp", "xx.tmp-12-0",
+                                         "y.tmp-1-1" };
+    static const bool stays[] = { true, false, false, true, true, true, true };
+    char path[PATH_MAX];
+    (void)test_path(t, "x");
+    for (size_t i = 0; i < CLVI_COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", t->folder, names[i]);
+        assert_ok(clvi_file_write(path, "", 0));
+    }
+    snprintf(path, sizeof path, "%s/x", t->folder);
+    clvi_file_sweep(path);
+    for (size_t i = 0; i < CLVI_COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", t->folder, names[i]);
+        assert_int_equal(access(path, F_OK) == 0, stays[i]);
+    }
+    clvi_file_sweep("/nowhere/x");
+}
+
 static void committing_what_is_not_there_fails(void **state)
 {
     test_env *t = *state;
@@ -158,5 +182,6 @@ static void crc32c_can_be_taken_in_pieces(void **state)
 
 TEST_MAIN(TEST(what_is_written_is_read_back), TEST(reads_are_bounded), TEST(what_is_no_regular_file_is_refused),
           TEST(maps_show_the_file), TEST(a_failed_write_leaves_nothing_behind),
-          TEST(committing_what_is_not_there_fails), TEST(temporary_names_are_beside_the_file_and_differ), TEST(directories_come_with_their_parents),
+          TEST(committing_what_is_not_there_fails), TEST(what_killed_writers_left_is_swept),
+          TEST(temporary_names_are_beside_the_file_and_differ), TEST(directories_come_with_their_parents),
           TEST(crc32c_gives_the_known_answers), TEST(crc32c_can_be_taken_in_pieces))

@@ -315,6 +315,7 @@ static void a_stopped_pack_goes_on_to_the_same_bytes(void **state)
     clv_pack_desc d = desc_for(&source, 1, calm, CLV_PACK_RAW);
     assert_ok(clv_pack(t->ctx, &d, NULL, NULL));
     d.output = out;
+    assert_ok(clvi_file_write(test_path(t, "out.h5.tmp-4711-0"), "", 0));      /* of one that was killed while it ended */
     /* Three batches of test, then four of train. */
     for (int runs = 0; ; runs++) {
         pack_log l = { .stop_after = 3 + 2 * runs };   /* what is taken over is told batch by batch, too */
