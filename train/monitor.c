@@ -73,12 +73,18 @@ static clv_knn_desc knn_desc(const clv_trainer *t)
     return desc;
 }
 
+/* Images looked at at once: no more than a step computes, or a batch in parts would take its memory here after all. */
+static int64_t images_at_once(const clvi_settings *s)
+{
+    return s->micro_batch_size > 0 ? CLVI_MIN(s->micro_batch_size, s->batch_size) : s->batch_size;
+}
+
 static clv_status prepare(clv_trainer *t)
 {
     const clvi_settings *s = t->settings;
     const clv_layer layer = s->knn_layer ? CLV_LAYER_EMBEDDING : CLV_LAYER_BACKBONE;
     CLV_TRY(clvi_encoder_over(t->config, clvi_method_judged(t->method), t->info.channels, t->eval_aug, layer,
-                              s->batch_size, &t->encoder));
+                              images_at_once(s), &t->encoder));
     CLV_TRY(choose(t->ctx, t->train, s->knn_bank, &t->bank_count, &t->bank_ids, &t->bank_labels));
     const size_t dim = (size_t)clv_encoder_dim(t->encoder);
     t->bank_rows = clvi_calloc(t->ctx, (size_t)t->bank_count * dim, sizeof(float));
@@ -223,7 +229,7 @@ static int64_t rank_of(const float *scores, int64_t classes, int64_t label)
 
 static clv_status count_hits(clv_trainer *t, float *scores, double *top1, double *top5)
 {
-    const int64_t classes = clv_encoder_dim(t->classifier), batch = t->settings->batch_size;
+    const int64_t classes = clv_encoder_dim(t->classifier), batch = images_at_once(t->settings);
     clv_dataset_info info;
     clv_dataset_describe(t->val, &info);
     int64_t hits[2] = { 0 }, known = 0;
@@ -252,8 +258,8 @@ clv_status clvi_monitor_classifier(clv_trainer *t, double *top1, double *top5)
     if (!t->val || !t->method->cls->classifies || clv_params_find(params, "classifier.weight") < 0) return CLV_OK;
     if (!t->classifier)
         CLV_TRY(clvi_encoder_over(t->config, params, t->info.channels, t->eval_aug, CLVI_LAYER_SCORES,
-                                  t->settings->batch_size, &t->classifier));
-    const size_t count = (size_t)(t->settings->batch_size * clv_encoder_dim(t->classifier));
+                                  images_at_once(t->settings), &t->classifier));
+    const size_t count = (size_t)(images_at_once(t->settings) * clv_encoder_dim(t->classifier));
     float *scores = clvi_calloc(t->ctx, count, sizeof *scores);
     if (!scores) return CLV_ERR_NOMEM;
     const clv_status st = count_hits(t, scores, top1, top5);

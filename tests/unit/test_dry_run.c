@@ -92,6 +92,32 @@ static void what_is_told_is_what_is_taken(void **state)
     assert_true(parts.activations < 0.5 * (double)plain.activations && parts.all < plain.all);
 }
 
+/* Bytes that a run of one epoch takes beside its steps: for what it looks at. */
+static size_t looked_at(test_env *t, const char *micro)
+{
+    meter m = { 0 };
+    clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
+    clv_context *ctx = NULL;
+    told steps;
+    char run[64];
+    step(t, "micro-batch-size", micro, &steps);
+    desc.threads = 1;
+    desc.allocator = (clv_allocator){ take, give, &m };
+    assert_ok(clv_context_create(&desc, &ctx));
+    snprintf(run, sizeof run, "micro-%s", micro);
+    assert_ok(test_run_in(ctx, test_run_config(t, run, "epochs", "1", "micro-batch-size", micro, NULL), NULL, NULL));
+    clv_context_destroy(ctx);
+    assert_true(m.taken > steps.all);
+    return m.taken - steps.all;
+}
+
+static void what_a_run_looks_at_takes_no_more_than_its_parts(void **state)
+{
+    test_env *t = *state;
+    const size_t whole = looked_at(t, "0"), parts = looked_at(t, "4");
+    assert_true((double)parts < 0.7 * (double)whole);        /* the figures of a logged step are as large in both */
+}
+
 static void recomputing_changes_no_weight(void **state)
 {
     test_env *t = *state;
@@ -114,4 +140,5 @@ static void recomputing_changes_no_weight(void **state)
     assert_memory_equal(rows[0], rows[1], sizeof rows[0]);
 }
 
-TEST_MAIN(TEST(what_is_told_is_what_is_taken), TEST(recomputing_changes_no_weight))
+TEST_MAIN(TEST(what_is_told_is_what_is_taken), TEST(what_a_run_looks_at_takes_no_more_than_its_parts),
+          TEST(recomputing_changes_no_weight))
