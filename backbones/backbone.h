@@ -68,6 +68,11 @@ clv_node clvi_layer_batch_norm(clv_graph *g, const char *prefix, const char *nam
 clv_node clvi_layer_linear(clv_graph *g, const char *prefix, const char *name, clv_node x, int64_t out_features);
 
 
+/* The option of all networks and heads with batch norm; PARAMS is the type of their parameters. */
+#define CLVI_OPTION_BN_SPLITS(PARAMS)                                                                                  \
+    CLVI_OPTION_I64(PARAMS, bn_splits, "bn-splits", "1", 1, 4096,                                                      \
+                    "groups of split batch norm (the batch size must be a multiple)", NULL)
+
 /* What networks of tokens are made of. Rows are tokens or pixels, columns channels; biases start at 0. */
 #define CLVI_LAYER_NORM_EPS 1e-6
 clv_node clvi_layer_parameter(clv_graph *g, const char *prefix, const char *name, clv_param_kind kind, int ndim,

@@ -69,8 +69,7 @@ static clv_node mlp(clv_graph *g, const clvi_head_params *p, const char *prefix,
 #define HEAD_HIDDEN                                                                                                    \
     CLVI_OPTION_I64(clvi_head_params, hidden, "hidden", "0", 0, 65536, "size of hidden layers; 0: the input's", NULL)
 #define HEAD_SPLITS                                                                                                    \
-    CLVI_OPTION_I64(clvi_head_params, bn_splits, "bn-splits", "1", 1, 4096,                                            \
-                    "groups of split batch norm (the batch size must be a multiple)", NULL)
+    CLVI_OPTION_BN_SPLITS(clvi_head_params)
 #define HEAD_LAYERS(N)                                                                                                 \
     CLVI_OPTION_I64(clvi_head_params, layers, "layers", N, 1, 16, "linear layers", NULL)
 

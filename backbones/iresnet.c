@@ -62,8 +62,7 @@ static const clvi_option options[] = {
     CLVI_OPTION_F64(clvi_backbone_params, dropout, "dropout", "0", 0, 0.99,
                     "share of the values dropped before the linear layer, while training", NULL),
     CLVI_OPTION_I64(clvi_backbone_params, seed, "seed", "0", 0, 9e15, "of the random numbers of dropout", NULL),
-    CLVI_OPTION_I64(clvi_backbone_params, bn_splits, "bn-splits", "1", 1, 4096,
-                    "groups of split batch norm (the batch size must be a multiple)", NULL),
+    CLVI_OPTION_BN_SPLITS(clvi_backbone_params),
     CLVI_OPTION_I64(clvi_backbone_params, width, "width", "64", 1, 4096, "channels of the first stage", NULL),
     CLVI_OPTION_END
 };

@@ -87,8 +87,7 @@ static clv_node resnet(clv_graph *g, const clvi_backbone_params *p, const char *
                        "first layer: 7x7/2 and max-pool, 3x3/1, 3x3/2, or another's 3x3/1"),                           \
     CLVI_OPTION_BOOL(clvi_backbone_params, zero_init_residual, "zero-init-residual", "false",                          \
                      "start each block's last batch-norm scale at zero"),                                              \
-    CLVI_OPTION_I64(clvi_backbone_params, bn_splits, "bn-splits", "1", 1, 4096,                                        \
-                    "groups of split batch norm (the batch size must be a multiple)", NULL),                           \
+    CLVI_OPTION_BN_SPLITS(clvi_backbone_params),                                                                       \
     CLVI_OPTION_I64(clvi_backbone_params, width, "width", WIDTH, 1, 4096, "channels of the first stage", NULL),        \
     CLVI_OPTION_END
 

@@ -69,8 +69,7 @@ static const clvi_option options[] = {
     CLVI_OPTION_I64(clvi_backbone_params, drop_block, "drop-block", "5", 1, 64,
                     "side of the squares that the last two blocks drop", NULL),
     CLVI_OPTION_I64(clvi_backbone_params, seed, "seed", "0", 0, 9e15, "of the random numbers of dropout", NULL),
-    CLVI_OPTION_I64(clvi_backbone_params, bn_splits, "bn-splits", "1", 1, 4096,
-                    "groups of split batch norm (the batch size must be a multiple)", NULL),
+    CLVI_OPTION_BN_SPLITS(clvi_backbone_params),
     CLVI_OPTION_I64(clvi_backbone_params, width, "width", "64", 2, 4096, "channels of the first stage", NULL),
     CLVI_OPTION_END
 };
