@@ -112,29 +112,38 @@ static void so_has_what_only_some_methods_do(void **state)
     compare(t, "supervised", "arcface; opl weight=0.5", NULL, NULL);
 }
 
-/* Which rows lose a path is drawn for the row of the batch, not of the part; views apart (barlow) or together (supcon, which has no
- * batch norm). */
-static void compare_dropped_paths(test_env *t, const char *method)
+/* What is dropped is drawn for the row of the batch, not of the part. `set`: ten names and values. */
+static void compare_dropped(test_env *t, const char *method, const char *const set[10])
 {
     rig *whole = NULL, *parts = NULL;
     for (int k = 0; k < 2; k++)
-        assert_ok(rig_try_make(t, method, "", RIG_CLASSES, NULL, k ? &parts : &whole, "arch", "vit_small", "width",
-                               "48", "patch", "8", "drop-path", "0.5", "bn-splits", strcmp(method, "supcon") ? "4" : "1",
-                               "micro-batch-size", k ? "4" : "0", NULL));
+        assert_ok(rig_try_make(t, method, "", RIG_CLASSES, NULL, k ? &parts : &whole, set[0], set[1], set[2], set[3],
+                               set[4], set[5], set[6], set[7], set[8], set[9], "micro-batch-size", k ? "4" : "0",
+                               NULL));
     for (int step = 0; step < 2; step++) {
         const clvi_step_result a = rig_forward(whole, step, 0.9), b = rig_forward(parts, step, 0.9);
         assert_near(a.loss, b.loss, 1e-4 * fabs(a.loss));
-        same_tensors(whole->method->params, parts->method->params, CLV_PARAM_GRADIENT, 1e-2 * a.grad_norm, 1e-3, "vit");
+        same_tensors(whole->method->params, parts->method->params, CLV_PARAM_GRADIENT, 1e-2 * a.grad_norm, 1e-3, set[1]);
     }
-    same_tensors(whole->method->params, parts->method->params, CLV_PARAM_VALUE, 1e-3, 1e-5, "vit");
+    same_tensors(whole->method->params, parts->method->params, CLV_PARAM_VALUE, 1e-3, 1e-5, set[1]);
     rig_destroy(whole);
     rig_destroy(parts);
 }
 
+/* Views apart (barlow) or together (supcon, which has no batch norm). */
 static void dropped_paths_are_those_of_the_whole_batch(void **state)
 {
-    compare_dropped_paths(*state, "barlow");
-    compare_dropped_paths(*state, "supcon");
+#define PATHS "arch", "vit_small", "width", "48", "patch", "8", "drop-path", "0.5"
+    compare_dropped(*state, "barlow", (const char *const[]){ PATHS, "bn-splits", "4" });
+    compare_dropped(*state, "supcon", (const char *const[]){ PATHS, "bn-splits", "1" });
+}
+
+static void so_are_dropped_values_and_squares(void **state)
+{
+    compare_dropped(*state, "supervised", (const char *const[]){ "arch", "resnet12", "width", "4", "dropout", "0.3",
+                                                                 "drop-block", "2", "bn-splits", "4" });
+    compare_dropped(*state, "supervised", (const char *const[]){ "arch", "iresnet18", "width", "4", "dropout", "0.4",
+                                                                 "moco-dim", "16", "bn-splits", "4" });
 }
 
 static void less_is_in_memory_at_once(void **state)
@@ -217,7 +226,8 @@ static void a_run_in_parts_goes_on_to_the_same_bits(void **state)
 }
 
 TEST_MAIN(TEST(every_method_and_loss_has_the_gradient_of_the_whole_batch), TEST(so_has_what_only_some_methods_do),
-          TEST(dropped_paths_are_those_of_the_whole_batch), TEST(less_is_in_memory_at_once),
+          TEST(dropped_paths_are_those_of_the_whole_batch), TEST(so_are_dropped_values_and_squares),
+          TEST(less_is_in_memory_at_once),
           TEST(what_cannot_be_divided_is_refused), TEST(batch_norm_over_ranks_is_refused_where_it_gives_keys_away),
           TEST(a_run_in_parts_goes_on_as_a_whole),
           TEST(a_run_in_parts_goes_on_to_the_same_bits))

@@ -35,6 +35,7 @@ typedef struct test_case {
 } test_case;
 
 #define DROPS "arch", "vit_small", "width", "12", "patch", "8", "drop-path", "0.5"
+#define SQUARES "arch", "resnet12", "width", "2", "dropout", "0.3", "drop-block", "2"
 
 /* Case i, or false past the end: all methods with all losses, then what only some do. */
 static bool case_at(int i, test_case *out)
@@ -52,6 +53,7 @@ static bool case_at(int i, test_case *out)
         { "byol", "", { "bn-splits", "1", "sync-bn", "on" }, false },
         { "barlow", "", { DROPS }, false }, { "simclr", "", { DROPS }, false }, { "mocov3", "", { DROPS }, false },
         { "supcon", "", { DROPS, "bn-splits", "1" }, false },          /* no batch norm anywhere */
+        { "supervised", "", { SQUARES }, false }, { "supervised", "", { SQUARES, "micro-batch-size", "4" }, false },
     };
     const clvi_method_class *cls;
     for (int m = 0; (cls = clvi_method_at(m)); m++) {
