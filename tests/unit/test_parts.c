@@ -123,7 +123,8 @@ static void compare_dropped(test_env *t, const char *method, const char *const s
     for (int step = 0; step < 2; step++) {
         const clvi_step_result a = rig_forward(whole, step, 0.9), b = rig_forward(parts, step, 0.9);
         assert_near(a.loss, b.loss, 1e-4 * fabs(a.loss));
-        same_tensors(whole->method->params, parts->method->params, CLV_PARAM_GRADIENT, 1e-2 * a.grad_norm, 1e-3, set[1]);
+        same_tensors(whole->method->params, parts->method->params, CLV_PARAM_GRADIENT, 1e-2 * a.grad_norm, 1e-3,
+                     set[1]);
     }
     same_tensors(whole->method->params, parts->method->params, CLV_PARAM_VALUE, 1e-3, 1e-5, set[1]);
     rig_destroy(whole);
