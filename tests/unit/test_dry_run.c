@@ -72,7 +72,7 @@ static void step(test_env *t, const char *name, const char *value, told *out)
 static void what_is_told_is_what_is_taken(void **state)
 {
     test_env *t = *state;
-    told plain, symmetric, half, one, again, parts, average;
+    told plain, symmetric, half, one, again, parts, average, groups;
     step(t, "symmetric", "false", &plain);
     assert_int_equal(plain.all, plain.parameters + plain.gradients + plain.optimizer + plain.activations + plain.bank +
                                     plain.loader);
@@ -88,6 +88,8 @@ static void what_is_told_is_what_is_taken(void **state)
     assert_true(again.activations < 0.9 * (double)plain.activations);
     step(t, "ema-decay", "0.9", &average);
     assert_true(average.parameters > plain.parameters);
+    step(t, "bn-splits", "4", &groups);                  /* the momentum encoder's images in another order */
+    assert_true(groups.activations >= plain.activations + 16 * 16 * 16 * sizeof(float));
     step(t, "micro-batch-size", "4", &parts);
     assert_true(parts.activations < 0.5 * (double)plain.activations && parts.all < plain.all);
 }

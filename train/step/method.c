@@ -549,6 +549,7 @@ clv_status clvi_method_memory(const clvi_method *m, clvi_method_bytes *out)
     if (m->average) out->parameters += clvi_params_arena_size(m->average) + clvi_params_buffer_size(m->average);
     if (m->teacher) CLV_TRY(add_graph(m->teacher->graph, out));
     if (m->teacher) out->parameters += clvi_statistics_bytes(&m->teacher->statistics);
+    if (m->teacher) out->activations += clvi_teacher_image_bytes(m->teacher);
     if (m->bank) out->bank += clvi_method_bank_size(m);
     if (m->cls->memory) m->cls->memory(m, out);
     return CLV_OK;

@@ -54,6 +54,23 @@ static size_t shuffled_there_size(const clvi_teacher *t)
     return (size_t)(t->division.batch * t->image_size) * sizeof(float);
 }
 
+/* Of images in the order they are seen, and of those of all ranks on their way there. */
+static size_t shuffled_size(const clvi_teacher *t)
+{
+    const clvi_division *d = &t->division;
+    const int64_t images = !shuffles(t->settings) ? 0 : d->ranks > 1 ? d->local : d->part;
+    return (size_t)(images * t->image_size) * sizeof(float);
+}
+
+static size_t exchanged_size(const clvi_teacher *t)
+{
+    const clvi_division *d = &t->division;
+    const int64_t images = d->ranks > 1 && shuffles(t->settings) ? d->ranks * d->part : 0;
+    return (size_t)(images * t->image_size) * sizeof(float);
+}
+
+size_t clvi_teacher_image_bytes(const clvi_teacher *t) { return shuffled_size(t) + exchanged_size(t); }
+
 static clv_status make_there(clvi_teacher *t)
 {
     const bool spreads = t->division.ranks > 1 && clvi_parts_here(&t->division) == 1;
@@ -81,11 +98,8 @@ static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const cl
     t->mix = clvi_calloc(t->ctx, (size_t)clvi_weights_mix_scratch(t->params), sizeof(float));
     t->order = clvi_calloc(t->ctx, (size_t)t->division.batch, sizeof *t->order);
     t->embedded = clvi_calloc(t->ctx, (size_t)(t->division.batch * t->dim), sizeof(float));
-    const clvi_division *d = &t->division;
-    const int64_t seen = !shuffles(t->settings) ? 0 : d->ranks > 1 ? d->local : d->part;
-    t->shuffled = clvi_calloc(t->ctx, (size_t)(seen * t->image_size + 1), sizeof(float));
-    t->exchanged = clvi_calloc(t->ctx, (size_t)(d->ranks > 1 && seen ? d->ranks * d->part * t->image_size : 1),
-                               sizeof(float));
+    t->shuffled = clvi_arena_alloc(t->ctx, shuffled_size(t));
+    t->exchanged = clvi_arena_alloc(t->ctx, exchanged_size(t));
     CLV_TRY(clvi_statistics_create(t->ctx, t->comm, &t->division, t->params, &t->statistics));
     if (t->ctx->device) CLV_TRY(make_there(t));
     return t->mix && t->order && t->embedded && t->shuffled && t->exchanged ? CLV_OK : CLV_ERR_NOMEM;
@@ -113,8 +127,8 @@ void clvi_teacher_destroy(clvi_teacher *t)
     clvi_statistics_destroy(&t->statistics);
     clv_params_destroy(t->params);
     clvi_free(t->ctx, t->embedded);
-    clvi_free(t->ctx, t->shuffled);
-    clvi_free(t->ctx, t->exchanged);
+    clvi_arena_free(t->ctx, t->shuffled, shuffled_size(t));
+    clvi_arena_free(t->ctx, t->exchanged, exchanged_size(t));
     clvi_free(t->ctx, t->order);
     clvi_device_free(t->ctx, t->part, part_size(t));
     clvi_free(t->ctx, t->places);

@@ -35,6 +35,9 @@ clv_status clvi_teacher_create(const clvi_method_setup *setup, const clv_params 
 /* NULL is accepted. */
 void clvi_teacher_destroy(clvi_teacher *t);
 
+/* Of the arenas that hold images in the order they are seen. */
+size_t clvi_teacher_image_bytes(const clvi_teacher *t);
+
 /* What a step begins with: theta_t = m theta_t + (1-m) theta_s, unless the step before did that on its way (a device
  * does the same at every step: a pass that then changes nothing, and returns at once), and the
  * running statistics as the setting bn-buffers says. */
