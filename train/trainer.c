@@ -281,8 +281,9 @@ static clv_status note_memory(clv_trainer *t)
     if (!clvi_trainer_speaks(t) || strcmp(t->settings->device, "cpu") != 0 || available == 0) return CLV_OK;
     CLV_TRY(plan_memory(t, &p));
     if (p.all > available)
-        clvi_trainer_note(t, "this run works in %.1f GiB of memory, and %.1f GiB are available: the system may end it. "
-                          "A smaller micro-batch-size, or recompute, takes less", (double)p.all / GIB,
+        clvi_trainer_note(t, "this run works in %.1f GiB of memory, %.1f GiB of them for batches loaded ahead, and "
+                          "%.1f GiB are available: the system may end it. A smaller micro-batch-size, recompute, or a "
+                          "smaller prefetch takes less", (double)p.all / GIB, (double)p.loader / GIB,
                           (double)available / GIB);
     return CLV_OK;
 }
