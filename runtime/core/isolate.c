@@ -2,12 +2,13 @@
  * child is an error message in the parent.
  *
  * Forking a threaded process is safe only if no lock the child needs is held by another thread. The child uses libc's
- * allocator, which glibc keeps usable across fork (a sanitizer's may not), and libhdf5, whose global lock is held by
- * the forking thread itself: the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a
- * counter guarded by a mutex which a thread that wants in holds for some instructions, and a condition variable on
- * which such threads wait; a child forked just then hangs, at its first call or when it has signalled as many waiters
- * as there were. It is therefore asked for a sign of life after more calls than that, and when none comes it is
- * replaced by another. */
+ * allocator, which glibc keeps usable across fork, and libhdf5, whose global lock is held by the forking thread itself:
+ * the fork happens inside a callback of libhdf5, so the library is at rest. That lock is a counter guarded by a mutex
+ * which a thread that wants in holds for some instructions, and a condition variable on which such threads wait; a child
+ * forked just then hangs, at its first call or when it has signalled as many waiters as there were. A sanitizer's
+ * allocator has many locks, some to spin on and some, one for each size, to sleep on. The child is therefore asked for a
+ * sign of life after more calls than there are waiters, and after allocations that need what it would spin on. A child
+ * that gives none, or at any time later does not run for a while, is replaced by another. */
 #include "core/isolate.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,8 @@
 
 #define CHILD_CPU_SECONDS  60
 #define CHILD_WALL_SECONDS 120
-#define CHILD_TRIES        6      /* waiting 1, 2, 4, ... seconds for a sign of life */
+#define CHILD_TRIES        6      /* waiting 1, 2, 4, ... seconds while it does nothing */
+#define CHILD_LOOK_MS      100
 #define CHILD_TRIAL_CALLS  1000   /* before it: more than there are threads waiting for libhdf5 */
 #define CHILD_EXTRA_MEMORY ((rlim_t)1 << 30)   /* beyond what the process had and the data it may load */
 
@@ -95,20 +97,34 @@ static double now_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* True when the child wrote `size` bytes, which it does in one go, within the time. */
-static bool wait_for(int pipe_end, double seconds, void *bytes, size_t size)
+/* The processor time of a child, which grows while it lives and does anything. */
+static double used_seconds(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0) return -1;
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* What became of a wait for a child: it wrote; it died or took too long; it stood still. */
+typedef enum outcome { CHILD_WROTE, CHILD_FAILED, CHILD_STUCK } outcome;
+
+/* Waits for `size` bytes, which the child writes in one go, at most so many seconds. */
+static outcome wait_for(pid_t pid, int pipe_end, double seconds, double patience, void *bytes, size_t size)
 {
     const double deadline = now_seconds() + seconds;
+    double used = -1, since = now_seconds();
     for (;;) {
-        const double left = deadline - now_seconds();
         struct pollfd p = { .fd = pipe_end, .events = POLLIN };
-        if (left <= 0) return false;
-        const int ready = poll(&p, 1, (int)(left * 1000) + 1);
-        if (ready < 0 && errno == EINTR) continue;
-        if (ready <= 0) return false;
-        const ssize_t n = read(pipe_end, bytes, size);
-        if (n < 0 && errno == EINTR) continue;
-        return n == (ssize_t)size;
+        const int ready = poll(&p, 1, CHILD_LOOK_MS);
+        const ssize_t n = ready > 0 ? read(pipe_end, bytes, size) : -1;
+        if (n >= 0) return n == (ssize_t)size ? CHILD_WROTE : CHILD_FAILED;
+        if (ready != 0 && errno != EINTR) return CHILD_FAILED;
+        const double now = now_seconds(), uses = used_seconds(pid);
+        if (uses > used) since = now;
+        used = uses;
+        if (now > since + patience) return CHILD_STUCK;
+        if (now > deadline) return CHILD_FAILED;
     }
 }
 
@@ -135,45 +151,43 @@ static pid_t fork_from_hdf5(void)
     return pid;
 }
 
-/* The caller's own handler may have reaped the child already; nothing depends on how it ended. */
-static void reap(pid_t pid, bool stop)
+/* Nothing depends on how it ended, nor whether it can: locks are needed for that, too. The caller's own handler may have
+ * reaped it already. */
+static void reap(pid_t pid)
 {
-    if (stop) kill(pid, SIGKILL);
+    kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
 }
 
-/* A child that lives and has begun to work, or -1 with errno. *pipe_end is where it reports. */
-static pid_t start_child(const job *j, int *pipe_end)
+/* A child from its start to its verdict. */
+static clv_status try_child(const job *j, double patience, verdict *v, outcome *out)
 {
     int ends[2];
     char sign;
-    for (int try = 0; try < CHILD_TRIES; try++) {
-        if (pipe2(ends, O_CLOEXEC) != 0) return -1;
-        const pid_t pid = fork_from_hdf5();
-        if (pid == 0) run_child(j, ends[1]);
-        const int error = errno;
-        close(ends[1]);   /* so that the child's death ends the wait */
-        *pipe_end = ends[0];
-        if (pid > 0 && wait_for(ends[0], 1 << try, &sign, 1)) return pid;
-        close(ends[0]);
-        errno = error;
-        if (pid < 0) return -1;
-        reap(pid, true);
+    CLV_CHECK(ftruncate(j->fd, 0) == 0 && lseek(j->fd, 0, SEEK_SET) == 0 && pipe2(ends, O_CLOEXEC) == 0, CLV_ERR_IO,
+              "cannot start a process to read '%s': %s", j->path, strerror(errno));
+    const pid_t pid = fork_from_hdf5();
+    if (pid == 0) run_child(j, ends[1]);
+    const int error = errno;
+    close(ends[1]);   /* so that the child's death ends the wait */
+    if (pid > 0) {
+        const bool lives = wait_for(pid, ends[0], patience, patience, &sign, 1) == CHILD_WROTE;
+        *out = lives ? wait_for(pid, ends[0], CHILD_WALL_SECONDS, patience, v, sizeof *v) : CHILD_STUCK;
+        reap(pid);
     }
-    errno = EDEADLK;
-    return -1;
+    close(ends[0]);
+    CLV_CHECK(pid > 0, CLV_ERR_IO, "cannot start a process to read '%s': %s", j->path, strerror(error));
+    return CLV_OK;
 }
 
 static clv_status supervise(const job *j)
 {
     verdict v = { 0 };
-    int pipe_end = -1;
-    const pid_t pid = start_child(j, &pipe_end);
-    CLV_CHECK(pid > 0, CLV_ERR_IO, "cannot start a process to read '%s': %s", j->path, strerror(errno));
-    const bool finished = wait_for(pipe_end, CHILD_WALL_SECONDS, &v, sizeof v);
-    close(pipe_end);
-    reap(pid, !finished);
-    CLV_CHECK(finished, CLV_ERR_FORMAT,
+    outcome out = CHILD_STUCK;
+    for (int try = 0; try < CHILD_TRIES && out == CHILD_STUCK; try++) CLV_TRY(try_child(j, 1 << try, &v, &out));
+    CLV_CHECK(out != CHILD_STUCK, CLV_ERR_IO, "'%s' cannot be read: none of %d processes started for it went on",
+              j->path, CHILD_TRIES);
+    CLV_CHECK(out == CHILD_WROTE, CLV_ERR_FORMAT,
               "'%s' cannot be read: the HDF5 library crashed on it or exceeded %d seconds; the file is damaged, "
               "hostile or very large and compressed", j->path, CHILD_CPU_SECONDS);
     v.message[sizeof v.message - 1] = 0;
