@@ -28,7 +28,7 @@ typedef struct settings {
     const char *backbone, *stem, *device, *export_to;
     int64_t size, batch, queue;
     int threads, steps;
-    bool serve;
+    bool serve, benchmark;
     clv_precision precision;
 } settings;
 
@@ -121,6 +121,7 @@ static clv_status open_bench(bench *b, const settings *s)
     const clv_option options[] = { { "capacity", capacity }, { "dim", "128" } };
     TRY(clv_context_create(&desc, &b->ctx));
     TRY(clv_context_use(b->ctx, s->device));
+    if (s->benchmark) TRY(clv_context_benchmark(b->ctx, true));
     TRY(clv_bank_create(b->ctx, "fifo", options, 2, &b->bank));
     TRY(open_query(b, s));
     TRY(open_key(b, s));
@@ -218,8 +219,10 @@ static bool read_precision(const char *text, clv_precision *out)
 static bool read_settings(settings *s, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--serve") == 0) {
-            s->serve = true;
+        bool *flag = strcmp(argv[i], "--serve") == 0 ? &s->serve :
+                     strcmp(argv[i], "--cudnn-benchmark") == 0 ? &s->benchmark : NULL;
+        if (flag) {
+            *flag = true;
             continue;
         }
         if (i + 1 == argc) return false;
@@ -245,8 +248,8 @@ int main(int argc, char **argv)
     bench b = { .ctx = NULL };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K]"
-                              " [--device NAME] [--threads N] [--steps N] [--precision fp32|bf16] [--export FILE]"
-                              " [--serve]\n");
+                              " [--device NAME] [--threads N] [--steps N] [--precision fp32|bf16] [--cudnn-benchmark]"
+                              " [--export FILE] [--serve]\n");
         return 2;
     }
     const clv_status st = open_bench(&b, &s);

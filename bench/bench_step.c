@@ -1,7 +1,8 @@
 /* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum).
  *
  *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--device NAME] [--threads N] [--steps N]
- *              [--precision fp32|bf16] [--infer] [--recompute] [--profile] [--export FILE] [--serve]
+ *              [--precision fp32|bf16] [--infer] [--recompute] [--profile] [--cudnn-benchmark]
+ *              [--export FILE] [--serve]
  *
  * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread, with
  * --profile a table of its operations after that. On a device a step ends when its loss is on the host. --export
@@ -33,7 +34,7 @@ typedef struct settings {
     const char *backbone, *stem, *device, *export_to;
     int64_t size, batch;
     int threads, steps;
-    bool serve, infer, recompute, profile;
+    bool serve, infer, recompute, profile, benchmark;
     clv_precision precision;
 } settings;
 
@@ -147,6 +148,7 @@ static clv_status open_bench(bench *b, const settings *s)
     desc.threads = s->threads;
     TRY(clv_context_create(&desc, &b->ctx));
     TRY(clv_context_use(b->ctx, s->device));
+    if (s->benchmark) TRY(clv_context_benchmark(b->ctx, true));
     b->waits = strcmp(s->device, "cpu") != 0;
     TRY(build(b, s, &images, &targets));
     TRY(bind_batch(b, s, images, targets));
@@ -274,7 +276,8 @@ static bool read_switch(settings *s, const char *name)
 {
     bool *flag = strcmp(name, "--serve") == 0 ? &s->serve : strcmp(name, "--infer") == 0 ? &s->infer :
                  strcmp(name, "--recompute") == 0 ? &s->recompute :
-                 strcmp(name, "--profile") == 0 ? &s->profile : NULL;
+                 strcmp(name, "--profile") == 0 ? &s->profile :
+                 strcmp(name, "--cudnn-benchmark") == 0 ? &s->benchmark : NULL;
     if (flag) *flag = true;
     return flag;
 }
@@ -311,7 +314,7 @@ int main(int argc, char **argv)
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N]"
                               " [--device NAME] [--threads N] [--steps N] [--precision fp32|bf16] [--infer]"
-                              " [--recompute] [--profile] [--export FILE] [--serve]\n");
+                              " [--recompute] [--profile] [--cudnn-benchmark] [--export FILE] [--serve]\n");
         return 2;
     }
     clv_status st = open_bench(&b, &s);

@@ -237,9 +237,10 @@ static clv_status use_device(clv_trainer *t)
 {
     const char *device = t->settings->device;
     char own[24];
-    if (!strcmp(device, "cpu") || t->ctx->device) return CLV_OK;
     snprintf(own, sizeof own, "%s:%d", device, t->comm->local);
-    return clv_context_use(t->ctx, t->comm->ranks > 1 && !strchr(device, ':') ? own : device);
+    if (strcmp(device, "cpu") != 0 && !t->ctx->device)
+        CLV_TRY(clv_context_use(t->ctx, t->comm->ranks > 1 && !strchr(device, ':') ? own : device));
+    return t->settings->cudnn_benchmark ? clv_context_benchmark(t->ctx, true) : CLV_OK;
 }
 
 /* What a run was computed in is part of what it says of itself, so "auto" becomes what it found. */

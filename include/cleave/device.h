@@ -23,6 +23,12 @@ CLV_API bool clv_device_at(clv_context *ctx, int index, clv_device_info *out);
  * CLV_ERR_UNSUPPORTED, with the reason, for a device that is not there; CLV_ERR_DEVICE. */
 CLV_API clv_status clv_context_use(clv_context *ctx, const char *device) CLV_NODISCARD;
 
+/* Whether graphs made with the context from now on measure, for each convolution, the plans that cuDNN offers, and take
+ * the fastest, instead of the one that cuDNN ranks first (what PyTorch calls cudnn.benchmark). Choices are kept on disk
+ * and made once (docs/training.md, Device). Off unless asked for. Errors: CLV_ERR_INVALID; CLV_ERR_UNSUPPORTED where the
+ * context's device has no plans to choose from, as the host. Call it while nothing computes with the context. */
+CLV_API clv_status clv_context_benchmark(clv_context *ctx, bool on) CLV_NODISCARD;
+
 #ifdef __cplusplus
 }
 #endif

@@ -136,6 +136,17 @@ clv_status clv_context_use(clv_context *ctx, const char *device)
     return clvi_device_open(ctx, device, &ctx->device);
 }
 
+clv_status clv_context_benchmark(clv_context *ctx, bool on)
+{
+    CLV_CHECK(ctx, CLV_ERR_INVALID, "clv_context_benchmark: an argument is NULL");
+    const clvi_backend *backend = ctx->device ? ctx->device->backend : NULL;
+    CLV_CHECK(backend && backend->benchmarks, CLV_ERR_UNSUPPORTED,
+              "cudnn-benchmark cannot act with device '%s': only a GPU has plans of cuDNN to choose from",
+              backend ? backend->name : "cpu");
+    ctx->device->benchmark = on;
+    return CLV_OK;
+}
+
 /* ---- memory ---- */
 
 void *clvi_device_alloc(clv_context *ctx, size_t size)

@@ -13,7 +13,7 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 12
+#define CLVI_BACKEND_ABI 13
 
 typedef struct clvi_device clvi_device;
 typedef struct clvi_recording clvi_recording;     /* the backend's own */
@@ -118,6 +118,7 @@ typedef struct clvi_backend {
     /* Pictures to views, queued. */
     clv_status (*augment)(clvi_device *device, const clvi_pixel_batch *batch);
     const clvi_step_passes *step;
+    bool benchmarks;                                        /* it heeds a device's `benchmark` */
 } clvi_backend;
 
 /* What every backend's device begins with. */
@@ -137,6 +138,7 @@ struct clvi_device {
     struct clvi_tape   *tape;           /* what is queued belongs to this step (device/tape.h), or NULL */
     const void         *fault;          /* on the device: CLVI_FAULT_SIZE bytes that start with an int, 0 while nothing
                                          * is wrong; `wait` tells what */
+    bool                benchmark;      /* kernels prepared from now on measure what they can choose from */
     clv_status          failed;         /* of something that could not tell; the next wait or copy does */
     char                message[256];
 };

@@ -204,6 +204,7 @@ race() {
     ours "Cleave, $name, bf16" "$program" "$@" --precision bf16 || return 0
     theirs "PyTorch, $name, bf16 channels-last" "$peer" "$@" --precision bf16 --channels-last
     theirs "PyTorch, $name, bf16 channels-last compiled" "$peer" "$@" --precision bf16 --channels-last --compile
+    ours "Cleave, $name, bf16, cudnn-benchmark" "$program" "$@" --precision bf16 --cudnn-benchmark
 }
 
 # Training on pictures that need no decoding, whose views the processor makes, and the device: its second epoch.

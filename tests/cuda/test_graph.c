@@ -168,6 +168,20 @@ static void devices_that_are_not_there_are_refused_by_name(void **state)
     clv_context_destroy(ctx);
 }
 
+static void only_a_gpu_has_plans_to_choose_from(void **state)
+{
+    test_env *t = *state;
+    clv_context *device = test_device_context(t);
+    static const char why[] = ": only a GPU has plans of cuDNN to choose from";
+    assert_fails(clv_context_benchmark(NULL, true), CLV_ERR_INVALID, "an argument is NULL");
+    assert_fails(clv_context_benchmark(t->ctx, true), CLV_ERR_UNSUPPORTED, "cannot act with device 'cpu'");
+    assert_fails(clv_context_benchmark(t->ctx, true), CLV_ERR_UNSUPPORTED, why);
+    if (test_device_is_emulated())
+        assert_fails(clv_context_benchmark(device, true), CLV_ERR_UNSUPPORTED, "cannot act with device 'emu'");
+    else assert_ok(clv_context_benchmark(device, true));
+    clv_context_destroy(device);
+}
+
 int main(void)
 {
     test_device_register();
@@ -178,6 +192,7 @@ int main(void)
         TEST(only_rows_that_were_pushed_cross_the_border),
         TEST(an_input_that_is_not_bound_is_told),
         TEST(devices_that_are_not_there_are_refused_by_name),
+        TEST(only_a_gpu_has_plans_to_choose_from),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,7 +97,7 @@ static void check_plan(walk *w, const clvi_dnn_conv *c, const char *backbone)
     clvi_dnn_plan plan;
     if (!is_new(w, c)) return;
     bool pads;
-    if (clvi_dnn_conv_plan_padded(c, w->device, WORKSPACE, &plan, &pads) != CLV_OK)
+    if (clvi_dnn_conv_plan_padded(c, w->device, WORKSPACE, NULL, &plan, &pads) != CLV_OK)
         fail_msg("%s: %s (then %ld) of [%ld,%ld,%ld,%ld] with [%ld,%ld,%ld,%ld]: %s", backbone,
                  directions[c->direction], (long)c->then, (long)c->x[0], (long)c->x[1], (long)c->x[2], (long)c->x[3],
                  (long)c->w[0], (long)c->w[1], (long)c->w[2], (long)c->w[3], clv_error_message());
@@ -206,7 +206,7 @@ static void folded_convolutions_in_bfloat16_compile(void **state)
                             .w = { 64, 64, 3, 3 }, .y = { 32, 64, 56, 56 }, .stride = { 1, 1 }, .pad = { 1, 1 } };
         clvi_dnn_plan plan;
         c.then = then[i];
-        const clv_status st = clvi_dnn_conv_plan(&c, device, WORKSPACE, &plan);
+        const clv_status st = clvi_dnn_conv_plan(&c, device, WORKSPACE, NULL, &plan);
         if (stub) {
             assert_int_equal(st, CLV_ERR_DEVICE);
             assert_non_null(strstr(clv_error_message(), "cuLibraryLoadData"));
@@ -223,26 +223,34 @@ static void a_convolution_that_nobody_can_do_is_unsupported(void **state)
     clvi_dnn_conv c = { .direction = CLVI_DNN_FORWARD, .type = CUDNN_DATA_BFLOAT16, .x = { 2, 7, 9, 9 },
                         .w = { 5, 3, 3, 3 }, .y = { 2, 5, 9, 9 }, .stride = { 1, 1 }, .pad = { 1, 1 } };
     clvi_dnn_plan plan;
-    assert_int_not_equal(clvi_dnn_conv_plan(&c, device, WORKSPACE, &plan), CLV_OK);
+    assert_int_not_equal(clvi_dnn_conv_plan(&c, device, WORKSPACE, NULL, &plan), CLV_OK);
     assert_null(plan.plan);
     cudnnBackendDestroyDescriptor(device);
 }
 
 /* ---- plans that are kept ---- */
 
-static clvi_dnn_plan plan_once(bool kept)
+static clv_status make_plan(const clvi_dnn_timer *timer, clvi_dnn_plan *plan)
 {
     const clvi_dnn_conv c = { .direction = CLVI_DNN_FORWARD, .type = CUDNN_DATA_BFLOAT16, .x = { 32, 64, 56, 56 },
                               .w = { 64, 64, 3, 3 }, .y = { 32, 64, 56, 56 }, .stride = { 1, 1 }, .pad = { 1, 1 } };
     const cudnnBackendDescriptor_t device = make_device();
+    const clv_status st = clvi_dnn_conv_plan(&c, device, WORKSPACE, timer, plan);
+    cudnnBackendDestroyDescriptor(device);
+    return st;
+}
+
+static clvi_dnn_plan plan_that(const clvi_dnn_timer *timer, bool kept)
+{
     clvi_dnn_plan plan;
-    assert_ok(clvi_dnn_conv_plan(&c, device, WORKSPACE, &plan));
+    assert_ok(make_plan(timer, &plan));
     assert_non_null(plan.plan);
     assert_int_equal(plan.kept, kept);
-    cudnnBackendDestroyDescriptor(device);
     clvi_dnn_plan_free(&plan);
     return plan;
 }
+
+static clvi_dnn_plan plan_once(bool kept) { return plan_that(NULL, kept); }
 
 /* The only file of the folder. */
 static void find_file(const char *folder, char *path, size_t size)
@@ -313,7 +321,80 @@ static void without_a_folder_plans_are_made(void **state)
     (void)plan_once(false);
 }
 
-TEST_MAIN(TEST(a_plan_is_kept_for_the_next_run), TEST(a_damaged_plan_is_made_anew), TEST(without_a_folder_plans_are_made),
+/* ---- the fastest of several ---- */
+
+/* A timer that makes up what it says: plan number i takes 1000 + i nanoseconds, those before `fastest` 1000 more; the first
+ * `failing` fail. */
+typedef struct made_up {
+    int     fastest, failing, calls;
+    clv_status with;
+    int64_t engine[CLVI_DNN_TIMED], workspace[CLVI_DNN_TIMED];
+} made_up;
+
+static clv_status tell_time(void *user, const clvi_dnn_conv *conv, const clvi_dnn_plan *plan, int64_t *ns)
+{
+    made_up *m = user;
+    const int i = m->calls++;
+    assert_int_equal(conv->x[1], 64);
+    assert_non_null(plan->plan);
+    assert_true(plan->tensor_core && plan->workspace <= WORKSPACE);      /* the rules hold for all */
+    assert_true(i < CLVI_DNN_TIMED);
+    m->engine[i] = plan->engine;
+    m->workspace[i] = plan->workspace;
+    *ns = 1000 + i + (i < m->fastest ? 1000 : 0);
+    return i < m->failing ? clvi_fail(m->with, "plan %d does not run", i) : CLV_OK;
+}
+
+static void the_fastest_plan_is_taken_and_kept(void **state)
+{
+    made_up m = { .fastest = 2 };
+    const clvi_dnn_timer timer = { tell_time, &m };
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", test_path(*state, "cache"), 1), 0);
+    const clvi_dnn_plan first = plan_once(false), made = plan_that(&timer, false);     /* not the one without a timer */
+    assert_int_equal(first.ns, 0);
+    assert_in_range(m.calls, 3, CLVI_DNN_TIMED);
+    assert_int_equal(m.engine[0], first.engine);
+    assert_int_equal(made.ns, 1002);
+    assert_int_equal(made.engine, m.engine[2]);
+    assert_int_equal(made.workspace, m.workspace[2]);
+    m = (made_up) { .fastest = 0 };
+    const clvi_dnn_plan kept = plan_that(&timer, true);
+    assert_int_equal(m.calls, 0);                                        /* the choice stands */
+    assert_int_equal(kept.ns, 1002);
+    assert_int_equal(kept.engine, made.engine);
+    assert_int_equal(kept.workspace, made.workspace);
+    assert_int_equal(plan_once(true).engine, first.engine);
+}
+
+static void a_plan_that_does_not_run_is_passed_over(void **state)
+{
+    (void)state;
+    made_up m = { .fastest = 0, .failing = 2, .with = CLV_ERR_DEVICE };
+    const clvi_dnn_timer timer = { tell_time, &m };
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", "", 1), 0);
+    const clvi_dnn_plan plan = plan_that(&timer, false);
+    assert_int_equal(plan.ns, 1002);
+    assert_int_equal(plan.engine, m.engine[2]);
+}
+
+static void without_a_plan_that_runs_there_is_an_error(void **state)
+{
+    made_up m = { .failing = CLVI_DNN_TIMED, .with = CLV_ERR_DEVICE };
+    const clvi_dnn_timer timer = { tell_time, &m };
+    clvi_dnn_plan plan;
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", test_path(*state, "cache"), 1), 0);
+    assert_fails(make_plan(&timer, &plan), CLV_ERR_DEVICE, " does not run");
+    assert_null(plan.plan);
+    m = (made_up) { .failing = 1, .with = CLV_ERR_NOMEM };               /* not the plan's fault */
+    assert_fails(make_plan(&timer, &plan), CLV_ERR_NOMEM, "plan 0 does not run");
+    assert_null(plan.plan);
+    assert_int_equal(m.calls, 1);
+    m = (made_up) { .fastest = 1 };
+    (void)plan_that(&timer, false);                                      /* nothing was kept */
+}
+
+TEST_MAIN(TEST(the_fastest_plan_is_taken_and_kept), TEST(a_plan_that_does_not_run_is_passed_over),
+          TEST(without_a_plan_that_runs_there_is_an_error), TEST(a_plan_is_kept_for_the_next_run), TEST(a_damaged_plan_is_made_anew), TEST(without_a_folder_plans_are_made),
           TEST(the_device_describes_itself), TEST(every_convolution_of_every_backbone_has_a_plan),
           TEST(every_folded_convolution_has_a_plan_in_float32),
           TEST(a_convolution_that_nobody_can_do_is_unsupported), TEST(folded_convolutions_in_bfloat16_compile))

@@ -137,6 +137,8 @@ const clvi_option clvi_settings_table[] = {
     FLAG(recompute, "recompute", "false",
          "less memory: compute activations again in the backward pass; slower, the same bits"),
     TEXT(device, "device", "cpu", "what networks and losses compute on: cpu, cuda or cuda:N (cleave devices lists them)"),
+    FLAG(cudnn_benchmark, "cudnn-benchmark", "false",
+         "on a GPU: time cuDNN's plans for each convolution and take the fastest; the choice is kept for later runs"),
     CHOICE(precision, "precision", "fp32", "fp32|bf16|auto",
            "convolutions in float32, in bfloat16, or in bfloat16 where the processor multiplies it"),
     I64(seed, "seed", "0", 0, BIG, "seed of everything random", NULL),

@@ -49,7 +49,7 @@ static clv_status check_method(const clv_config *config)
     static const char *const of_images[] = {
         "split", "val-split", "aug", "aug-plus", "aug-device", "eval-aug", "size", "crop-min", "workers", "prefetch",
         "exact-decode", "arch", "weights", "stem", "width", "patch", "stop-grad-conv1", "drop-path", "dropout",
-        "drop-block", "zero-init-residual", "bn-splits",
+        "drop-block", "zero-init-residual", "bn-splits", "cudnn-benchmark",
         "stop-on-collapse", "knn-freq", "knn-k", "knn-t", "knn-layer", "knn-bank", "knn-queries",
     };
     static const char *const of_bank[] = {

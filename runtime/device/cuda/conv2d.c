@@ -74,9 +74,10 @@ static clv_status prepare(clvi_op_call *call, clvi_dnn_direction direction)
     conv *c = call->state = clvi_calloc(call->ctx, 1, sizeof *c);
     if (!c) return CLV_ERR_NOMEM;
     const cudnnBackendDescriptor_t device = clvi_cuda_of(call->ctx)->properties;
+    const clvi_dnn_timer *timer = clvi_cuda_timer(clvi_cuda_of(call->ctx));
     const clv_status st = direction == CLVI_DNN_FORWARD || widens(call)
-        ? clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, &c->exec.plan, &c->pads)
-        : clvi_dnn_conv_plan(&wish, device, CLVI_CUDA_WORKSPACE, &c->exec.plan);
+        ? clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, timer, &c->exec.plan, &c->pads)
+        : clvi_dnn_conv_plan(&wish, device, CLVI_CUDA_WORKSPACE, timer, &c->exec.plan);
     if (c->pads) c->second = clvi_cudnn_padded(role[0]);
     if (c->pads) call->scratch_size = c->second + clvi_cudnn_padded(role[1]);
     else if (widens(call)) call->scratch_size = (size_t)clvi_desc_count(role[1]) * clv_dtype_size(CLV_BF16);

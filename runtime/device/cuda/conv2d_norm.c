@@ -69,10 +69,11 @@ static clv_status prepare(clvi_op_call *call)
     norm_state *s = call->state = clvi_calloc(call->ctx, 1, sizeof *s);
     if (!s) return CLV_ERR_NOMEM;
     const cudnnBackendDescriptor_t device = clvi_cuda_of(call->ctx)->properties;
-    clv_status st = clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, &s->exec.plan, &s->pads);
+    const clvi_dnn_timer *timer = clvi_cuda_timer(clvi_cuda_of(call->ctx));
+    clv_status st = clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, timer, &s->exec.plan, &s->pads);
     if (st == CLV_ERR_UNSUPPORTED) {
         wish.then = 0;
-        st = clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, &s->exec.plan, &s->pads);
+        st = clvi_dnn_conv_plan_padded(&wish, device, CLVI_CUDA_WORKSPACE, timer, &s->exec.plan, &s->pads);
     }
     s->then = wish.then;
     place(call, s);

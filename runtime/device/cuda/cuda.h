@@ -25,6 +25,7 @@ typedef struct clvi_cuda_device {
     cublasLtHandle_t blas;
     cudnnHandle_t    dnn;
     cudnnBackendDescriptor_t properties;   /* the device as cuDNN's plans want it named */
+    clvi_dnn_timer   timer;
 } clvi_cuda_device;
 
 static inline clvi_cuda_device *clvi_cuda_of(const clv_context *ctx)
@@ -42,6 +43,9 @@ clv_status clvi_blas_status(cublasStatus_t error, const char *what) CLV_NODISCAR
 /* For the kernel files: their stream, and what became of a launch. */
 cudaStream_t clvi_cuda_stream(clv_context *ctx);
 clv_status clvi_cuda_launched(const char *op, cudaError_t error) CLV_NODISCARD;
+
+/* What measures plans, where that is wanted; else NULL. */
+const clvi_dnn_timer *clvi_cuda_timer(clvi_cuda_device *device);
 
 /* The device's workspace, CLVI_CUDA_WORKSPACE bytes. NULL with the message set. */
 void *clvi_cuda_workspace(clvi_cuda_device *device);

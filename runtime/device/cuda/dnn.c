@@ -1,5 +1,5 @@
 /* dnn.c: builds the graph of one convolution, asks cuDNN how it can be done, and takes the first way that keeps the
- * rules. The device is named by a descriptor, never by a handle, so that all of this works where there is none. */
+ * rules, or the fastest of several. The device is named by a descriptor, never by a handle, so that all of this works where there is none. */
 #include "device/cuda/dnn.h"
 #include "device/cuda/kept.h"
 #include <stdio.h>
@@ -249,26 +249,50 @@ static clv_status make_plan(desc config, desc device, clvi_dnn_plan *out)
     return finalize(out->plan);
 }
 
-/* The first configuration that keeps the rules and can be made a plan; out->plan stays NULL when there is none. */
-static clv_status take_first(const clvi_dnn_conv *c, desc *configs, int64_t count, desc device, int64_t most,
-                             clvi_dnn_plan *out)
+/* Plans that keep the rules, in the order of the ranking. */
+typedef struct candidates {
+    clvi_dnn_plan plan[CLVI_DNN_TIMED];
+    int           count, wanted;
+} candidates;
+
+/* Those of these configurations that keep the rules and can be made plans, until there are as many as are wanted. Where
+ * there is a plan already, what is wrong with another matters no more. */
+static clv_status take(const clvi_dnn_conv *c, desc *configs, int64_t count, desc device, int64_t most, candidates *out)
 {
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < count && out->count < out->wanted; i++) {
+        clvi_dnn_plan *plan = &out->plan[out->count];
         bool fits;
-        CLV_TRY(look_at(c, configs[i], most, out, &fits));
+        CLV_TRY(look_at(c, configs[i], most, plan, &fits));
         if (!fits) continue;
-        const clv_status st = make_plan(configs[i], device, out);
-        if (st == CLV_OK) return CLV_OK;
-        clvi_dnn_plan_free(out);
-        if (st != CLV_ERR_UNSUPPORTED) return st;
+        const clv_status st = make_plan(configs[i], device, plan);
+        if (st == CLV_OK) out->count++;
+        else clvi_dnn_plan_free(plan);
+        if (st != CLV_OK && st != CLV_ERR_UNSUPPORTED && out->count == 0) return st;
     }
+    return CLV_OK;
+}
+
+/* The first of them or, with a timer, the fastest; there is one at least. */
+static clv_status choose(const clvi_dnn_conv *c, candidates *all, const clvi_dnn_timer *timer, clvi_dnn_plan *out)
+{
+    clvi_dnn_plan *best = timer ? NULL : &all->plan[0];
+    clv_status st = CLV_OK;
+    for (int i = 0; timer && i < all->count; i++) {
+        clvi_dnn_plan *plan = &all->plan[i];
+        st = timer->time(timer->user, c, plan, &plan->ns);
+        if (st == CLV_ERR_NOMEM) return st;
+        if (st == CLV_OK && (!best || plan->ns < best->ns)) best = plan;
+    }
+    if (!best) return st;
+    *out = *best;
+    best->plan = NULL;               /* it is the caller's */
     return CLV_OK;
 }
 
 /* Asks one mode of the heuristics. The number it gives for an empty list is a bound; the second call tells how many
  * there are. */
 static clv_status ask(const clvi_dnn_conv *c, graph *g, desc device, cudnnBackendHeurMode_t mode, int64_t most,
-                      clvi_dnn_plan *out)
+                      candidates *out)
 {
     desc configs[MAX_CONFIGS] = { NULL };
     int64_t bound = 0, count = 0;
@@ -286,7 +310,7 @@ static clv_status ask(const clvi_dnn_conv *c, graph *g, desc device, cudnnBacken
     for (int64_t i = 0; i < bound; i++) CLV_TRY_OR_DONE(make(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i]));
     CLV_TRY_OR_DONE(clvi_dnn_status(cudnnBackendGetAttribute(g->heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
         CUDNN_TYPE_BACKEND_DESCRIPTOR, bound, &count, configs), "the configurations of a convolution"));
-    CLV_TRY_OR_DONE(take_first(c, configs, count, device, most, out));
+    CLV_TRY_OR_DONE(take(c, configs, count, device, most, out));
 done:
     for (int64_t i = 0; i < bound; i++) drop(configs[i]);
     return st;
@@ -294,9 +318,9 @@ done:
 
 /* ---- plans of earlier runs ---- */
 
-/* Everything that a plan depends on, in a line: the library, the device as it describes itself, the convolution, the
- * rules. */
-static bool make_key(const clvi_dnn_conv *c, desc device, int64_t workspace, char *key, size_t size)
+/* Everything that a plan depends on, in a line: how it was chosen, the library, the device as it describes itself, the
+ * convolution, the rules. */
+static bool make_key(const clvi_dnn_conv *c, desc device, int64_t workspace, bool timed, char *key, size_t size)
 {
     char about[4096];
     int64_t count = 0;
@@ -305,8 +329,8 @@ static bool make_key(const clvi_dnn_conv *c, desc device, int64_t workspace, cha
                                  &count, about) != CUDNN_STATUS_SUCCESS || count <= 0 || count > (int64_t)sizeof about)
         return false;
     for (int64_t i = 0; i < count && about[i]; i++) h = (h ^ (unsigned char)about[i]) * UINT64_C(0x100000001b3);
-    int n = snprintf(key, size, "convolution %d type %d cudnn %zu device %016" PRIx64 " workspace %" PRId64,
-                     (int)c->direction, (int)c->type, cudnnGetVersion(), h, workspace);
+    int n = snprintf(key, size, "%sconvolution %d type %d cudnn %zu device %016" PRIx64 " workspace %" PRId64,
+                     timed ? "tuned " : "", (int)c->direction, (int)c->type, cudnnGetVersion(), h, workspace);
     const int64_t *lists[] = { c->x, c->w, c->y, c->stride, c->pad, &c->then };
     static const int lengths[] = { 4, 4, 4, 2, 2, 1 };
     for (int l = 0; l < 6; l++)
@@ -324,15 +348,15 @@ static clv_status plan_of_text(desc device, const char *json, int64_t size, clvi
     return finalize(out->plan);
 }
 
-/* A line of what look_at found, then the plan in cuDNN's own words. What cuDNN does not take back is made anew. */
+/* A line of what look_at found and the time measured, then the plan in cuDNN's own words. What cuDNN does not take back is made anew. */
 static bool take_kept(const char *key, desc device, int64_t workspace, clvi_dnn_plan *out)
 {
     char data[CLVI_KEPT_MOST + 1];
     int tensor_core, used = 0;
     const size_t size = clvi_kept_read(key, data);
     data[size] = '\0';
-    if (sscanf(data, "%" SCNd64 " %" SCNd64 " %d\n%n", &out->workspace, &out->engine, &tensor_core,
-               &used) != 3 || !used || out->workspace < 0 || out->workspace > workspace)
+    if (sscanf(data, "%" SCNd64 " %" SCNd64 " %d %" SCNd64 "\n%n", &out->workspace, &out->engine, &tensor_core,
+               &out->ns, &used) != 4 || !used || out->workspace < 0 || out->workspace > workspace)
         return false;
     out->tensor_core = tensor_core;
     out->kept = plan_of_text(device, data + used, (int64_t)size - used, out) == CLV_OK;
@@ -343,8 +367,8 @@ static bool take_kept(const char *key, desc device, int64_t workspace, clvi_dnn_
 static void keep(const char *key, const clvi_dnn_plan *plan)
 {
     char data[CLVI_KEPT_MOST];
-    const int n = snprintf(data, sizeof data, "%" PRId64 " %" PRId64 " %d\n", plan->workspace, plan->engine,
-                           plan->tensor_core);
+    const int n = snprintf(data, sizeof data, "%" PRId64 " %" PRId64 " %d %" PRId64 "\n", plan->workspace,
+                           plan->engine, plan->tensor_core, plan->ns);
     int64_t size = 0;
     if (cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, 0, &size,
                                  NULL) != CUDNN_STATUS_SUCCESS || size <= 0 || size > (int64_t)sizeof data - n)
@@ -357,35 +381,39 @@ static void keep(const char *key, const clvi_dnn_plan *plan)
 /* ---- a convolution's plan ---- */
 
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
-                              clvi_dnn_plan *out)
+                              const clvi_dnn_timer *timer, clvi_dnn_plan *out)
 {
     char key[1024];
     static const cudnnBackendHeurMode_t modes[] = { CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK };
     graph g = { .graph = NULL };
+    candidates all = { .wanted = timer ? CLVI_DNN_TIMED : 1 };
     memset(out, 0, sizeof *out);
-    const bool keeps = make_key(conv, device, workspace, key, sizeof key);
+    const bool keeps = make_key(conv, device, workspace, timer, key, sizeof key);
     if (keeps && take_kept(key, device, workspace, out)) return CLV_OK;
     clv_status st = make_graph(conv, &g);
-    for (int i = 0; i < 2 && st == CLV_OK && !out->plan; i++) st = ask(conv, &g, device, modes[i], workspace, out);
+    for (int i = 0; i < 2 && st == CLV_OK && all.count < all.wanted; i++)
+        st = ask(conv, &g, device, modes[i], workspace, &all);
     drop_graph(&g);
-    if (st == CLV_OK && !out->plan)
+    if (st == CLV_OK && all.count == 0)
         st = clvi_fail(CLV_ERR_UNSUPPORTED, "cuDNN has no engine for a convolution of these shapes and types");
+    if (st == CLV_OK) st = choose(conv, &all, timer, out);
+    while (all.count > 0) clvi_dnn_plan_free(&all.plan[--all.count]);
     if (st == CLV_OK && keeps) keep(key, out);
     return st;
 }
 
 clv_status clvi_dnn_conv_plan_padded(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
-                                     clvi_dnn_plan *out, bool *pads)
+                                     const clvi_dnn_timer *timer, clvi_dnn_plan *out, bool *pads)
 {
     clvi_dnn_conv padded = *conv;
     padded.x[1] = padded.w[1] = CLVI_DNN_CHANNELS;
     *pads = conv->type == CUDNN_DATA_BFLOAT16 && conv->x[1] < CLVI_DNN_CHANNELS && conv->direction != CLVI_DNN_DATA;
     if (*pads) {
-        const clv_status st = clvi_dnn_conv_plan(&padded, device, workspace, out);
+        const clv_status st = clvi_dnn_conv_plan(&padded, device, workspace, timer, out);
         if (st != CLV_ERR_UNSUPPORTED) return st;
     }
     *pads = false;
-    return clvi_dnn_conv_plan(conv, device, workspace, out);
+    return clvi_dnn_conv_plan(conv, device, workspace, timer, out);
 }
 
 void clvi_dnn_plan_free(clvi_dnn_plan *plan)

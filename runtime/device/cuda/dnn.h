@@ -27,7 +27,17 @@ typedef struct clvi_dnn_plan {
     int64_t workspace, engine;
     bool    tensor_core;
     bool    kept;                    /* it came from the cache (kept.h) */
+    int64_t ns;                      /* how long it takes, where that was measured; else 0 */
 } clvi_dnn_plan;
+
+/* Measures how long a plan takes, in nanoseconds. CLV_ERR_NOMEM ends the choice; a plan that fails otherwise is passed
+ * over. */
+typedef struct clvi_dnn_timer {
+    clv_status (*time)(void *user, const clvi_dnn_conv *conv, const clvi_dnn_plan *plan, int64_t *ns);
+    void *user;
+} clvi_dnn_timer;
+
+enum { CLVI_DNN_TIMED = 8 };         /* plans that a timer is given at most */
 
 /* Names of the operands in a variant pack. */
 enum {
@@ -35,15 +45,16 @@ enum {
 };
 
 /* The first plan of cuDNN's own ranking that keeps the rules: bfloat16 on tensor cores; float32 strictly so, without
- * them; sums in a fixed order; at most `workspace` bytes. It is kept for later runs. `device` is a finalised DEVICEPROP
- * descriptor. Errors: CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE. */
+ * them; sums in a fixed order; at most `workspace` bytes. With a timer (NULL: none) the fastest of the first
+ * CLVI_DNN_TIMED such plans. It is kept for later runs, which measure nothing again. `device` is a finalised DEVICEPROP
+ * descriptor. Errors: CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE; the timer's last, where none could be run. */
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
-                              clvi_dnn_plan *out) CLV_NODISCARD;
+                              const clvi_dnn_timer *timer, clvi_dnn_plan *out) CLV_NODISCARD;
 /* The same, where it can be with x and w of eight channels, zeros behind what there is: pictures have three, tensor cores
  * take eight at a time, and cuDNN would pad in its workspace, 206 MB for 256 pictures of 224 pixels. `pads` says what the
  * plan wants. */
 clv_status clvi_dnn_conv_plan_padded(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
-                                     clvi_dnn_plan *out, bool *pads) CLV_NODISCARD;
+                                     const clvi_dnn_timer *timer, clvi_dnn_plan *out, bool *pads) CLV_NODISCARD;
 /* NULL inside is accepted. */
 void clvi_dnn_plan_free(clvi_dnn_plan *plan);
 

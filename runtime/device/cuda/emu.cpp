@@ -562,5 +562,5 @@ extern "C" const clvi_backend clvi_backend_emu = {
     CLVI_BACKEND_ABI, "emu", emu_kernels, emu_count, emu_describe, emu_open, emu_close,
     emu_alloc, emu_free, emu_copy, emu_fill, emu_wait, emu_record, emu_recorded, emu_play, emu_forget,
     emu_alloc_host, emu_free_host, emu_send, emu_enter, emu_leave, emu_reach, &clvi_cuda_flat_passes,
-    clvi_cuda_augment, &clvi_cuda_step_passes,
+    clvi_cuda_augment, &clvi_cuda_step_passes, false,
 };

@@ -299,5 +299,5 @@ const clvi_backend clvi_backend_cuda = {
     .wait = wait, .record = record, .recorded = recorded, .play = play, .forget = forget,
     .alloc_host = alloc_host, .free_host = free_host, .send = send, .enter = enter, .leave = leave, .reach = reach,
     .flat = &clvi_cuda_flat_passes, .augment = clvi_cuda_augment,
-    .step = &clvi_cuda_step_passes,
+    .step = &clvi_cuda_step_passes, .benchmarks = true,
 };
