@@ -25,8 +25,8 @@ CLV_API clv_status clv_context_use(clv_context *ctx, const char *device) CLV_NOD
 
 /* Whether graphs made with the context from now on measure, for each convolution, the plans that cuDNN offers, and take
  * the fastest, instead of the one that cuDNN ranks first (what PyTorch calls cudnn.benchmark). Choices are kept on disk
- * and made once (docs/training.md, Device). Off unless asked for. Errors: CLV_ERR_INVALID; CLV_ERR_UNSUPPORTED where the
- * context's device has no plans to choose from, as the host. Call it while nothing computes with the context. */
+ * and made once (docs/training.md, Device). Off unless asked for. Errors: CLV_ERR_INVALID; CLV_ERR_UNSUPPORTED where
+ * the context's device has no plans to choose from, as the host. Call it while nothing computes with the context. */
 CLV_API clv_status clv_context_benchmark(clv_context *ctx, bool on) CLV_NODISCARD;
 
 #ifdef __cplusplus

@@ -323,8 +323,8 @@ static void without_a_folder_plans_are_made(void **state)
 
 /* ---- the fastest of several ---- */
 
-/* A timer that makes up what it says: plan number i takes 1000 + i nanoseconds, those before `fastest` 1000 more; the first
- * `failing` fail. */
+/* A timer that makes up what it says: plan number i takes 1000 + i nanoseconds, those before `fastest` 1000 more; the
+ * first `failing` fail. */
 typedef struct made_up {
     int     fastest, failing, calls;
     clv_status with;
@@ -394,7 +394,8 @@ static void without_a_plan_that_runs_there_is_an_error(void **state)
 }
 
 TEST_MAIN(TEST(the_fastest_plan_is_taken_and_kept), TEST(a_plan_that_does_not_run_is_passed_over),
-          TEST(without_a_plan_that_runs_there_is_an_error), TEST(a_plan_is_kept_for_the_next_run), TEST(a_damaged_plan_is_made_anew), TEST(without_a_folder_plans_are_made),
+          TEST(without_a_plan_that_runs_there_is_an_error), TEST(a_plan_is_kept_for_the_next_run),
+          TEST(a_damaged_plan_is_made_anew), TEST(without_a_folder_plans_are_made),
           TEST(the_device_describes_itself), TEST(every_convolution_of_every_backbone_has_a_plan),
           TEST(every_folded_convolution_has_a_plan_in_float32),
           TEST(a_convolution_that_nobody_can_do_is_unsupported), TEST(folded_convolutions_in_bfloat16_compile))

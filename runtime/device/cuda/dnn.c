@@ -1,5 +1,6 @@
 /* dnn.c: builds the graph of one convolution, asks cuDNN how it can be done, and takes the first way that keeps the
- * rules, or the fastest of several. The device is named by a descriptor, never by a handle, so that all of this works where there is none. */
+ * rules, or the fastest of several. The device is named by a descriptor, never by a handle, so that all of this works
+ * where there is none. */
 #include "device/cuda/dnn.h"
 #include "device/cuda/kept.h"
 #include <stdio.h>
@@ -348,7 +349,8 @@ static clv_status plan_of_text(desc device, const char *json, int64_t size, clvi
     return finalize(out->plan);
 }
 
-/* A line of what look_at found and the time measured, then the plan in cuDNN's own words. What cuDNN does not take back is made anew. */
+/* A line of what look_at found and the time measured, then the plan in cuDNN's own words. What cuDNN does not take back
+ * is made anew. */
 static bool take_kept(const char *key, desc device, int64_t workspace, clvi_dnn_plan *out)
 {
     char data[CLVI_KEPT_MOST + 1];

@@ -47,7 +47,8 @@ enum {
 /* The first plan of cuDNN's own ranking that keeps the rules: bfloat16 on tensor cores; float32 strictly so, without
  * them; sums in a fixed order; at most `workspace` bytes. With a timer (NULL: none) the fastest of the first
  * CLVI_DNN_TIMED such plans. It is kept for later runs, which measure nothing again. `device` is a finalised DEVICEPROP
- * descriptor. Errors: CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE; the timer's last, where none could be run. */
+ * descriptor. Errors: CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE; the timer's last, where none could be
+ * run. */
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
                               const clvi_dnn_timer *timer, clvi_dnn_plan *out) CLV_NODISCARD;
 /* The same, where it can be with x and w of eight channels, zeros behind what there is: pictures have three, tensor cores
