@@ -320,28 +320,36 @@ static const char *const cases[] = {
     "method=supervised bn-splits=4 mixup-alpha=1",
     "method=moco moco-k=60 batch-size=15 bn-splits=3",
 };
-enum { WHOLE = 4, LOST = CLVI_COUNT(cases) - 1 };        /* WHOLE: steps that are recorded */
+enum { SHUFFLED = 2, WHOLE = 4, LOST = CLVI_COUNT(cases) - 1 };        /* WHOLE: steps that are recorded */
 
 typedef struct kind_of_run {
     const char *name;
     int         ranks;
-    const char *set[4];
+    const char *set[4], *also;          /* variables; settings beside the case's, or NULL */
 } kind_of_run;
+
+/* What a run of a case is told; endless: it goes on until a rank is lost. */
+static void settings_of(test_env *t, size_t c, const kind_of_run *k, bool endless, char *settings, size_t size)
+{
+    char folder[64], data[512];
+    clv_config *made = test_run_config(t, "made", NULL);
+    assert_ok(clv_config_get(made, "data", data, sizeof data));
+    clv_config_destroy(made);
+    snprintf(folder, sizeof folder, "%s-%zu", k->name, c);
+    snprintf(settings, size,
+             "device=emu data=%s results-dir=%s arch=resnet8 width=4 aug=glyphs size=8 batch-size=16 %s lr=0.05 "
+             "cos=true epochs=1000 stop-epoch=%d seed=5 knn-freq=0 print-freq=100 on-nan=skip %s %s", data,
+             test_path(t, folder), strstr(cases[c], "supervised") ? "" : "moco-dim=16", endless ? 0 : 1, cases[c],
+             k->also ? k->also : "");
+}
 
 /* Starts a run of a case; its checkpoint is in the folder of its name. dies: the rank that is killed, and the statuses
  * that are wanted then; NULL: none, and the losses of its steps are told. */
 static void train(test_env *t, size_t c, const kind_of_run *k, double *losses, const char *dies, const int *want)
 {
-    char settings[1024], folder[64], file[64], data[512];
-    clv_config *made = test_run_config(t, "made", NULL);
-    assert_ok(clv_config_get(made, "data", data, sizeof data));
-    clv_config_destroy(made);
-    snprintf(folder, sizeof folder, "%s-%zu", k->name, c);
+    char settings[1024], file[64];
     snprintf(file, sizeof file, "%s-%zu.losses", k->name, c);
-    snprintf(settings, sizeof settings,
-             "device=emu data=%s results-dir=%s arch=resnet8 width=4 aug=glyphs size=8 batch-size=16 %s lr=0.05 "
-             "cos=true epochs=1000 stop-epoch=%d seed=5 knn-freq=0 print-freq=100 on-nan=skip %s", data,
-             test_path(t, folder), strstr(cases[c], "supervised") ? "" : "moco-dim=16", dies ? 0 : 1, cases[c]);
+    settings_of(t, c, k, dies != NULL, settings, sizeof settings);
     const char *more[16] = { "NCCL_SETTINGS", settings, "NCCL_LOSSES", test_path(t, file) };
     int n = 4;
     for (int i = 0; i < 4 && k->set[i]; i++) more[n++] = k->set[i];
@@ -379,8 +387,9 @@ static void near(const char *what, const double *a, const double *b)
 static void ranks_train_the_network_of_one(void **state)
 {
     test_env *t = *state;
-    static const kind_of_run alone = { "alone", 1, { NULL } }, two = { "two", 2, { NULL } },
-        early = { "early", 2, { "STANDIN_EARLY", "1", NULL } }, pieces = { "pieces", 2, { "CLEAVE_GRAPH", "0", NULL } };
+    static const kind_of_run alone = { "alone", 1, { NULL }, NULL }, two = { "two", 2, { NULL }, NULL },
+        early = { "early", 2, { "STANDIN_EARLY", "1", NULL }, NULL },
+        pieces = { "pieces", 2, { "CLEAVE_GRAPH", "0", NULL }, NULL };
     for (size_t c = 0; c < LOST; c++) {
         double one[STEPS], more[STEPS];
         train(t, c, &alone, one, NULL, NULL);
@@ -396,10 +405,39 @@ static void ranks_train_the_network_of_one(void **state)
     }
 }
 
+/* Pictures that a device made views of go to the rank that sees them without the processors, to the same bits. */
+static void views_of_devices_are_shuffled_over_ranks(void **state)
+{
+    test_env *t = *state;
+    static const kind_of_run host = { "host", 2, { NULL }, NULL }, device = { "device", 2, { NULL }, "aug-device=gpu" },
+        pieces = { "device-pieces", 2, { "CLEAVE_GRAPH", "0", NULL }, "aug-device=gpu" };
+    for (size_t c = 0; c < SHUFFLED; c++) {
+        double one[STEPS], more[STEPS];
+        train(t, c, &host, one, NULL, NULL);
+        train(t, c, &device, more, NULL, NULL);
+        same_weights(t, c, "host", "device");
+        if (c > 0) continue;
+        train(t, c, &pieces, more, NULL, NULL);
+        same_weights(t, c, "host", "device-pieces");
+    }
+}
+
+static void views_of_devices_are_not_shuffled_over_ranks_in_parts(void **state)
+{
+    test_env *t = *state;
+    char settings[1024];
+    const char *const more[] = { "NCCL_SETTINGS", settings, "NCCL_LOSSES", test_path(t, "losses"), NULL };
+    static const int want[] = { 3, 3 };
+    const kind_of_run parts = { "parts", 2, { NULL }, "aug-device=gpu micro-batch-size=4" };
+    settings_of(t, 0, &parts, false, settings, sizeof settings);
+    they_end_with(t, 2, "trains", more, want,
+                  "told: aug-device 'gpu' cannot act with shuffle-bn over 2 ranks and a batch in parts");
+}
+
 /* Whichever it is: those that wait for it hear of it. */
 static void a_lost_rank_ends_all(void **state)
 {
-    static const kind_of_run first = { "first-lost", 3, { NULL } }, last = { "last-lost", 3, { NULL } };
+    static const kind_of_run first = { "first-lost", 3, { NULL }, NULL }, last = { "last-lost", 3, { NULL }, NULL };
     static const int want[2][3] = { { 137, 3, 3 }, { 3, 3, 137 } };
     train(*state, LOST, &first, NULL, "0", want[0]);
     train(*state, LOST, &last, NULL, "2", want[1]);
@@ -419,6 +457,8 @@ int main(void)
         TEST(an_error_of_nccl_is_told_in_its_words),
         TEST(an_error_beside_ends_the_wait),
         TEST(ranks_train_the_network_of_one),
+        TEST(views_of_devices_are_shuffled_over_ranks),
+        TEST(views_of_devices_are_not_shuffled_over_ranks_in_parts),
         TEST(a_lost_rank_ends_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

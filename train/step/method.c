@@ -403,8 +403,9 @@ clv_status clvi_method_check_made_there(const clvi_method *m)
     CLV_CHECK(m->queued || !clvi_mix_wanted(s), CLV_ERR_INVALID,
               "%s with mixup-alpha or cutmix-alpha over ranks, or in parts of more than 2 GiB of images: the processor "
               "mixes them", what);
-    CLV_CHECK(m->division.ranks == 1 || !m->teacher || s->bn_splits == 1 || !s->shuffle_bn, CLV_ERR_INVALID,
-              "%s with shuffle-bn over %d ranks: their processors exchange the images", what, m->division.ranks);
+    CLV_CHECK(m->queued || m->division.ranks == 1 || !m->teacher || s->bn_splits == 1 || !s->shuffle_bn,
+              CLV_ERR_INVALID, "%s with shuffle-bn over %d ranks and a batch in parts: their processors exchange the "
+              "images", what, m->division.ranks);
     return CLV_OK;
 }
 

@@ -243,7 +243,8 @@ static clv_status exchange_there(clvi_teacher *t, const clv_view *images)
     const clvi_division *d = &t->division;
     const int64_t first = d->rank * d->local * t->image_size;
     const size_t size = (size_t)(d->local * t->image_size) * sizeof(float);
-    const void *mine = clvi_tape_bring(t->ctx, images->data, size, t->shuffled_there + first);
+    const void *mine = images->device ? images->data
+                                      : clvi_tape_bring(t->ctx, images->data, size, t->shuffled_there + first);
     CLV_TRY(clvi_device_copy(t->ctx, t->gathered + first, mine, size, CLVI_COPY_ON_DEVICE));
     CLV_TRY(clvi_comm_all_gather_arena(t->comm, t->gathered, size));
     place_there(t, t->gathered);
