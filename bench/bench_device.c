@@ -104,23 +104,27 @@ static clv_status copy(bench *b, work *w)
     return measure(b, "copy", w, 2.0 * 4 * (double)(b->rows * b->channels));
 }
 
-/* Forward: statistics, and what is made of them; with the gradient, whose sums it reads for and then again. */
-static clv_status batch_norm(bench *b, work *w, bool gradient)
+static clv_node normalised(bench *b, work *w, const char *x, const char *mean, const char *var)
 {
-    const double bytes = 4 * (double)(b->rows * b->channels);
     const clv_init zero = { CLV_INIT_CONSTANT, 0.0, 0 };
-    TRY(make_graph(b, true, w));
-    clv_graph *g = w->graph;
     clv_batch_norm_desc norm = { .gamma = CLV_NONE, .beta = CLV_NONE, .groups = 1, .eps = 1e-5, .momentum = 0.1 };
-    norm.running_mean = clv_parameter(g, "mean", CLV_PARAM_BUFFER, 1, &b->channels, zero);
-    norm.running_var = clv_parameter(g, "var", CLV_PARAM_BUFFER, 1, &b->channels, zero);
-    const clv_node y = clv_batch_norm(g, matrix(w, "x", b->rows, b->channels), &norm);
-    const clv_node sum = clv_reduce(g, gradient ? y : clv_slice(g, y, 0, 0, 1), -1, false);
-    if (gradient) TRY(clv_graph_backward(g, sum));
-    else clv_graph_output(g, y);
+    norm.running_mean = clv_parameter(w->graph, mean, CLV_PARAM_BUFFER, 1, &b->channels, zero);
+    norm.running_var = clv_parameter(w->graph, var, CLV_PARAM_BUFFER, 1, &b->channels, zero);
+    return clv_batch_norm(w->graph, matrix(w, x, b->rows, b->channels), &norm);
+}
+
+/* Forward: statistics, and what is made of them; with the gradient, whose sums it reads for and then again. With two,
+ * as a block with a projection ends, only their sum is written. */
+static clv_status batch_norm(bench *b, work *w, const char *name, bool gradient, bool two, int passes)
+{
+    TRY(make_graph(b, true, w));
+    clv_node y = normalised(b, w, "x", "mean", "var");
+    if (two) y = clv_relu(w->graph, clv_add(w->graph, y, normalised(b, w, "other", "other mean", "other var")));
+    const clv_node sum = clv_reduce(w->graph, gradient ? y : clv_slice(w->graph, y, 0, 0, 1), -1, false);
+    if (gradient) TRY(clv_graph_backward(w->graph, sum));
+    else clv_graph_output(w->graph, y);
     TRY(finish(w, sum));
-    return gradient ? measure(b, "batch norm and its gradient", w, (3 + 1 + 1 + 5) * bytes)
-                    : measure(b, "batch norm", w, 3 * bytes);
+    return measure(b, name, w, passes * 4 * (double)(b->rows * b->channels));
 }
 
 static clv_status update(bench *b, work *w, const char *name, bool descends, bool follows, int vectors)
@@ -142,8 +146,17 @@ static clv_status update(bench *b, work *w, const char *name, bool descends, boo
 static clv_status sgd(bench *b, work *w) { return update(b, w, "SGD", true, false, 5); }
 static clv_status ema(bench *b, work *w) { return update(b, w, "momentum update", false, true, 3); }
 static clv_status both(bench *b, work *w) { return update(b, w, "SGD and momentum update", true, true, 7); }
-static clv_status norm(bench *b, work *w) { return batch_norm(b, w, false); }
-static clv_status norm_gradient(bench *b, work *w) { return batch_norm(b, w, true); }
+/* x for the statistics, x and y; a pass over y and one that makes dy; dy and x, dy, x and dx. */
+static clv_status norm(bench *b, work *w) { return batch_norm(b, w, "batch norm", false, false, 3); }
+static clv_status norm_gradient(bench *b, work *w)
+{
+    return batch_norm(b, w, "batch norm and its gradient", true, false, 3 + 1 + 1 + 5);
+}
+static clv_status norms(bench *b, work *w) { return batch_norm(b, w, "two batch norms", false, true, 2 + 3); }
+static clv_status norms_gradient(bench *b, work *w)
+{
+    return batch_norm(b, w, "two batch norms and their gradient", true, true, 5 + 1 + 1 + 8);
+}
 
 /* Loss and the queries' gradient; the bank stays on the device. */
 static clv_status info_nce_in(bench *b, work *w, clv_bank *bank, clv_dtype dtype)
@@ -189,8 +202,8 @@ static clv_status info_nce_bf16(bench *b, work *w) { return info_nce(b, w, CLV_B
 
 static clv_status run(bench *b, const char *device)
 {
-    static clv_status (*const all[])(bench *, work *) = { copy, norm, norm_gradient, sgd, ema, both, info_nce_f32,
-                                                          info_nce_bf16 };
+    static clv_status (*const all[])(bench *, work *) = { copy, norm, norm_gradient, norms, norms_gradient, sgd, ema,
+                                                          both, info_nce_f32, info_nce_bf16 };
     const clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
     TRY(clv_context_create(&desc, &b->ctx));
     TRY(clv_context_use(b->ctx, device));

@@ -15,6 +15,12 @@
  *   batch_norm_bwd          dy, x, gamma?, mean, var, workspace, dy2? (to be added to dy)
  *                           -> dx, dgamma, dbeta, and with `sum` and `relu`: dsum
  *                           (when not training, mean and var are the running ones, [C], and constant)
+ *   batch_norm_pair         x, gamma?, beta?, running_mean, running_var, and five more of another: x2, gamma2?, ...
+ *                           -> y = relu?(both batch norms, added), mean [2G,C], var [2G,C] (its own, then the
+ *                           other's), workspace
+ *                           (training only; on a device, and in plain C)
+ *   batch_norm_pair_bwd     dy, x, gamma?, x2, gamma2?, mean, var, workspace, dy2? (to be added to dy)
+ *                           -> dx, dgamma, dbeta, dx2, dgamma2, dbeta2
  *   relu                    x -> y                    relu_bwd               dy, y -> dx
  *   prelu                   x [N,C,...], slope [C] -> y
  *   prelu_bwd               dy, x, slope -> dx, dslope
@@ -121,7 +127,7 @@ typedef struct clvi_conv2d_norm_attr {
     bool   relu;
 } clvi_conv2d_norm_attr;
 
-/* batch_norm, batch_norm_bwd. */
+/* batch_norm, batch_norm_bwd, batch_norm_pair, batch_norm_pair_bwd. */
 typedef struct clvi_batch_norm_attr {
     int64_t groups;    /* split batch norm: the batch is cut into this many equal runs of samples */
     double  eps;
@@ -132,7 +138,7 @@ typedef struct clvi_batch_norm_attr {
     bool    again;     /* training: the same result and workspace once more, from statistics that are there already */
 } clvi_batch_norm_attr;
 
-/* On the host there are kernels for `sum` and dy2 where channels are a multiple of this. */
+/* On the host there are fast kernels for `sum` and dy2 where channels are a multiple of this. */
 enum { CLVI_BATCH_NORM_BLOCK = 16 };
 
 /* What is added has a gradient of its own: with a ReLU between it and y. */

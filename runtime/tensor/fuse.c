@@ -1,6 +1,6 @@
 /* fuse.c: what is cheaper as one operation: a relu after a batch norm or an add is done by the kernel before it, an add
- * after a batch norm by the batch norm, and so is one of two gradients before the batch norm's gradient. And what need
- * not run at all. */
+ * after a batch norm by the batch norm, two batch norms that are added by one, and the sum of two gradients before the
+ * gradient of either by that. And what need not run at all. */
 #include "tensor/graph.h"
 #include <string.h>
 
@@ -64,11 +64,17 @@ clvi_node *clvi_graph_sole_source(clv_graph *g, const clvi_node *node, int k, co
     return is(from, op) && from->out[0] == value ? from : NULL;
 }
 
+/* Are its kernels a device's or the plain ones? The host's fast ones know fewer joined operations. */
+static bool joins_all(const clv_graph *g)
+{
+    return g->ctx->device || g->reference;
+}
+
 /* Has the batch norm of x a kernel that adds something as well? One with a sum has also one that adds two gradients. */
 static bool joins(const clv_graph *g, int32_t x)
 {
     const clvi_desc *desc = &g->values[x].desc;
-    return !g->ctx->device && desc->ndim == 4 && desc->shape[1] % CLVI_BATCH_NORM_BLOCK == 0;
+    return joins_all(g) || (desc->ndim == 4 && desc->shape[1] % CLVI_BATCH_NORM_BLOCK == 0);
 }
 
 /* The operand of the add that is a batch norm's result and nothing else's; of two, the one computed later. -1: none. */
@@ -108,6 +114,36 @@ static clv_status fuse_sum(clv_graph *g, clvi_node *sum, const int32_t *uses)
     return CLV_OK;
 }
 
+/* May one kernel do both batch norms? Of the other nothing but the sum is wanted. */
+static bool makes_pair(const clvi_batch_norm_attr *a, const clvi_batch_norm_attr *other)
+{
+    return a->sum && !other->sum && !other->relu && a->training && other->training && a->groups == other->groups &&
+           a->eps == other->eps && a->momentum == other->momentum;
+}
+
+/* What is added to the batch norm is another one's result, as at the end of a block with a projection: it is not
+ * written. The statistics of the other lie behind its own. */
+static void fuse_pair(clv_graph *g, clvi_node *norm, const int32_t *uses)
+{
+    clvi_batch_norm_attr *attr = norm->attr;
+    clvi_node *other = attr->sum ? clvi_graph_sole_source(g, norm, 5, "batch_norm", uses) : NULL;
+    if (!other || !makes_pair(attr, other->attr)) return;
+    attr->sum = false;
+    memcpy(&norm->in[5], other->in, 5 * sizeof norm->in[0]);
+    norm->cls = clvi_op_class_find("batch_norm_pair");
+    norm->n_in = 10;
+    for (int i = 0; i < other->n_out; i++) {
+        g->values[other->out[i]].node = -1;
+        g->values[other->out[i]].fused = true;
+    }
+    for (int i = 1; i < 3; i++) {
+        clvi_desc *statistics = &g->values[norm->out[i]].desc;
+        statistics->shape[0] = 2 * attr->groups;
+        clvi_desc_make_dense(statistics);
+    }
+    other->fused = true;
+}
+
 clv_status clvi_graph_fuse_sums(clv_graph *g, int32_t loss)
 {
     clv_status st = CLV_OK;
@@ -115,8 +151,18 @@ clv_status clvi_graph_fuse_sums(clv_graph *g, int32_t loss)
     if (!uses) return CLV_ERR_NOMEM;
     for (int32_t i = 0; i < g->n_nodes && st == CLV_OK; i++)
         if (is(&g->nodes[i], "add")) st = fuse_sum(g, &g->nodes[i], uses);
+    for (int32_t i = 0; i < g->n_nodes && st == CLV_OK && joins_all(g); i++)
+        if (is(&g->nodes[i], "batch_norm")) fuse_pair(g, &g->nodes[i], uses);
     clvi_free(g->ctx, uses);
     return st;
+}
+
+/* Which input of a batch norm's gradient is added to dy; -1: none. */
+static int second_gradient(const clv_graph *g, const clvi_node *node)
+{
+    if (is(node, "batch_norm_pair_bwd")) return 8;
+    if (!is(node, "batch_norm_bwd")) return -1;
+    return joins_all(g) || ((const clvi_batch_norm_attr *)node->attr)->sum ? 6 : -1;
 }
 
 clv_status clvi_graph_fuse_gradients(clv_graph *g)
@@ -125,12 +171,13 @@ clv_status clvi_graph_fuse_gradients(clv_graph *g)
     if (!uses) return CLV_ERR_NOMEM;
     for (int32_t i = g->forward_nodes; i < g->n_nodes; i++) {
         clvi_node *norm = &g->nodes[i];
-        if (!is(norm, "batch_norm_bwd") || !((const clvi_batch_norm_attr *)norm->attr)->sum) continue;
+        const int second = second_gradient(g, norm);
+        if (second < 0) continue;
         clvi_node *sum = clvi_graph_sole_source(g, norm, 0, "add", uses);
         if (!sum || ((const clvi_add_attr *)sum->attr)->relu) continue;
         clvi_value *between = &g->values[norm->in[0]];
         norm->in[0] = sum->in[0];
-        norm->in[6] = sum->in[1];
+        norm->in[second] = sum->in[1];
         between->node = -1;
         between->fused = sum->fused = true;
     }

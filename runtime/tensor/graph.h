@@ -131,8 +131,8 @@ void clvi_recompute_free(clv_graph *g, clvi_recompute *r);
 
 /* relu(batch_norm(x)) and relu(add(a, b)) become one node. `loss` (or -1) is not fused away. Once a graph. */
 clv_status clvi_graph_fuse(clv_graph *g, int32_t loss) CLV_NODISCARD;
-/* batch_norm(x) + y, with its relu or without, becomes one node where there is a kernel for it. After what may take the
- * batch norm or the add otherwise. */
+/* batch_norm(x) + y, with its relu or without, becomes one node where there is a kernel for it, and so does the sum of
+ * two batch norms. After what may take the batch norm or the add otherwise. */
 clv_status clvi_graph_fuse_sums(clv_graph *g, int32_t loss) CLV_NODISCARD;
 /* The sum of two gradients that only a batch norm's gradient reads is taken there. Of a differentiated graph. */
 clv_status clvi_graph_fuse_gradients(clv_graph *g) CLV_NODISCARD;

@@ -64,27 +64,39 @@ static void *in_layout(const clvi_desc *from, const void *data, const clvi_desc 
     return moved;
 }
 
-/* The workspace of batch norm is the kernel's own: a bit for each value, a byte for as many as 16 bytes hold, where
- * channels come in as many. */
-static void pack_workspace(const test_call *t, unsigned char *bytes)
+/* Which input is the workspace of a batch norm with a ReLU: -1: none. */
+static int norm_workspace(const test_call *t)
+{
+    if (strcmp(t->call.op, "batch_norm_pair_bwd") == 0 && t->attr.batch_norm.relu) return 7;
+    return strcmp(t->call.op, "batch_norm_bwd") == 0 && t->attr.batch_norm.relu ? 5 : -1;
+}
+
+/* The workspace of batch norm is the kernel's own: a bit for each value, channels last, a byte for as many as 16 bytes
+ * hold, where channels come in as many. */
+static void *packed_workspace(const test_call *t, const unsigned char *bytes)
 {
     const clvi_desc *x = &t->call.in[1];
+    clvi_desc elements = *x, last;
+    elements.dtype = CLV_U8;
+    clvi_desc_make_dense(&elements);
+    last = elements;
+    if (x->ndim == 4) clvi_desc_make_nhwc(&last);
+    unsigned char *moved = in_layout(&elements, bytes, &last);
     const int64_t values = 16 / (int64_t)clv_dtype_size(x->dtype), width = x->shape[1] % values == 0 ? values : 1;
-    for (int64_t i = 0; i < (int64_t)t->call.in[5].bytes / width; i++) {
+    for (int64_t i = 0; i < clvi_desc_count(x) / width; i++) {
         unsigned packed = 0;
-        for (int64_t v = 0; v < width; v++) packed |= (unsigned)(bytes[i * width + v] != 0) << v;
-        bytes[i] = (unsigned char)packed;
+        for (int64_t v = 0; v < width; v++) packed |= (unsigned)(moved[i * width + v] != 0) << v;
+        moved[i] = (unsigned char)packed;
     }
+    return moved;
 }
 
 /* An input where the kernel wants it, in the layout it asked for. */
 static void *input_on_device(clv_context *ctx, const test_call *t, int i, const clvi_desc *want)
 {
-    const bool is_workspace = i == 5 && strcmp(t->call.op, "batch_norm_bwd") == 0 && t->attr.batch_norm.relu;
     const clvi_desc *have = &t->call.in[i];
     const void *data = t->call.in_data[i];
-    void *moved = in_layout(have, data, want);
-    if (is_workspace) pack_workspace(t, moved);
+    void *moved = i == norm_workspace(t) ? packed_workspace(t, data) : in_layout(have, data, want);
     void *memory = on_device(ctx, moved, want->bytes);
     free(moved);
     return memory;
@@ -101,9 +113,10 @@ static void *output_from_device(clv_context *ctx, const clvi_desc *have, const v
 }
 
 /* Where output i lies: an input's index if it shares that one's memory, else -1. */
-static int shared_input(const clvi_kernel *k, int i, bool in_place)
+static int shared_input(const clvi_op_call *c, const clvi_kernel *k, int i, bool in_place)
 {
-    return in_place ? k->in_place[i] - 1 : -1;
+    const int input = in_place ? k->in_place[i] - 1 : -1;
+    return input >= 0 && c->in_data[input] ? input : -1;
 }
 
 /* Runs a device's kernel on copies of the inputs; the results come back to blocks of the host. */
@@ -117,7 +130,7 @@ static void run_on_device(const test_call *t, const clvi_kernel *k, clv_context 
         if (c.in[i].dtype != CLV_DTYPE_COUNT)
             c.in_data[i] = input_on_device(ctx, t, i, &c.in[i]);
     for (int i = 0; i < c.n_out; i++) {
-        const int from = shared_input(k, i, in_place);
+        const int from = shared_input(&c, k, i, in_place);
         c.out_data[i] = from >= 0 ? c.in_data[from] : on_device(ctx, NULL, c.out[i].bytes);
     }
     c.scratch = on_device(ctx, NULL, c.scratch_size);
@@ -125,7 +138,7 @@ static void run_on_device(const test_call *t, const clvi_kernel *k, clv_context 
     assert_ok(clvi_device_wait(ctx));
     for (int i = 0; i < c.n_out; i++) {
         out[i] = output_from_device(ctx, &c.out[i], c.out_data[i], &t->call.out[i]);
-        if (shared_input(k, i, in_place) < 0) clvi_device_free(ctx, c.out_data[i], c.out[i].bytes);
+        if (shared_input(&c, k, i, in_place) < 0) clvi_device_free(ctx, c.out_data[i], c.out[i].bytes);
     }
     if (k->release) k->release(&c);
     for (int i = 0; i < c.n_in; i++) clvi_device_free(ctx, c.in_data[i], c.in[i].bytes);
@@ -239,7 +252,8 @@ static void narrow(test_call *t, const clvi_half_rule *rule)
 static void operations_on_bfloat16_agree_with_the_reference(void **state)
 {
     static const char *const ops[] = { "conv2d", "conv2d_norm", "conv2d_bwd_data", "conv2d_bwd_weights", "batch_norm",
-                                       "batch_norm_bwd", "relu", "relu_bwd", "prelu", "prelu_bwd", "add" };
+                                       "batch_norm_bwd", "batch_norm_pair", "batch_norm_pair_bwd", "relu", "relu_bwd",
+                                       "prelu", "prelu_bwd", "add" };
     const int64_t most = test_device_is_emulated() || getenv("CLEAVE_TEST_SMALL") ? EMULATED_WORK : WORK;
     clv_context *device = test_device_context(*state);
     for (size_t o = 0; o < CLVI_COUNT(ops); o++) {

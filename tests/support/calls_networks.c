@@ -103,39 +103,94 @@ static void make_conv2d_norm(test_call *t, clv_dtype f, sizes s, int variant)
     t->low = 0.1;            /* variances, too */
 }
 
-/* Groups, the ReLU, running statistics, vectors in half of the variants; a matrix in one of them. The gradient's
- * workspace is bytes of 0 and 1, in the order of the elements: with the ReLU it is a matrix's. */
+/* x of a batch norm, and whatever has its shape: a matrix in one of the variants. */
+typedef struct norm_shape {
+    int64_t n, channels, h, w;
+    bool    matrix;
+} norm_shape;
+
+static norm_shape norm_shape_of(sizes s, int variant, int64_t groups, bool some)
+{
+    return (norm_shape){ .n = groups * (s.a % 8 + some), .channels = 1 + s.b % 70, .h = variant == 3 ? 1 : 1 + s.c % 7,
+                         .w = variant == 3 ? 1 : 1 + s.a % 5, .matrix = variant == 3 };
+}
+
+static int64_t norm_count(const norm_shape *x) { return x->n * x->channels * x->h * x->w; }
+
+static void norm_value(clvi_desc *desc, int *count, clv_dtype f, const norm_shape *x)
+{
+    if (x->matrix) test_call_desc(desc, count, f, 2, x->n, x->channels, 0);
+    else test_call_picture(desc, count, f, x->n, x->channels, x->h, x->w);
+}
+
+static void vector_if(test_call *t, clv_dtype f, int64_t channels, bool there)
+{
+    clvi_op_call *c = &t->call;
+    if (there) IN(f, 1, channels, 0, 0);
+    else ABSENT;
+}
+
+/* Groups, the ReLU, running statistics, vectors in half of the variants; something that is added, and a second
+ * gradient, with half of the sizes. The gradient's workspace is bytes of 0 and 1, in the order of the elements. Two
+ * gradients are multiples of 1/8: their sum is exact in every type. */
 static void make_batch_norm(test_call *t, clv_dtype f, sizes s, int variant)
 {
     clvi_op_call *c = &t->call;
-    const bool backward = is(c, "batch_norm_bwd"), training = variant != 2;
-    const int64_t groups = variant == 1 ? 2 : 1, n = groups * (s.a % 8 + (backward || variant == 1)), channels = 1 + s.b % 70;
-    const int64_t h = 1 + s.c % 7, w = 1 + s.a % 5, count = n * channels * (variant == 3 ? 1 : h * w);
-    const bool relu = variant == 3 || (variant == 1 && !backward);
-    for (int i = 0; i < 1 + backward; i++) {
-        if (variant == 3) IN(f, 2, n, channels, 0);
-        else test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
-    }
-    for (int i = 0; i < (backward ? 1 : 2); i++) {
-        if (variant % 2) IN(f, 1, channels, 0, 0);
-        else ABSENT;
-    }
+    const bool backward = is(c, "batch_norm_bwd"), training = variant != 2, relu = variant % 2, sum = s.a % 2;
+    const bool twice = backward && sum && s.b % 2;
+    const int64_t groups = variant == 1 ? 2 : 1;
+    const norm_shape x = norm_shape_of(s, variant, groups, backward || variant == 1);
+    for (int i = 0; i < 1 + backward; i++) norm_value(c->in, &c->n_in, f, &x);
+    for (int i = 0; i < (backward ? 1 : 2); i++) vector_if(t, f, x.channels, variant % 2);
     for (int i = 0; i < 2; i++) {
-        if (backward && training) IN(f, 2, groups, channels, 0);
-        else IN(f, 1, channels, 0, 0);
+        if (backward && training) IN(f, 2, groups, x.channels, 0);
+        else IN(f, 1, x.channels, 0, 0);
     }
-    if (backward) IN(CLV_U8, 1, relu ? count : 1, 0, 0);
-    ABSENT;                  /* what is added: tests/parity/test_onednn.c */
-    if (variant == 3) OUT(f, 2, n, channels, 0);
-    else test_call_picture(c->out, &c->n_out, f, n, channels, h, w);
+    if (backward) IN(CLV_U8, 1, relu ? norm_count(&x) : 1, 0, 0);
+    if (backward ? twice : sum) norm_value(c->in, &c->n_in, f, &x);
+    else ABSENT;
+    norm_value(c->out, &c->n_out, f, &x);
     for (int i = 0; i < 2; i++) {
-        if (backward) OUT(f, 1, channels, 0, 0);
-        else OUT(f, 2, groups, channels, 0);
+        if (backward) OUT(f, 1, x.channels, 0, 0);
+        else OUT(f, 2, groups, x.channels, 0);
     }
+    if (backward && sum && relu) norm_value(c->out, &c->n_out, f, &x);
     t->attr.batch_norm = (clvi_batch_norm_attr){ .groups = groups, .eps = 1e-2, .momentum = 0.1, .training = training,
+                                                 .relu = relu, .sum = sum };
+    t->low = 0.1;            /* variances, too */
+    t->grid = twice ? 8 : 0;
+    t->depth = 20 * (norm_count(&x) + 1);
+}
+
+/* The same of two whose results are added; vectors of either in half of the variants. */
+static void make_batch_norm_pair(test_call *t, clv_dtype f, sizes s, int variant)
+{
+    clvi_op_call *c = &t->call;
+    const bool backward = is(c, "batch_norm_pair_bwd"), relu = variant > 0;
+    const int64_t groups = variant == 1 ? 2 : 1;
+    const norm_shape x = norm_shape_of(s, variant, groups, backward || variant == 1);
+    if (backward) norm_value(c->in, &c->n_in, f, &x);
+    for (int side = 0; side < 2; side++) {
+        const bool vectors = side ? variant / 2 : variant % 2;
+        norm_value(c->in, &c->n_in, f, &x);
+        for (int i = 0; i < (backward ? 1 : 2); i++) vector_if(t, f, x.channels, vectors);
+        for (int i = 0; !backward && i < 2; i++) IN(f, 1, x.channels, 0, 0);
+    }
+    for (int i = 0; backward && i < 2; i++) IN(f, 2, 2 * groups, x.channels, 0);
+    if (backward) IN(CLV_U8, 1, relu ? norm_count(&x) : 1, 0, 0);
+    if (backward && s.a % 2) norm_value(c->in, &c->n_in, f, &x);
+    else if (backward) ABSENT;
+    for (int side = 0; side < 1 + backward; side++) {
+        norm_value(c->out, &c->n_out, f, &x);
+        for (int i = 0; i < 2; i++) {
+            if (backward) OUT(f, 1, x.channels, 0, 0);
+            else OUT(f, 2, 2 * groups, x.channels, 0);
+        }
+    }
+    t->attr.batch_norm = (clvi_batch_norm_attr){ .groups = groups, .eps = 1e-2, .momentum = 0.1, .training = true,
                                                  .relu = relu };
     t->low = 0.1;            /* variances, too */
-    t->depth = 20 * (count + 1);
+    t->depth = 20 * (norm_count(&x) + 1);
 }
 
 /* A second rank whose share is the same. */
@@ -243,6 +298,7 @@ const test_call_entry test_calls_networks[] = {
     { "conv2d_norm", make_conv2d_norm },
     { "matmul", make_matmul },
     { "batch_norm", make_batch_norm }, { "batch_norm_bwd", make_batch_norm },
+    { "batch_norm_pair", make_batch_norm_pair }, { "batch_norm_pair_bwd", make_batch_norm_pair },
     { "sync_batch_norm", make_sync_batch_norm }, { "sync_batch_norm_bwd", make_sync_batch_norm },
     { "avg_pool2d", make_pool2d }, { "avg_pool2d_bwd", make_pool2d },
     { NULL, NULL },

@@ -126,6 +126,8 @@ HALF(conv2d_bwd_data);
 HALF(conv2d_bwd_weights);
 HALF(batch_norm);
 HALF(batch_norm_bwd);
+HALF(batch_norm_pair);
+HALF(batch_norm_pair_bwd);
 HALF(relu);
 HALF(relu_bwd);
 HALF(prelu);

@@ -42,16 +42,18 @@ static inline clvi_cu_norm clvi_cu_norm_plan(const clvi_desc *x, int64_t groups)
     return s;
 }
 
-/* Channels last where there are pixels, of the first `n_values` inputs and of output 0; the vectors dense. */
-static inline void clvi_cu_norm_layouts(clvi_op_call *call, int n_values)
+/* Channels last where there are pixels, all else dense; workspaces stay as they are. */
+static inline void clvi_cu_norm_layout(clvi_desc *desc)
 {
-    for (int i = 0; i < 5; i++) {
-        if (!clvi_cu_present(&call->in[i])) continue;
-        if (i < n_values && call->in[i].ndim == 4) clvi_desc_make_nhwc(&call->in[i]);
-        else clvi_desc_make_dense(&call->in[i]);
-    }
-    for (int i = 0; i < 3; i++) clvi_desc_make_dense(&call->out[i]);
-    if (call->out[0].ndim == 4) clvi_desc_make_nhwc(&call->out[0]);
+    if (!clvi_cu_present(desc) || desc->dtype == CLV_U8) return;
+    if (desc->ndim == 4) clvi_desc_make_nhwc(desc);
+    else clvi_desc_make_dense(desc);
+}
+
+static inline void clvi_cu_norm_layouts(clvi_op_call *call)
+{
+    for (int i = 0; i < call->n_in; i++) clvi_cu_norm_layout(&call->in[i]);
+    for (int i = 0; i < call->n_out; i++) clvi_cu_norm_layout(&call->out[i]);
 }
 
 static inline dim3 clvi_cu_norm_grid(const clvi_cu_norm &s)
@@ -157,58 +159,121 @@ __global__ void __launch_bounds__(CLVI_CU_THREADS) clvi_cu_norm_stats(clvi_cu_no
     clvi_cu_norm_keep<V>(s, sum, square, part);
 }
 
-/* The same of the gradient: up, and up (x - mean), up being dy where it got through. `passed` has a byte for V
- * values. */
-template <class T, int V>
-__global__ void __launch_bounds__(CLVI_CU_THREADS)
-clvi_cu_norm_gradient_stats(clvi_cu_norm s, const T *dy, const T *x, const typename clvi_cu_wide<T>::type *mean,
-                            const unsigned char *passed, double *part)
+/* One of the batch norms whose results are added, or the only one. */
+template <class T> struct clvi_cu_norm_side {
+    typedef typename clvi_cu_wide<T>::type P;
+    const T *x;
+    const P *mean;                       /* of [groups, C] */
+    double  *part, *coefficients;        /* the sums of chunks; three or, of the gradient, four of [groups, C] */
+    T       *dx;                         /* NULL: nobody wants it */
+};
+
+/* Batch norm by itself; with what is added to it, or to dy; two that are added, where dy2 may be as well. */
+enum clvi_cu_norm_form { CLVI_CU_NORM_ALONE, CLVI_CU_NORM_JOINED, CLVI_CU_NORM_PAIR };
+
+/* What comes back: dy, and dy2 where there is one, both where they got through. `passed` has a byte for V values; NULL:
+ * all did. */
+template <class T> struct clvi_cu_norm_back {
+    const T *dy, *dy2;
+    const unsigned char *passed;
+};
+
+/* V neighbours of it; without TWICE there is no dy2. */
+template <class T, int V, bool TWICE> struct clvi_cu_norm_up {
+    typedef typename clvi_cu_wide<T>::type P;
+    clvi_cu_pack<T, V> dy, dy2;
+    unsigned bits;
+    __device__ __forceinline__ void load(const clvi_cu_norm_back<T> &from, int64_t i)
+    {
+        dy = clvi_cu_load<T, V>(from.dy + i);
+        for (int v = 0; v < V; v++) dy2.at[v] = (T)P(0);
+        if (TWICE && from.dy2) dy2 = clvi_cu_load<T, V>(from.dy2 + i);
+        bits = from.passed ? from.passed[i / V] : 0xffu;
+    }
+    __device__ __forceinline__ P at(int v) const
+    {
+        return bits >> v & 1 ? (P)dy.at[v] + (TWICE ? (P)dy2.at[v] : P(0)) : P(0);
+    }
+    __device__ __forceinline__ void store(T *to) const
+    {
+        clvi_cu_pack<T, V> out;
+        for (int v = 0; v < V; v++) out.at[v] = (T)at(v);
+        *(clvi_cu_pack<T, V> *)to = out;
+    }
+};
+
+/* The same of the gradient: up, and up (x - mean); of the other of a PAIR up, and up (x - its mean). `kept` unless NULL
+ * receives up. */
+template <class T, int V, clvi_cu_norm_form FORM>
+__global__ void __launch_bounds__(CLVI_CU_THREADS, FORM == CLVI_CU_NORM_JOINED ? 2 : 1)
+clvi_cu_norm_gradient_stats(clvi_cu_norm s, clvi_cu_norm_back<T> back, clvi_cu_norm_side<T> one,
+                            clvi_cu_norm_side<T> other, T *kept)
 {
     typedef typename clvi_cu_wide<T>::type P;
+    const bool PAIR = FORM == CLVI_CU_NORM_PAIR;
+    const int AT_ONCE = FORM == CLVI_CU_NORM_ALONE ? CLVI_CU_ROWS_AT_ONCE : CLVI_CU_ROWS_AT_ONCE / 2, W = PAIR ? V : 1;
     const clvi_cu_norm_place at(s);
     const int64_t begin = at.group * s.rows * s.channels + at.column * V;
-    double sum[V] = { 0 }, along[V] = { 0 };
-    P middle[V];
-    for (int v = 0; v < V; v++) middle[v] = at.there ? mean[at.group * s.channels + at.column * V + v] : P(0);
-    for (int64_t row = at.first; row < at.last; row += CLVI_CU_ROWS_AT_ONCE * s.high) {
-        clvi_cu_pack<T, V> ups[CLVI_CU_ROWS_AT_ONCE], values[CLVI_CU_ROWS_AT_ONCE];
-        unsigned bits[CLVI_CU_ROWS_AT_ONCE];
-        P a[V] = { 0 }, b[V] = { 0 };
-        for (int r = 0; r < CLVI_CU_ROWS_AT_ONCE; r++) {
+    const int64_t channel = at.group * s.channels + at.column * V;
+    double sum[V] = { 0 }, along[V] = { 0 }, others[W] = { 0 };
+    P middle[V], middles[W];
+    for (int v = 0; v < V; v++) middle[v] = at.there ? one.mean[channel + v] : P(0);
+    for (int v = 0; PAIR && v < W; v++) middles[v] = at.there ? other.mean[channel + v] : P(0);
+    for (int64_t row = at.first; row < at.last; row += AT_ONCE * s.high) {
+        clvi_cu_norm_up<T, V, FORM != CLVI_CU_NORM_ALONE> ups[AT_ONCE];
+        clvi_cu_pack<T, V> values[AT_ONCE], seconds[PAIR ? AT_ONCE : 1];
+        P a[V] = { 0 }, b[V] = { 0 }, c[W] = { 0 };
+        for (int r = 0; r < AT_ONCE; r++) {
             const int64_t i = begin + at.there_or(row + r * s.high, row) * s.channels;
-            ups[r] = clvi_cu_load<T, V>(dy + i);
-            values[r] = clvi_cu_load<T, V>(x + i);
-            bits[r] = passed ? passed[i / V] : 0xffu;
+            ups[r].load(back, i);
+            values[r] = clvi_cu_load<T, V>(one.x + i);
+            if (PAIR) seconds[PAIR ? r : 0] = clvi_cu_load<T, V>(other.x + i);
         }
-        for (int r = 0; r < CLVI_CU_ROWS_AT_ONCE; r++)
+        for (int r = 0; r < AT_ONCE; r++)
             for (int v = 0; v < V && row + r * s.high < at.last; v++) {
-                const P up = bits[r] >> v & 1 ? (P)ups[r].at[v] : P(0);
+                const P up = ups[r].at(v);
                 a[v] += up, b[v] += up * ((P)values[r].at[v] - middle[v]);
+                if (PAIR) c[PAIR ? v : 0] += up * ((P)seconds[PAIR ? r : 0].at[v] - middles[PAIR ? v : 0]);
             }
+        for (int r = 0; r < AT_ONCE; r++)
+            if (FORM == CLVI_CU_NORM_JOINED && kept && row + r * s.high < at.last)
+                ups[r].store(kept + begin + (row + r * s.high) * s.channels);
         for (int v = 0; v < V; v++) sum[v] += (double)a[v], along[v] += (double)b[v];
+        for (int v = 0; PAIR && v < W; v++) others[v] += (double)c[v];
     }
-    clvi_cu_norm_keep<V>(s, sum, along, part);
+    clvi_cu_norm_keep<V>(s, sum, along, one.part);
+    if (!PAIR) return;
+    __syncthreads();
+    clvi_cu_norm_keep<V>(s, sum, others, other.part);
 }
 
-/* y = (x - k0) k1 + k2 with the coefficients of [groups, C], three each; `passed`: y > 0, and with `relu` y is at
- * least 0. */
-template <class T, int V>
+/* y = (x - k0) k1 + k2 with the coefficients of [groups, C], three each, plus the same of the other of a PAIR, or plus
+ * `sum` unless NULL; `passed`: y > 0, and with `relu` y is at least 0. */
+template <class T, int V, bool PAIR>
 __global__ void __launch_bounds__(CLVI_CU_THREADS)
-clvi_cu_norm_apply(clvi_cu_norm s, const T *x, const double *coefficients, bool relu, T *y, unsigned char *passed)
+clvi_cu_norm_apply(clvi_cu_norm s, clvi_cu_norm_side<T> one, clvi_cu_norm_side<T> other, const T *sum, bool relu, T *y,
+                   unsigned char *passed)
 {
     typedef typename clvi_cu_wide<T>::type P;
     const clvi_cu_norm_place at(s);
     const int64_t begin = at.group * s.rows * s.channels + at.column * V;
-    P k[3][V];
+    const int64_t channel = (at.group * s.channels + at.column * V) * 3;
+    const T *second = PAIR ? other.x : sum;
+    P k[3][V], l[3][PAIR ? V : 1];
     if (!at.there) return;
-    for (int v = 0; v < 3 * V; v++) k[v % 3][v / 3] = (P)coefficients[(at.group * s.channels + at.column * V) * 3 + v];
+    for (int v = 0; v < 3 * V; v++) k[v % 3][v / 3] = (P)one.coefficients[channel + v];
+    for (int v = 0; PAIR && v < 3 * V; v++) l[v % 3][v / 3] = (P)other.coefficients[channel + v];
     for (int64_t row = at.first; row < at.last; row += s.high) {
         const int64_t i = begin + row * s.channels;
-        const clvi_cu_pack<T, V> values = clvi_cu_load<T, V>(x + i);
-        clvi_cu_pack<T, V> out;
+        const clvi_cu_pack<T, V> values = clvi_cu_load<T, V>(one.x + i);
+        clvi_cu_pack<T, V> out, seconds;
+        if (second) seconds = clvi_cu_load<T, V>(second + i);
         unsigned bits = 0;
         for (int v = 0; v < V; v++) {
-            const P value = ((P)values.at[v] - k[0][v]) * k[1][v] + k[2][v];
+            P value = ((P)values.at[v] - k[0][v]) * k[1][v] + k[2][v];
+            const int w = PAIR ? v : 0;
+            if (PAIR) value += ((P)seconds.at[v] - l[0][w]) * l[1][w] + l[2][w];
+            else if (second) value += (P)seconds.at[v];
             bits |= (unsigned)(value > 0) << v;
             out.at[v] = (T)(relu && value < 0 ? P(0) : value);
         }
@@ -217,28 +282,33 @@ clvi_cu_norm_apply(clvi_cu_norm s, const T *x, const double *coefficients, bool 
     }
 }
 
-/* dx = k1 (up - k2 - (x - k0) k3), four coefficients each. */
-template <class T, int V>
+/* dx = k1 (up - k2 - (x - k0) k3), four coefficients each; of both of a PAIR. What `dx` lies upon is read before. */
+template <class T, int V, bool PAIR>
 __global__ void __launch_bounds__(CLVI_CU_THREADS)
-clvi_cu_norm_gradient(clvi_cu_norm s, const T *dy, const T *x, const unsigned char *passed, const double *coefficients,
-                      T *dx)
+clvi_cu_norm_gradient(clvi_cu_norm s, clvi_cu_norm_back<T> back, clvi_cu_norm_side<T> one, clvi_cu_norm_side<T> other)
 {
     typedef typename clvi_cu_wide<T>::type P;
     const clvi_cu_norm_place at(s);
     const int64_t begin = at.group * s.rows * s.channels + at.column * V;
-    P k[4][V];
+    const int64_t channel = (at.group * s.channels + at.column * V) * 4;
+    P k[4][V], l[4][PAIR ? V : 1];
     if (!at.there) return;
-    for (int v = 0; v < 4 * V; v++) k[v % 4][v / 4] = (P)coefficients[(at.group * s.channels + at.column * V) * 4 + v];
+    for (int v = 0; v < 4 * V; v++) k[v % 4][v / 4] = (P)one.coefficients[channel + v];
+    for (int v = 0; PAIR && v < 4 * V; v++) l[v % 4][v / 4] = (P)other.coefficients[channel + v];
     for (int64_t row = at.first; row < at.last; row += s.high) {
         const int64_t i = begin + row * s.channels;
-        const clvi_cu_pack<T, V> ups = clvi_cu_load<T, V>(dy + i), values = clvi_cu_load<T, V>(x + i);
-        const unsigned bits = passed ? passed[i / V] : 0xffu;
-        clvi_cu_pack<T, V> out;
+        const clvi_cu_pack<T, V> values = clvi_cu_load<T, V>(one.x + i);
+        clvi_cu_norm_up<T, V, true> up;
+        clvi_cu_pack<T, V> out, seconds, outs;
+        up.load(back, i);
+        if (PAIR) seconds = clvi_cu_load<T, V>(other.x + i);
         for (int v = 0; v < V; v++) {
-            const P up = bits >> v & 1 ? (P)ups.at[v] : P(0);
-            out.at[v] = (T)(k[1][v] * (up - k[2][v] - ((P)values.at[v] - k[0][v]) * k[3][v]));
+            const int w = PAIR ? v : 0;
+            out.at[v] = (T)(k[1][v] * (up.at(v) - k[2][v] - ((P)values.at[v] - k[0][v]) * k[3][v]));
+            if (PAIR) outs.at[v] = (T)(l[1][w] * (up.at(v) - l[2][w] - ((P)seconds.at[v] - l[0][w]) * l[3][w]));
         }
-        *(clvi_cu_pack<T, V> *)(dx + i) = out;
+        if (!PAIR || one.dx) *(clvi_cu_pack<T, V> *)(one.dx + i) = out;
+        if (PAIR && other.dx) *(clvi_cu_pack<T, V> *)(other.dx + i) = outs;
     }
 }
 

@@ -41,7 +41,7 @@ static clv_status prelu(const clvi_op_call *call) { return CLVI_CU_BY_ANY_TYPE(c
 
 static clv_status prepare_forward(clvi_op_call *call)
 {
-    clvi_cu_norm_layouts(call, 1);
+    clvi_cu_norm_layouts(call);
     return CLV_OK;
 }
 CLVI_CU_KERNEL_WITH(prelu, clvi_cu_accepts_half, prepare_forward);
@@ -99,7 +99,7 @@ static clv_status prelu_bwd(const clvi_op_call *call) { return CLVI_CU_BY_ANY_TY
 
 static clv_status prepare_backward(clvi_op_call *call)
 {
-    clvi_cu_norm_layouts(call, 2);
+    clvi_cu_norm_layouts(call);
     call->scratch_size = clvi_cu_norm_parts(clvi_cu_norm_plan(&call->in[1], 1)) * sizeof(double);
     return CLV_OK;
 }

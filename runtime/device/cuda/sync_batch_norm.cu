@@ -26,7 +26,7 @@ static sync_norm open(const clvi_op_call *call, int x)
 static clv_status prepare(clvi_op_call *call, int n_values)
 {
     const clvi_cu_norm s = plan_of(call, n_values - 1);
-    clvi_cu_norm_layouts(call, n_values);
+    clvi_cu_norm_layouts(call);
     call->scratch_size = (clvi_cu_norm_parts(s) + (size_t)(6 * s.channels + 1)) * sizeof(double);
     return CLV_OK;
 }
@@ -91,7 +91,8 @@ template <class T, int V> static clv_status forward_by(const clvi_op_call *call,
     CLV_TRY((share_sums<T, true>(call, n)));
     CLV_TRY(over_ranks(call, n.sums + n.plan.channels + 1, n.plan.channels));
     CLV_TRY(finalize<T>(call, n));
-    return clvi_cu_launch(call, clvi_cu_norm_apply<T, V>, grid, block, 0, n.plan, x, n.coefficient, false,
+    const clvi_cu_norm_side<T> side = { x, nullptr, nullptr, n.coefficient, nullptr };
+    return clvi_cu_launch(call, clvi_cu_norm_apply<T, V, false>, grid, block, 0, n.plan, side, side, nullptr, false,
                           (T *)call->out_data[0], nullptr);
 }
 
@@ -148,15 +149,17 @@ template <class T, int V> static clv_status backward_by(const clvi_op_call *call
 {
     typedef typename clvi_cu_wide<T>::type P;
     const dim3 grid = clvi_cu_norm_grid(n.plan), block = clvi_cu_norm_block(n.plan);
-    const T *dy = (const T *)call->in_data[0], *x = (const T *)call->in_data[1];
+    const clvi_cu_norm_back<T> back = { (const T *)call->in_data[0], nullptr, nullptr };
     T *dx = clvi_cu_output<T>(call, 0);
-    CLV_TRY(clvi_cu_launch(call, clvi_cu_norm_gradient_stats<T, V>, grid, block, 0, n.plan, dy, x,
-                           (const P *)call->in_data[3], nullptr, (double *)call->scratch));
+    const clvi_cu_norm_side<T> side = { (const T *)call->in_data[1], (const P *)call->in_data[3],
+                                        (double *)call->scratch, n.coefficient, dx };
+    CLV_TRY(clvi_cu_launch(call, clvi_cu_norm_gradient_stats<T, V, CLVI_CU_NORM_ALONE>, grid, block, 0, n.plan, back,
+                           side, side, nullptr));
     CLV_TRY(gradient_sums<T>(call, n));
     CLV_TRY(over_ranks(call, n.sums, 2 * n.plan.channels + 1));
     if (!dx) return CLV_OK;
     CLV_TRY(gradient_coefficients<T>(call, n));
-    return clvi_cu_launch(call, clvi_cu_norm_gradient<T, V>, grid, block, 0, n.plan, dy, x, nullptr, n.coefficient, dx);
+    return clvi_cu_launch(call, clvi_cu_norm_gradient<T, V, false>, grid, block, 0, n.plan, back, side, side);
 }
 
 template <class T> static clv_status backward_of(const clvi_op_call *call)
