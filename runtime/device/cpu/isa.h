@@ -151,4 +151,56 @@ CLVI_INLINE void clvi_log16(clvi_v16f *v)
     clvi_select16(v, &nan, v, &p);
 }
 
+/* ln(1 + v) for v in [0, 1], to the last digits where v is small, too: 2 artanh(v / (2 + v)). */
+CLVI_INLINE void clvi_log1p16(clvi_v16f *v)
+{
+    const clvi_v16f s = *v / (*v + 2), z = s * s;
+    clvi_v16f p = z * (1.0f / 15) + 1.0f / 13;
+    p = p * z + 1.0f / 11;
+    p = p * z + 1.0f / 9;
+    p = p * z + 1.0f / 7;
+    p = p * z + 1.0f / 5;
+    p = p * z + 1.0f / 3;
+    *v = (p * z + 1) * (2 * s);
+}
+
+/* e^v, and e^v - 1: by its series where v is small. */
+CLVI_INLINE void clvi_exp_less1_16(clvi_v16f *e, clvi_v16f *less1, const clvi_v16f *v)
+{
+    const clvi_v16f x = *v;
+    const clvi_v16i few = (x < 0.5f) & (x > -0.5f);
+    *e = x;
+    clvi_exp16(e);
+    clvi_v16f p = x * (1.0f / 40320) + 1.0f / 5040;
+    p = p * x + 1.0f / 720;
+    p = p * x + 1.0f / 120;
+    p = p * x + 1.0f / 24;
+    p = p * x + 1.0f / 6;
+    p = p * x + 0.5f;
+    p = (p * x + 1) * x;
+    const clvi_v16f rest = *e - 1;
+    clvi_select16(less1, &few, &p, &rest);
+}
+
+/* Sixteen vectors become one: lane k of it is the largest of the lanes of v[k]. A NaN may be left behind. */
+CLVI_INLINE void clvi_largest16(clvi_v16f *out, clvi_v16f v[CLVI_LANES])
+{
+    static const clvi_v16i first[] = {
+        { 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23 },
+        { 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27 },
+        { 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29 },
+        { 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30 },
+    };
+    for (int level = 0, n = CLVI_LANES / 2; n > 0; level++, n /= 2) {
+        const clvi_v16i other = first[level] + n;
+        for (int k = 0; k < n; k++) {
+            const clvi_v16f a = __builtin_shuffle(v[2 * k], v[2 * k + 1], first[level]);
+            const clvi_v16f b = __builtin_shuffle(v[2 * k], v[2 * k + 1], other);
+            const clvi_v16i larger = b > a;
+            clvi_select16(&v[k], &larger, &b, &a);
+        }
+    }
+    *out = v[0];
+}
+
 #endif

@@ -22,14 +22,24 @@ static logits_row row_at(const clvi_op_call *call, int logits, int mask, int64_t
     return (logits_row){ (const float *)call->in_data[logits] + i * cols, m ? m + i * cols : NULL, cols };
 }
 
+/* Columns j .. j+15. Where the row ends before, its last 16 with -inf for those before j: a row that is read in whole
+ * vectors waits for no lane. */
 CLVI_INLINE void load_logits(clvi_v16f *v, const logits_row *row, int64_t j)
 {
-    clvi_load16(v, row->x, j, row->cols, -INFINITY);
+    static const clvi_v16i lanes = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+    static const clvi_v16f left_out = { 0 };
+    const int64_t at = row->cols < CLVI_LANES ? j : CLVI_MIN(j, row->cols - CLVI_LANES);
+    clvi_load16(v, row->x, at, row->cols, -INFINITY);
+    if (at < j) {
+        const clvi_v16i keep = lanes >= (int32_t)(j - at);
+        const clvi_v16f none = left_out - INFINITY;
+        clvi_select16(v, &keep, v, &none);
+    }
     if (!row->mask) return;
     float lane[CLVI_LANES];
     memcpy(lane, v, sizeof lane);
-    for (int k = 0; k < CLVI_LANES && j + k < row->cols; k++)
-        if (!row->mask[j + k]) lane[k] = -INFINITY;
+    for (int k = 0; k < CLVI_LANES && at + k < row->cols; k++)
+        if (!row->mask[at + k]) lane[k] = -INFINITY;
     memcpy(v, lane, sizeof lane);
 }
 
@@ -48,25 +58,21 @@ CLVI_INLINE void keep_larger(clvi_v16f *max, const clvi_v16f *v)
     clvi_select16(max, &larger, v, max);
 }
 
-/* The largest of the target's and the unmasked entries. */
-CLVI_INLINE float largest(const logits_row *row, int64_t target)
+/* The largest of the target's and the unmasked entries, by lane. */
+CLVI_INLINE void largest(clvi_v16f *max, const logits_row *row, int64_t target)
 {
-    clvi_v16f max16, a, b, c, d;
+    static const clvi_v16f zeros;
+    clvi_v16f a, b, c, d;
     int64_t j = 0;
-    for (int k = 0; k < CLVI_LANES; k++) max16[k] = row->x[target];
+    *max = zeros + row->x[target];
     for (; j + FOUR <= row->cols; j += FOUR) {
         load_four(&a, &b, &c, &d, row, j);
-        keep_larger(&a, &b), keep_larger(&c, &d), keep_larger(&a, &c), keep_larger(&max16, &a);
+        keep_larger(&a, &b), keep_larger(&c, &d), keep_larger(&a, &c), keep_larger(max, &a);
     }
     for (; j < row->cols; j += CLVI_LANES) {
         load_logits(&a, row, j);
-        keep_larger(&max16, &a);
+        keep_larger(max, &a);
     }
-    float lane[CLVI_LANES];
-    memcpy(lane, &max16, sizeof lane);
-    for (int half = CLVI_LANES / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; k++) lane[k] = lane[k + half] > lane[k] ? lane[k + half] : lane[k];
-    return lane[0];
 }
 
 /* e^{x - max}. */
@@ -76,10 +82,9 @@ CLVI_INLINE void weigh(clvi_v16f *v, float max)
     clvi_exp16(v);
 }
 
-/* LSE over the row without the masked entries; the target always counts. */
-CLVI_INLINE double log_sum_exp(const logits_row *row, int64_t target)
+/* The sum of e^{x - max} over the row without the masked entries; the target always counts. */
+CLVI_INLINE double sum_of_weights(const logits_row *row, int64_t target, float max)
 {
-    const float max = largest(row, target);
     clvi_v8d sum = { 0 };
     clvi_v16f a, b, c, d;
     int64_t j = 0;
@@ -96,50 +101,108 @@ CLVI_INLINE double log_sum_exp(const logits_row *row, int64_t target)
         rest += a;
     }
     clvi_add16(&sum, &rest);
-    double total = clvi_total8(&sum);
-    if (row->mask && !row->mask[target]) total += exp((double)row->x[target] - max);
-    return max + log(total);
+    const double total = clvi_total8(&sum);
+    return row->mask && !row->mask[target] ? total + exp((double)row->x[target] - max) : total;
+}
+
+/* ln(1 + v) of any v >= 0. */
+CLVI_INLINE void log_1_plus(clvi_v16f *v)
+{
+    const clvi_v16i few = *v <= 1;
+    clvi_v16f small = *v, large = *v + 1;
+    clvi_log1p16(&small);
+    clvi_log16(&large);
+    clvi_select16(v, &few, &small, &large);
+}
+
+/* Sixteen rows, or fewer, whose logarithms are taken together. What is beside the largest weight, 1, is kept apart from
+ * it: of a row that is nearly certain it is the loss. An ignored row has zeros everywhere. */
+CLVI_INLINE void forward_rows(const clvi_op_call *call, int64_t begin, int64_t end)
+{
+    const int64_t *targets = call->in_data[1];
+    float *lse_out = clvi_ref_output(call, 1), most[CLVI_LANES], own[CLVI_LANES] = { 0 }, beside[CLVI_LANES] = { 0 };
+    clvi_v16f by_lane[CLVI_LANES] = { { 0 } }, max, loss, lse;
+    for (int64_t i = begin; i < end; i++) {
+        if (targets[i] < 0) continue;
+        const logits_row row = row_at(call, 0, 2, i);
+        own[i - begin] = row.x[targets[i]];
+        largest(&by_lane[i - begin], &row, targets[i]);
+    }
+    clvi_largest16(&max, by_lane);
+    memcpy(most, &max, sizeof most);
+    for (int64_t i = begin; i < end; i++) {
+        if (targets[i] < 0) continue;
+        const logits_row row = row_at(call, 0, 2, i);
+        beside[i - begin] = (float)(sum_of_weights(&row, targets[i], most[i - begin]) - 1);
+    }
+    memcpy(&lse, beside, sizeof lse);
+    memcpy(&loss, own, sizeof loss);
+    log_1_plus(&lse);
+    loss = (max - loss) + lse;
+    lse += max;
+    clvi_store16(&loss, call->out_data[0], begin, end);
+    if (lse_out) clvi_store16(&lse, lse_out, begin, end);
 }
 
 CLVI_INLINE void forward_body(void *arg, int64_t begin, int64_t end)
 {
-    const clvi_op_call *call = arg;
-    const int64_t *targets = call->in_data[1];
-    float *per_row = call->out_data[0], *lse_out = clvi_ref_output(call, 1);
-    for (int64_t i = begin; i < end; i++) {
-        const logits_row row = row_at(call, 0, 2, i);
-        const double lse = targets[i] < 0 ? 0 : log_sum_exp(&row, targets[i]);
-        per_row[i] = targets[i] < 0 ? 0 : (float)(lse - row.x[targets[i]]);
-        if (lse_out) lse_out[i] = (float)lse;
-    }
+    for (int64_t i = begin; i < end; i += CLVI_LANES) forward_rows(arg, i, CLVI_MIN(i + CLVI_LANES, end));
 }
 CLVI_ISA_VARIANTS(forward_body)
 
-CLVI_INLINE void backward_body(void *arg, int64_t begin, int64_t end)
+/* dx = scale e^{x - lse}, where dx may be in the place of x: the last columns are read before what they overlap with is
+ * written. */
+CLVI_INLINE void weigh_row(const logits_row *row, float lse, float scale, float *dx)
 {
-    const clvi_op_call *call = arg;
-    const int64_t *targets = call->in_data[2];
+    const int64_t whole = row->cols - row->cols % CLVI_LANES, last = CLVI_MAX(row->cols - CLVI_LANES, 0);
+    clvi_v16f v, rest = { 0 };
+    if (whole < row->cols) {
+        load_logits(&rest, row, last);
+        weigh(&rest, lse);
+        rest *= scale;
+    }
+    for (int64_t j = 0; j < whole; j += CLVI_LANES) {
+        load_logits(&v, row, j);
+        weigh(&v, lse);
+        v *= scale;
+        memcpy(dx + j, &v, sizeof v);
+    }
+    if (whole < row->cols) clvi_store16(&rest, dx, last, row->cols);
+}
+
+/* Sixteen rows, or fewer, whose targets' own gradients are made together: up (e^gap - 1) + down e^gap, gap = x - lse.
+ * Nothing is lost that lse had. */
+CLVI_INLINE void backward_rows(const clvi_op_call *call, int64_t begin, int64_t end)
+{
+    const int64_t *targets = call->in_data[2], cols = call->in[1].shape[1];
     const float *upstream = call->in_data[0], *lse = call->in_data[4], *dlse = call->in_data[5];
+    float *dx = call->out_data[0], own[CLVI_LANES] = { 0 }, up[CLVI_LANES] = { 0 }, down[CLVI_LANES] = { 0 };
+    clvi_v16f gap, e, less1, by_loss, by_lse;
     for (int64_t i = begin; i < end; i++) {
+        const int64_t k = i - begin;
         const logits_row row = row_at(call, 1, 3, i);
-        float *dx = (float *)call->out_data[0] + i * row.cols;
         if (targets[i] < 0) {
-            memset(dx, 0, (size_t)row.cols * sizeof *dx);
+            memset(dx + i * cols, 0, (size_t)cols * sizeof *dx);
             continue;
         }
-        const float up = upstream ? upstream[i] : 0, down = dlse ? dlse[i] : 0;
-        const double gap = (double)row.x[targets[i]] - lse[i];    /* before dx, which may be in its place */
-        clvi_v16f v;
-        for (int64_t j = 0; j < row.cols; j += CLVI_LANES) {
-            load_logits(&v, &row, j);
-            v -= lse[i];
-            clvi_exp16(&v);
-            v *= up + down;
-            clvi_store16(&v, dx, j, row.cols);
-        }
-        /* exp - 1 loses nothing that the float lse had. */
-        dx[targets[i]] = (float)(up * expm1(gap) + down * exp(gap));
+        own[k] = row.x[targets[i]] - lse[i];                      /* before dx, which may be in its place */
+        up[k] = upstream ? upstream[i] : 0;
+        down[k] = dlse ? dlse[i] : 0;
+        weigh_row(&row, lse[i], up[k] + down[k], dx + i * cols);
     }
+    memcpy(&gap, own, sizeof gap);
+    memcpy(&by_loss, up, sizeof by_loss);
+    memcpy(&by_lse, down, sizeof by_lse);
+    clvi_exp_less1_16(&e, &less1, &gap);
+    gap = by_loss * less1 + by_lse * e;
+    memcpy(own, &gap, sizeof own);
+    for (int64_t i = begin; i < end; i++)
+        if (targets[i] >= 0) dx[i * cols + targets[i]] = own[i - begin];
+}
+
+CLVI_INLINE void backward_body(void *arg, int64_t begin, int64_t end)
+{
+    for (int64_t i = begin; i < end; i += CLVI_LANES) backward_rows(arg, i, CLVI_MIN(i + CLVI_LANES, end));
 }
 CLVI_ISA_VARIANTS(backward_body)
 

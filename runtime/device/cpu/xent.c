@@ -17,19 +17,6 @@ CLVI_INLINE void fold(v16f *u, v16i *positive, const v16f *x)
     clvi_exp16(u);
 }
 
-/* log(1 + u) for u in [0, 1], to the last digits where u is small, too: 2 artanh(u / (2 + u)). */
-CLVI_INLINE void log_1_plus(v16f *u)
-{
-    const v16f s = *u / (*u + 2), z = s * s;
-    v16f p = z * (1.0f / 15) + 1.0f / 13;
-    p = p * z + 1.0f / 11;
-    p = p * z + 1.0f / 9;
-    p = p * z + 1.0f / 7;
-    p = p * z + 1.0f / 5;
-    p = p * z + 1.0f / 3;
-    *u = (p * z + 1) * (2 * s);
-}
-
 CLVI_INLINE void sigmoid_xent_body(void *arg, int64_t begin, int64_t end)
 {
     const clvi_op_call *call = arg;
@@ -39,7 +26,7 @@ CLVI_INLINE void sigmoid_xent_body(void *arg, int64_t begin, int64_t end)
         clvi_load16(&x, call->in_data[0], i, end, 0);
         clvi_load16(&y, call->in_data[1], i, end, 0);
         fold(&u, &positive, &x);
-        log_1_plus(&u);
+        clvi_log1p16(&u);
         clvi_select16(&up, &positive, &x, &zeros);      /* max(x, 0) and max(-x, 0) */
         down = up - x;
         x = y * (down + u) + (1 - y) * (up + u);
@@ -69,22 +56,12 @@ CLVI_ISA_VARIANTS(sigmoid_xent_bwd_body)
 
 /* ---- focal: (1 - e^-c)^gamma c ---- */
 
-/* e = e^-c, q = 1 - e: by its series where c is small. */
+/* e = e^-c, q = 1 - e. */
 CLVI_INLINE void complement(v16f *e, v16f *q, const v16f *c)
 {
-    const v16f x = *c;
-    const v16i few = x < 0.5f;
-    *e = -x;
-    clvi_exp16(e);
-    v16f p = x * (1.0f / 40320) - 1.0f / 5040;
-    p = p * x + 1.0f / 720;
-    p = 1.0f / 120 - p * x;
-    p = p * x - 1.0f / 24;
-    p = p * x + 1.0f / 6;
-    p = p * x - 0.5f;
-    p = (p * x + 1) * x;
-    const v16f rest = 1 - *e;
-    clvi_select16(q, &few, &p, &rest);
+    const v16f minus = -*c;
+    clvi_exp_less1_16(e, q, &minus);
+    *q = -*q;
 }
 
 /* q^gamma; 0 for q <= 0 unless gamma is 0. */
