@@ -2,10 +2,11 @@
  * encoder follows, the keys are enqueued. One group of batch norm.
  *
  *   bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K] [--device NAME] [--threads N]
- *              [--steps N] [--precision fp32|bf16] [--export FILE] [--serve]
+ *              [--steps N] [--precision fp32|tf32|bf16] [--export FILE] [--serve]
  *
  * --export writes weights, views, bank, and loss and gradients of the first step; --serve answers each line with the
  * seconds of a step (bench/compare_moco.sh). */
+#include "precision.h"
 #include "record.h"
 #include "serve.h"
 #include "velocity.h"
@@ -210,12 +211,6 @@ static void close_bench(bench *b)
     free(b->ids);
 }
 
-static bool read_precision(const char *text, clv_precision *out)
-{
-    *out = strcmp(text, "bf16") == 0 ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL;
-    return *out == CLV_PRECISION_BF16 || strcmp(text, "fp32") == 0;
-}
-
 static bool read_settings(settings *s, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -236,7 +231,7 @@ static bool read_settings(settings *s, int argc, char **argv)
         else if (strcmp(name, "--queue") == 0) s->queue = strtoll(value, NULL, 10);
         else if (strcmp(name, "--threads") == 0) s->threads = (int)strtol(value, NULL, 10);
         else if (strcmp(name, "--steps") == 0) s->steps = (int)strtol(value, NULL, 10);
-        else if (strcmp(name, "--precision") != 0 || !read_precision(value, &s->precision)) return false;
+        else if (strcmp(name, "--precision") != 0 || !bench_read_precision(value, &s->precision)) return false;
     }
     return s->size >= 1 && s->batch >= 1 && s->queue >= s->batch && s->steps >= 1;
 }
@@ -248,7 +243,8 @@ int main(int argc, char **argv)
     bench b = { .ctx = NULL };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_moco [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--queue K]"
-                              " [--device NAME] [--threads N] [--steps N] [--precision fp32|bf16] [--cudnn-benchmark]"
+                              " [--device NAME] [--threads N] [--steps N] [--precision " BENCH_PRECISIONS "]"
+                              " [--cudnn-benchmark]"
                               " [--export FILE] [--serve]\n");
         return 2;
     }
@@ -259,7 +255,8 @@ int main(int argc, char **argv)
     else if (done && s.serve) done = bench_serve(work, &b, 1);
     else if (done) {
         (void)printf("moco,%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",queue=%" PRId64 ",device=%s,threads=%d,cleave=%s,",
-                     s.backbone, s.stem, s.precision == CLV_PRECISION_BF16 ? "bf16" : "fp32", s.size, s.batch, s.queue, s.device, clv_context_threads(b.ctx), clv_version());
+                     s.backbone, s.stem, bench_precision_name(s.precision), s.size, s.batch, s.queue, s.device,
+                     clv_context_threads(b.ctx), clv_version());
         done = bench_measure(work, &b, s.steps);
     }
     close_bench(&b);

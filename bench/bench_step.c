@@ -1,7 +1,7 @@
 /* bench_step.c: one training step of a classifier (forward, backward, SGD with momentum).
  *
  *   bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N] [--device NAME] [--threads N] [--steps N]
- *              [--precision fp32|bf16] [--infer] [--recompute] [--profile] [--cudnn-benchmark]
+ *              [--precision fp32|tf32|bf16] [--infer] [--recompute] [--profile] [--cudnn-benchmark]
  *              [--export FILE] [--serve]
  *
  * --infer: instead, logits of the batch in evaluation mode. Prints the median time of a step and the spread, with
@@ -10,6 +10,7 @@
  * check that it computes the same. --serve makes one step for each line read and answers with its seconds, so that two
  * programs can take turns (bench/compare.sh). */
 #include "clock.h"
+#include "precision.h"
 #include "record.h"
 #include "velocity.h"
 
@@ -262,7 +263,7 @@ static clv_status measure(bench *b, const settings *s)
     const double median = seconds[s->steps / 2];
     (void)printf("%s,%s,%s,%s,size=%" PRId64 ",batch=%" PRId64 ",device=%s,threads=%d,cleave=%s,",
                  s->infer ? "inference" : "step", s->backbone, s->stem,
-                 s->precision == CLV_PRECISION_BF16 ? "bf16" : "fp32", s->size, s->batch, s->device,
+                 bench_precision_name(s->precision), s->size, s->batch, s->device,
                  clv_context_threads(b->ctx), clv_version());
     (void)printf("median_s=%.4f,min_s=%.4f,max_s=%.4f,images_per_s=%.1f,", median, seconds[0], seconds[s->steps - 1],
                  (double)s->batch / median);
@@ -282,12 +283,6 @@ static bool read_switch(settings *s, const char *name)
     return flag;
 }
 
-static bool read_precision(const char *text, clv_precision *out)
-{
-    *out = strcmp(text, "bf16") == 0 ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL;
-    return *out == CLV_PRECISION_BF16 || strcmp(text, "fp32") == 0;
-}
-
 static bool read_settings(settings *s, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -302,7 +297,7 @@ static bool read_settings(settings *s, int argc, char **argv)
         else if (strcmp(name, "--batch") == 0) s->batch = strtoll(value, NULL, 10);
         else if (strcmp(name, "--threads") == 0) s->threads = (int)strtol(value, NULL, 10);
         else if (strcmp(name, "--steps") == 0) s->steps = (int)strtol(value, NULL, 10);
-        else if (strcmp(name, "--precision") != 0 || !read_precision(value, &s->precision)) return false;
+        else if (strcmp(name, "--precision") != 0 || !bench_read_precision(value, &s->precision)) return false;
     }
     return s->size >= 1 && s->batch >= 1 && s->steps >= 1 && s->steps <= MAX_STEPS;
 }
@@ -313,7 +308,7 @@ int main(int argc, char **argv)
     bench b = { 0 };
     if (!read_settings(&s, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_step [--backbone NAME] [--stem KIND] [--size PIXELS] [--batch N]"
-                              " [--device NAME] [--threads N] [--steps N] [--precision fp32|bf16] [--infer]"
+                              " [--device NAME] [--threads N] [--steps N] [--precision " BENCH_PRECISIONS "] [--infer]"
                               " [--recompute] [--profile] [--cudnn-benchmark] [--export FILE] [--serve]\n");
         return 2;
     }

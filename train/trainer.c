@@ -399,6 +399,12 @@ static void describe_chains(const clv_trainer *t, void (*line)(const char *text,
     line(text, user);
 }
 
+static const char *const precisions[] = {
+    [CLV_PRECISION_FULL] = "fp32",
+    [CLV_PRECISION_TF32] = "tf32 (operands of convolutions and matrix products rounded; the rest float32)",
+    [CLV_PRECISION_BF16] = "bf16 (convolutions and what lies between; the rest float32)",
+};
+
 clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, void *user), void *user)
 {
     CLV_CHECK(t && line, CLV_ERR_INVALID, "clv_trainer_describe: an argument is NULL");
@@ -418,8 +424,8 @@ clv_status clv_trainer_describe(clv_trainer *t, void (*line)(const char *text, v
                  linear ? " / 256" : ")");
         line(text, user);
     }
-    line(s->precision == CLV_PRECISION_BF16 ? "precision: bf16 (convolutions and what lies between; the rest float32)" :
-                                              "precision: fp32", user);
+    snprintf(text, sizeof text, "precision: %s", precisions[s->precision]);
+    line(text, user);
     CLV_TRY(clvi_method_describe(t->method, line, user));
     CLV_TRY(describe_memory(t, line, user));
     int64_t trainable = 0;

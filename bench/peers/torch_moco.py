@@ -1,7 +1,7 @@
 """The step of bench/bench_moco.c in PyTorch, as MoCo's authors wrote it, but with the key encoder's update in place.
 
 torch_moco.py [--backbone resnet18|resnet50] [--stem cifar|imagenet] [--size PIXELS] [--batch N] [--queue K]
-              [--device cpu|cuda:N] [--threads N] [--steps N] [--precision fp32|bf16] [--channels-last] [--compile]
+              [--device cpu|cuda:N] [--threads N] [--steps N] [--precision fp32|tf32|bf16] [--channels-last] [--compile]
               [--check FILE] [--serve]
 
 --check starts from what `bench_moco --export FILE` wrote and compares loss and gradients as torch_step.py does. Without, or

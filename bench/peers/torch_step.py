@@ -2,12 +2,14 @@
 patches and the positions left alone; cross entropy, SGD with momentum; bf16 is autocast.
 
 torch_step.py [--backbone resnet18|resnet50|resnet20|convnext_tiny|vit_small|vit_base] [--stem cifar|imagenet]
-              [--size PIXELS] [--batch N] [--device cpu|cuda:N] [--threads N] [--steps N] [--precision fp32|bf16] [--infer]
-              [--channels-last] [--compile] [--check FILE] [--serve]
+              [--size PIXELS] [--batch N] [--device cpu|cuda:N] [--threads N] [--steps N] [--precision fp32|tf32|bf16]
+              [--infer] [--channels-last] [--compile] [--check FILE] [--serve]
 
 --infer: logits in evaluation mode. --check starts from the weights and the batch `bench_step --export FILE` wrote and
 compares loss and gradients; --serve makes one step for each line read and answers with its seconds. On a GPU images lie
-there already, and a step ends when the GPU is done; float32 is strict (no TF32), as Cleave's is.
+there already, and a step ends when the GPU is done. fp32 is strict (torch.backends.cudnn.allow_tf32 = False), as
+Cleave's is; tf32 is float32 as PyTorch comes: convolutions in TF32 (allow_tf32 = True), matrix products strict
+(torch.backends.cuda.matmul.allow_tf32 = False).
 """
 import argparse
 import functools
@@ -217,7 +219,7 @@ def options(backbones):
     parser = argparse.ArgumentParser()
     parser.add_argument("--backbone", default="resnet18", choices=backbones)
     parser.add_argument("--stem", default="cifar")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--device", default="cpu")
@@ -234,6 +236,10 @@ def parse(parser):
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.precision == "tf32" and (args.device == "cpu" or args.check):
+        parser.error("--precision tf32 is for GPUs, and --check computes on the processor")
+    torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = False
     return args
 
 

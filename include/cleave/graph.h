@@ -104,13 +104,15 @@ CLV_API clv_status clv_params_follow(clv_params *k, clv_params *q, double moment
 /* In what precision a float32 graph computes. */
 typedef enum clv_precision {
     CLV_PRECISION_FULL,       /* in its type */
+    CLV_PRECISION_TF32,       /* values are float32; convolutions and products of matrices round their operands to TF32,
+                               * which has 10 bits of mantissa, and add up in float32; on GPUs only */
     CLV_PRECISION_BF16,       /* convolutions, and what lies between them, read and write bfloat16 and add up in float32;
                                * parameters, gradients, statistics of batch norm, heads and losses stay float32 */
     CLV_PRECISION_AUTO        /* BF16 where the processor has instructions for it, and on a GPU, else FULL */
 } clv_precision;
 
-/* What `wanted` means on this machine: FULL or BF16. Errors: CLV_ERR_UNSUPPORTED (BF16 on a processor without
- * AVX512-BF16 or AMX, or where CLEAVE_CPU_ISA rules it out), CLV_ERR_INVALID. Thread-safe. */
+/* What `wanted` means on this machine's processor: FULL or BF16. Errors: CLV_ERR_UNSUPPORTED (TF32; BF16 on a processor
+ * without AVX512-BF16 or AMX, or where CLEAVE_CPU_ISA rules it out), CLV_ERR_INVALID. Thread-safe. */
 CLV_API clv_status clv_precision_resolve(clv_precision wanted, clv_precision *out) CLV_NODISCARD;
 
 typedef struct clv_graph_desc {
@@ -126,9 +128,9 @@ typedef struct clv_graph_desc {
 
 #define CLV_GRAPH_DESC_INIT { .struct_size = sizeof(clv_graph_desc), .dtype = CLV_F32 }
 
-/* An empty graph. Errors: CLV_ERR_INVALID (desc's size or type; another type than the parameters'; bfloat16 precision
- * with float64), CLV_ERR_UNSUPPORTED (bfloat16 precision, unless with `reference`, as clv_precision_resolve says),
- * CLV_ERR_NOMEM. */
+/* An empty graph. Errors: CLV_ERR_INVALID (desc's size or type; another type than the parameters'; bfloat16 or
+ * TF32 precision with float64), CLV_ERR_UNSUPPORTED (on the processor as clv_precision_resolve says, but `reference`
+ * computes in bfloat16 anywhere), CLV_ERR_NOMEM. */
 CLV_API clv_status clv_graph_create(clv_context *ctx, const clv_graph_desc *desc, clv_graph **out) CLV_NODISCARD;
 /* NULL is accepted. A parameter set of the caller's stays. */
 CLV_API void clv_graph_destroy(clv_graph *graph);

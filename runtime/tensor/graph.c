@@ -29,8 +29,9 @@ static clv_status import_desc(const clv_context *ctx, clv_graph_desc *dst, const
     /* Plain C computes bfloat16 anywhere. */
     if (!dst->reference || dst->precision != CLV_PRECISION_BF16)
         CLV_TRY(clvi_precision_settle(ctx, dst->precision, &dst->precision));
-    CLV_CHECK(dst->precision != CLV_PRECISION_BF16 || dst->dtype == CLV_F32, CLV_ERR_INVALID,
-              "clv_graph_create: precision bf16 narrows a float32 graph, this one is %s", clv_dtype_name(dst->dtype));
+    CLV_CHECK(dst->precision == CLV_PRECISION_FULL || dst->dtype == CLV_F32, CLV_ERR_INVALID,
+              "clv_graph_create: precision %s narrows a float32 graph, this one is %s",
+              dst->precision == CLV_PRECISION_TF32 ? "tf32" : "bf16", clv_dtype_name(dst->dtype));
     CLV_CHECK(!dst->params || clvi_params_dtype(dst->params) == dst->dtype, CLV_ERR_INVALID,
               "clv_graph_create: the graph computes in %s, but its parameters are %s", clv_dtype_name(dst->dtype),
               clv_dtype_name(clvi_params_dtype(dst->params)));

@@ -98,7 +98,7 @@ static const clvi_desc *hint(const clv_graph *g, int32_t value)
 static void fill_call(const clv_graph *g, const clvi_node *node, bool half, clvi_op_call *call)
 {
     *call = (clvi_op_call) { .ctx = g->ctx, .op = node->cls->name, .attr = node->attr,
-                             .n_in = node->n_in, .n_out = node->n_out };
+                             .tf32 = g->precision == CLV_PRECISION_TF32, .n_in = node->n_in, .n_out = node->n_out };
     for (int i = 0; i < node->n_in; i++) {
         call->in[i].dtype = CLV_DTYPE_COUNT;
         if (node->in[i] < 0) continue;

@@ -1,9 +1,11 @@
-/* precision.c: which values of a float32 graph are bfloat16 (mixed precision: Micikevicius et al. 2018,
- * arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322).
+/* precision.c: which precision there is where, and which values of a float32 graph are bfloat16 (mixed precision:
+ * Micikevicius et al. 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322).
  *
  * Building and differentiating know float32 only. When a node's kernel is chosen, the column `half` of its operation
  * says what the node reads and writes in bfloat16; whatever then meets in another type is converted on the way, by the
- * same `reorder` that changes layouts. Parameters, their gradients, statistics and losses stay float32. */
+ * same `reorder` that changes layouts. Parameters, their gradients, statistics and losses stay float32.
+ *
+ * In TF32 all values stay float32; calls say so to the kernels that multiply (tf32 in clvi_op_call). */
 #include "tensor/graph.h"
 #include <stdlib.h>
 
@@ -13,6 +15,9 @@ clv_status clv_precision_resolve(clv_precision wanted, clv_precision *out)
     CLV_CHECK(out, CLV_ERR_INVALID, "clv_precision_resolve: out is NULL");
     CLV_CHECK((unsigned)wanted <= CLV_PRECISION_AUTO, CLV_ERR_INVALID,
               "clv_precision_resolve: there is no precision %d", (int)wanted);
+    CLV_CHECK(wanted != CLV_PRECISION_TF32, CLV_ERR_UNSUPPORTED,
+              "precision tf32 needs an NVIDIA GPU (device cuda), the processor has no TF32; fp32 runs everywhere, auto "
+              "takes what there is");
     const clvi_isa isa = clvi_cpu_isa();
     *out = wanted;
     if (wanted == CLV_PRECISION_AUTO) *out = isa == CLVI_ISA_AVX512_BF16 ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL;

@@ -190,7 +190,8 @@ theirs() {
     row "$name" "$other images/s; Cleave's is $(awk -v a="$speed" -v b="$other" 'BEGIN { printf "%.2f", a / b }') of it"
 }
 
-# race NAME PROGRAM PEER ARGUMENT...: a step by Cleave, by PyTorch as it comes, and by PyTorch at its best
+# race NAME PROGRAM PEER ARGUMENT...: a step by Cleave and by PyTorch, in strict float32, with TF32 (PyTorch as it comes:
+# its convolutions only), and in bfloat16, PyTorch at its best
 race() {
     local name=$1 program=$2 peer=$3 speed=0
     shift 3
@@ -199,8 +200,10 @@ race() {
     ours "Cleave, $name" "$program" "$@" || return 0
     row "Cleave, $name, recorded" "$(awk -v a="$speed" -v b="$launched" \
         'BEGIN { met = a >= b ? "" : "; NOT MET"; printf "%.2f times as fast as launch by launch (goal: 1.00 at least%s)", a / b, met }')"
-    theirs "PyTorch, $name" "$peer" "$@"
+    theirs "PyTorch, $name, strict float32" "$peer" "$@"
     [ -z "$rehearse" ] || return 0
+    ours "Cleave, $name, TF32" "$program" "$@" --precision tf32 || return 0
+    theirs "PyTorch, $name, as it comes (convolutions in TF32)" "$peer" "$@" --precision tf32
     ours "Cleave, $name, bf16" "$program" "$@" --precision bf16 || return 0
     theirs "PyTorch, $name, bf16 channels-last" "$peer" "$@" --precision bf16 --channels-last
     theirs "PyTorch, $name, bf16 channels-last compiled" "$peer" "$@" --precision bf16 --channels-last --compile

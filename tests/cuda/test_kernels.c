@@ -6,6 +6,7 @@
 #include "tensor/op.h"
 #include "tests/cuda/device.h"
 #include "tests/support/calls.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -276,6 +277,89 @@ static void operations_on_bfloat16_agree_with_the_reference(void **state)
     clv_context_destroy(device);
 }
 
+/* ---- TF32 ---- */
+
+/* Squares of what two runs of a call are apart, and of one of them. */
+typedef struct distance { double difference, length; } distance;
+
+static void add_apart(const test_call *t, void *const *got, void *const *want, distance *sum)
+{
+    const float *a = got[0], *b = want[0];
+    for (int64_t i = 0; i < clvi_desc_count(&t->call.out[0]); i++) {
+        assert_true(isfinite(a[i]) && isfinite(b[i]));
+        sum->difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        sum->length += (double)b[i] * b[i];
+    }
+}
+
+/* All calls of an operation together: a small one may be a sum whose parts cancel. */
+static void compare_in_tf32(test_env *env, clv_context *device, const char *op)
+{
+    distance sum = { 0, 0 };
+    int ran = 0;
+    for (int n = 0; n < test_call_n_sizes * TEST_CALL_VARIANTS; n++) {
+        const test_sizes s = test_call_sizes[n / TEST_CALL_VARIANTS];
+        void *got[CLVI_MAX_OUT], *want[CLVI_MAX_OUT];
+        test_call t;
+        if (s.a * s.b * s.c > EMULATED_WORK) continue;
+        assert_true(test_call_make(&t, device, op, CLV_F32, s, n % TEST_CALL_VARIANTS));
+        test_call_fill(&t);
+        run_reference(env, &t, want);
+        t.call.tf32 = true;
+        run_on_device(&t, clvi_kernel_next(&t.call, NULL, NULL), device, got, false);
+        add_apart(&t, got, want, &sum);
+        free_outputs(&t, got);
+        free_outputs(&t, want);
+        test_call_free(&t);
+        ran++;
+    }
+    const double error = sqrt(sum.difference / sum.length);
+    if (ran < 8 || !(error > 1e-5 && error <= 1e-3)) fail_msg("%s in TF32: off by %g in %d cases", op, error, ran);
+}
+
+/* Rounded they are, and no further than TF32 rounds. */
+static void products_in_tf32_are_near_the_reference(void **state)
+{
+    static const char *const ops[] = { "conv2d", "conv2d_norm", "conv2d_bwd_data", "conv2d_bwd_weights", "matmul" };
+    clv_context *device = test_device_context(*state);
+    for (size_t o = 0; o < CLVI_COUNT(ops); o++) compare_in_tf32(*state, device, ops[o]);
+    clv_context_destroy(device);
+}
+
+/* x times 1, by the kernel the emulator has. NVIDIA's libraries may round otherwise. */
+static void the_emulator_rounds_to_the_nearest_tf32_ties_away(void **state)
+{
+    static const float x[] = { 1, 1 + 0x1p-11f, 1 + 0x1.8p-11f, 1 + 0x0.fffp-11f, -1 - 0x1p-11f, 3 + 0x1p-10f,
+                               0x1.fffp0f, 0x1p-149f, 0x1p-137f, -0.0f, INFINITY, NAN };
+    static const float want[] = { 1, 1 + 0x1p-10f, 1 + 0x1p-10f, 1, -1 - 0x1p-10f, 3 + 0x1p-9f, 2, 0, 0x1p-136f, 0,
+                                  INFINITY, NAN };
+    enum { N = CLVI_COUNT(x) };
+    if (!test_device_is_emulated()) skip();
+    clv_context *device = test_device_context(*state);
+    const clvi_matmul_attr attr = { .trans_a = false };
+    const int64_t sizes[3][2] = { { N, 1 }, { 1, 1 }, { N, 1 } };
+    const float one = 1;
+    float got[N];
+    clvi_op_call call = { .ctx = device, .op = "matmul", .attr = &attr, .tf32 = true, .n_in = 2, .n_out = 1 };
+    clvi_desc *const desc[] = { &call.in[0], &call.in[1], &call.out[0] };
+    for (int i = 0; i < 3; i++) {
+        *desc[i] = (clvi_desc) { .dtype = CLV_F32, .ndim = 2, .shape = { sizes[i][0], sizes[i][1] } };
+        clvi_desc_make_dense(desc[i]);
+    }
+    call.in_data[0] = on_device(device, x, sizeof x);
+    call.in_data[1] = on_device(device, &one, sizeof one);
+    call.out_data[0] = on_device(device, NULL, sizeof got);
+    assert_ok(clvi_kernel_next(&call, NULL, NULL)->run(&call));
+    assert_ok(clvi_device_copy(device, got, call.out_data[0], sizeof got, CLVI_COPY_TO_HOST));
+    for (int i = 0; i < N; i++)
+        if (isnan(want[i]) ? !isnan(got[i]) : got[i] != want[i])
+            fail_msg("%a is rounded to %a, not %a", (double)x[i], (double)got[i], (double)want[i]);
+    clvi_device_free(device, call.in_data[0], sizeof x);
+    clvi_device_free(device, call.in_data[1], sizeof one);
+    clvi_device_free(device, call.out_data[0], sizeof got);
+    clv_context_destroy(device);
+}
+
 static void assert_same_bits(const test_call *t, void *const *a, void *const *b, int variant, const char *what)
 {
     for (int o = 0; o < t->call.n_out; o++)
@@ -353,6 +437,8 @@ int main(void)
         TEST(every_kernel_agrees_with_the_reference),
         TEST(banks_of_bfloat16_agree_with_the_reference),
         TEST(operations_on_bfloat16_agree_with_the_reference),
+        TEST(products_in_tf32_are_near_the_reference),
+        TEST(the_emulator_rounds_to_the_nearest_tf32_ties_away),
         TEST(channels_are_padded_with_zeros_and_dropped_again),
         TEST(order_of_threads_changes_no_bit),
         TEST(working_in_place_changes_nothing),

@@ -1,5 +1,5 @@
 /* test_network.c: a step of a whole network on a device gives the host's numbers: loss, every gradient, running
- * statistics. On a device that has cuDNN in strict float32, in the emulator by the direct kernels. */
+ * statistics. On a device that has cuDNN in strict float32 or TF32, in the emulator by the direct kernels. */
 #include "tests/cuda/device.h"
 #include "core/checked.h"
 #include "tensor/graph.h"
@@ -241,6 +241,48 @@ static void a_step_in_bfloat16_is_as_near_to_float32_as_the_hosts(void **state)
     clv_context_destroy(device);
 }
 
+/* Most of the error of a gradient is from ReLUs that fall the other way. Roundings are an eighth of bfloat16's, so as many
+ * fall as an eighth, and the root of that, a third, is left of the error; half may be. And it is not float32 under
+ * another name. */
+static void a_step_in_tf32_is_nearer_to_float32_than_in_bfloat16(void **state)
+{
+    test_env *t = *state;
+    clv_context *device = test_device_context(t);
+    network exact = make_network(t->ctx, "resnet8", NULL, 16, CLV_PRECISION_FULL),
+            tf32 = make_network(device, "resnet8", NULL, 16, CLV_PRECISION_TF32),
+            half = make_network(device, "resnet8", NULL, 16, CLV_PRECISION_BF16);
+    float *pixels = make_pixels(16);
+    const double truth = run_network(&exact, pixels, 16);
+    assert_near(run_network(&tf32, pixels, 16), truth, 1e-3 * fabs(truth));
+    assert_near(run_network(&half, pixels, 16), truth, 1e-2 * fabs(truth));
+    assert_int_equal(steps_in_bfloat16(tf32.graph), 0);
+    double most = 0, halves = 0;
+    for (int64_t i = 0; i < clv_params_count(exact.params); i++) {
+        compare_parameter(&exact, &tf32, i, CLV_PARAM_VALUE, 1e-3);
+        most = fmax(most, error_of(&tf32, &exact, i));
+        halves = fmax(halves, error_of(&half, &exact, i));
+    }
+    if (!(most > 1e-4 && most < halves / 2))
+        fail_msg("a gradient is off by %g of its length, in bfloat16 by %g at most", most, halves);
+    free(pixels);
+    free_network(&exact);
+    free_network(&tf32);
+    free_network(&half);
+    clv_context_destroy(device);
+}
+
+static void float64_graphs_are_not_narrowed(void **state)
+{
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    clv_context *device = test_device_context(*state);
+    desc.precision = CLV_PRECISION_TF32;
+    desc.dtype = CLV_F64;
+    assert_fails(clv_graph_create(device, &desc, &g), CLV_ERR_INVALID,
+                 "precision tf32 narrows a float32 graph, this one is float64");
+    clv_context_destroy(device);
+}
+
 static int batch_norms_again(const clv_graph *g)
 {
     int count = 0;
@@ -317,12 +359,14 @@ static void a_network_that_is_looked_at_is_folded(void **state)
     for (int i = 0; i < BATCH * 3 * SIZE * SIZE; i++) pixels[i] = (float)((i * 7919 + i / 13) % 257) / 128.0f - 1;
     const int64_t count = look(((test_env *)*state)->ctx, pixels, SIZE, CLV_PRECISION_FULL, want);
     assert_in_range(count, BATCH, BATCH * 64);
-    for (int half = 0; half < 2; half++) {
-        assert_int_equal(look(device, pixels, SIZE, half ? CLV_PRECISION_BF16 : CLV_PRECISION_FULL, got), count);
+    static const double tolerance[] = {
+        [CLV_PRECISION_FULL] = 1e-5, [CLV_PRECISION_TF32] = 2e-2 / 8, [CLV_PRECISION_BF16] = 2e-2 };
+    for (int p = CLV_PRECISION_FULL; p <= CLV_PRECISION_BF16; p++) {
+        assert_int_equal(look(device, pixels, SIZE, (clv_precision)p, got), count);
         float largest = 0;
         for (int64_t i = 0; i < count; i++) largest = fmaxf(largest, fabsf(want[i]));
         assert_true(largest > 0.01f);
-        for (int64_t i = 0; i < count; i++) assert_near(got[i], want[i], (half ? 2e-2 : 1e-5) * largest);
+        for (int64_t i = 0; i < count; i++) assert_near(got[i], want[i], tolerance[p] * largest);
     }
     clv_context_destroy(device);
 }
@@ -334,6 +378,7 @@ int main(void)
         TEST(a_step_of_a_cifar_resnet),
         TEST(a_step_of_a_stem_with_pooling),
         TEST(a_step_in_bfloat16), TEST(a_step_in_bfloat16_is_as_near_to_float32_as_the_hosts),
+        TEST(a_step_in_tf32_is_nearer_to_float32_than_in_bfloat16), TEST(float64_graphs_are_not_narrowed),
         TEST(a_step_that_computes_again_has_the_bits_of_one_that_keeps),
         TEST(a_network_that_is_looked_at_is_folded),
         TEST(a_step_of_resnet18),

@@ -1,8 +1,7 @@
 /* test_plans.c: cuDNN can do every convolution of every backbone, but depthwise ones, on an H100 by the rules of dnn.h,
- * at batches of 32 and 256, forward and both gradients, in bfloat16 and float32; and those of networks that are only
- * looked at with all that is folded into them. Needs the toolkit, no GPU: the device
- * is a text. Where CLEAVE_TEST_DEVICE names a device it is that one. CLEAVE_DEVICE_RECORD names a file for what cuDNN says
- * of it. */
+ * at batches of 32 and 256, forward and both gradients, in bfloat16, strict float32 and TF32; and those of networks
+ * that are only looked at with all that is folded into them. Needs the toolkit, no GPU: the device is a text. Where
+ * CLEAVE_TEST_DEVICE names a device it is that one. CLEAVE_DEVICE_RECORD names a file for what cuDNN says of it. */
 #include <stdio.h>
 #ifndef CLV_HAVE_CUDA
 
@@ -33,7 +32,7 @@ int main(void)
 typedef struct walk {
     cudnnBackendDescriptor_t device;
     clvi_dnn_conv seen[MAX_SEEN];      /* shapes come back often */
-    int           n_seen, n_padded;
+    int           n_seen, n_padded, n_tf32, n_strict;      /* n_strict: of n_tf32 those that are not */
 } walk;
 
 static void describe_by_text(cudnnBackendDescriptor_t device)
@@ -87,7 +86,7 @@ static bool is_new(walk *w, const clvi_dnn_conv *c)
     for (int i = 0; i < w->n_seen; i++)
         if (memcmp(&w->seen[i], c, sizeof *c) == 0) return false;
     assert_true(w->n_seen < MAX_SEEN);
-    w->seen[w->n_seen++] = *c;
+    memcpy(&w->seen[w->n_seen++], c, sizeof *c);        /* what is between its members, too */
     return true;
 }
 
@@ -104,24 +103,25 @@ static void check_plan(walk *w, const clvi_dnn_conv *c, const char *backbone)
     assert_non_null(plan.plan);
     assert_true(plan.workspace <= (pads ? (int64_t)16 << 20 : WORKSPACE));
     w->n_padded += pads;
-    assert_int_equal(plan.tensor_core, c->type == CUDNN_DATA_BFLOAT16);
+    w->n_tf32 += c->tf32;
+    w->n_strict += c->tf32 && !plan.tensor_core;
+    if (!c->tf32) assert_int_equal(plan.tensor_core, c->type == CUDNN_DATA_BFLOAT16);
     clvi_dnn_plan_free(&plan);
 }
 
 /* A node's convolution, of whichever operation. */
-static clvi_dnn_conv conv_of(const clv_graph *g, const clvi_node *node, const clvi_conv2d_attr *attr, int direction,
-                             bool half)
+static void describe(const clv_graph *g, const clvi_node *node, const clvi_conv2d_attr *attr, int direction,
+                     clv_precision precision, clvi_dnn_conv *c)
 {
-    clvi_dnn_conv c;
-    memset(&c, 0, sizeof c);
-    c.direction = (clvi_dnn_direction)direction;
-    c.type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-    memcpy(c.x, g->values[node->in[0]].desc.shape, sizeof c.x);
-    memcpy(c.w, g->values[node->in[1]].desc.shape, sizeof c.w);
-    memcpy(c.y, g->values[node->out[0]].desc.shape, sizeof c.y);
-    memcpy(c.stride, attr->stride, sizeof c.stride);
-    memcpy(c.pad, attr->pad, sizeof c.pad);
-    return c;
+    memset(c, 0, sizeof *c);
+    c->direction = (clvi_dnn_direction)direction;
+    c->type = precision == CLV_PRECISION_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+    c->tf32 = precision == CLV_PRECISION_TF32;
+    memcpy(c->x, g->values[node->in[0]].desc.shape, sizeof c->x);
+    memcpy(c->w, g->values[node->in[1]].desc.shape, sizeof c->w);
+    memcpy(c->y, g->values[node->out[0]].desc.shape, sizeof c->y);
+    memcpy(c->stride, attr->stride, sizeof c->stride);
+    memcpy(c->pad, attr->pad, sizeof c->pad);
 }
 
 static void check_node(walk *w, const clv_graph *g, const clvi_node *node, const char *backbone)
@@ -131,20 +131,24 @@ static void check_node(walk *w, const clv_graph *g, const clvi_node *node, const
     const clvi_value *x = &g->values[node->in[0]];
     for (int direction = CLVI_DNN_FORWARD; direction <= CLVI_DNN_WEIGHTS; direction++) {
         if (direction == CLVI_DNN_DATA && x->kind == CLVI_VALUE_INPUT) continue;   /* nobody wants it */
-        for (int half = 0; half < 2; half++) {
-            const clvi_dnn_conv c = conv_of(g, node, attr, direction, half);
+        for (int precision = CLV_PRECISION_FULL; precision <= CLV_PRECISION_BF16; precision++) {
+            clvi_dnn_conv c;
+            describe(g, node, attr, direction, (clv_precision)precision, &c);
             check_plan(w, &c, backbone);
         }
     }
 }
 
-/* In float32; for bfloat16 an engine is compiled at run time. */
+/* In float32 and TF32; for bfloat16 an engine is compiled at run time. */
 static void check_folded(walk *w, const clv_graph *g, const clvi_node *node, const char *backbone)
 {
     const clvi_conv2d_norm_attr *attr = node->attr;
-    clvi_dnn_conv c = conv_of(g, node, &attr->conv, CLVI_DNN_FORWARD, false);
-    c.then = CLVI_DNN_BIAS | (node->in[6] >= 0 ? CLVI_DNN_SUM : 0) | (attr->relu ? CLVI_DNN_RELU : 0);
-    check_plan(w, &c, backbone);
+    for (int precision = CLV_PRECISION_FULL; precision <= CLV_PRECISION_TF32; precision++) {
+        clvi_dnn_conv c;
+        describe(g, node, &attr->conv, CLVI_DNN_FORWARD, (clv_precision)precision, &c);
+        c.then = CLVI_DNN_BIAS | (node->in[6] >= 0 ? CLVI_DNN_SUM : 0) | (attr->relu ? CLVI_DNN_RELU : 0);
+        check_plan(w, &c, backbone);
+    }
 }
 
 static void check_backbone(test_env *t, walk *w, const char *name, int64_t batch, int64_t size, bool training)
@@ -181,13 +185,14 @@ static void walk_backbones(test_env *t, bool training)
                 check_backbone(t, w, clv_backbone_info_at(i)->name, batch, size, training);
     assert_true(w->n_seen > (training ? 300 : 100));
     assert_int_equal(w->n_padded > 10, training);                     /* those of pictures, in bfloat16 */
-    print_message("%d convolutions\n", w->n_seen);
+    assert_true(w->n_tf32 > 100 && 100 * w->n_strict < w->n_tf32);     /* gradients of large stems' weights */
+    print_message("%d convolutions; of %d in TF32 %d are done strictly\n", w->n_seen, w->n_tf32, w->n_strict);
     cudnnBackendDestroyDescriptor(w->device);
     free(w);
 }
 
 static void every_convolution_of_every_backbone_has_a_plan(void **state) { walk_backbones(*state, true); }
-static void every_folded_convolution_has_a_plan_in_float32(void **state) { walk_backbones(*state, false); }
+static void every_folded_convolution_has_a_plan_in_float32_and_tf32(void **state) { walk_backbones(*state, false); }
 
 /* Engines that are compiled at run time need a driver's library; the toolkit has one that does nothing. With that cuDNN
  * makes a kernel, compiles it, and fails when it is to be loaded. */
@@ -230,27 +235,29 @@ static void a_convolution_that_nobody_can_do_is_unsupported(void **state)
 
 /* ---- plans that are kept ---- */
 
-static clv_status make_plan(const clvi_dnn_timer *timer, clvi_dnn_plan *plan)
+static clv_status make_plan(clv_precision precision, const clvi_dnn_timer *timer, clvi_dnn_plan *plan)
 {
-    const clvi_dnn_conv c = { .direction = CLVI_DNN_FORWARD, .type = CUDNN_DATA_BFLOAT16, .x = { 32, 64, 56, 56 },
-                              .w = { 64, 64, 3, 3 }, .y = { 32, 64, 56, 56 }, .stride = { 1, 1 }, .pad = { 1, 1 } };
+    const bool half = precision == CLV_PRECISION_BF16, tf32 = precision == CLV_PRECISION_TF32;
+    const clvi_dnn_conv c = { .direction = CLVI_DNN_FORWARD, .type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT,
+                              .x = { 32, 64, 56, 56 }, .w = { 64, 64, 3, 3 }, .y = { 32, 64, 56, 56 },
+                              .stride = { 1, 1 }, .pad = { 1, 1 }, .tf32 = tf32 };
     const cudnnBackendDescriptor_t device = make_device();
     const clv_status st = clvi_dnn_conv_plan(&c, device, WORKSPACE, timer, plan);
     cudnnBackendDestroyDescriptor(device);
     return st;
 }
 
-static clvi_dnn_plan plan_that(const clvi_dnn_timer *timer, bool kept)
+static clvi_dnn_plan plan_that(clv_precision precision, const clvi_dnn_timer *timer, bool kept)
 {
     clvi_dnn_plan plan;
-    assert_ok(make_plan(timer, &plan));
+    assert_ok(make_plan(precision, timer, &plan));
     assert_non_null(plan.plan);
     assert_int_equal(plan.kept, kept);
     clvi_dnn_plan_free(&plan);
     return plan;
 }
 
-static clvi_dnn_plan plan_once(bool kept) { return plan_that(NULL, kept); }
+static clvi_dnn_plan plan_once(bool kept) { return plan_that(CLV_PRECISION_BF16, NULL, kept); }
 
 /* The only file of the folder. */
 static void find_file(const char *folder, char *path, size_t size)
@@ -275,6 +282,15 @@ static void a_plan_is_kept_for_the_next_run(void **state)
     assert_int_equal(made.engine, kept.engine);
     assert_int_equal(made.workspace, kept.workspace);
     assert_int_equal(made.tensor_core, kept.tensor_core);
+}
+
+/* A strict run must not find the plan of one in TF32. */
+static void plans_of_each_precision_are_kept_apart(void **state)
+{
+    assert_int_equal(setenv("CLEAVE_CACHE_DIR", test_path(*state, "cache"), 1), 0);
+    for (int kept = 0; kept < 2; kept++)
+        for (int p = CLV_PRECISION_FULL; p <= CLV_PRECISION_BF16; p++)
+            assert_int_equal(plan_that((clv_precision)p, NULL, kept).tensor_core, p != CLV_PRECISION_FULL);
 }
 
 /* Every byte matters: of the version, the key, the checksum, the plan; and so does the end. */
@@ -350,7 +366,8 @@ static void the_fastest_plan_is_taken_and_kept(void **state)
     made_up m = { .fastest = 2 };
     const clvi_dnn_timer timer = { tell_time, &m };
     assert_int_equal(setenv("CLEAVE_CACHE_DIR", test_path(*state, "cache"), 1), 0);
-    const clvi_dnn_plan first = plan_once(false), made = plan_that(&timer, false);     /* not the one without a timer */
+    const clvi_dnn_plan first = plan_once(false),
+                        made = plan_that(CLV_PRECISION_BF16, &timer, false);     /* not the one without a timer */
     assert_int_equal(first.ns, 0);
     assert_in_range(m.calls, 3, CLVI_DNN_TIMED);
     assert_int_equal(m.engine[0], first.engine);
@@ -358,7 +375,7 @@ static void the_fastest_plan_is_taken_and_kept(void **state)
     assert_int_equal(made.engine, m.engine[2]);
     assert_int_equal(made.workspace, m.workspace[2]);
     m = (made_up) { .fastest = 0 };
-    const clvi_dnn_plan kept = plan_that(&timer, true);
+    const clvi_dnn_plan kept = plan_that(CLV_PRECISION_BF16, &timer, true);
     assert_int_equal(m.calls, 0);                                        /* the choice stands */
     assert_int_equal(kept.ns, 1002);
     assert_int_equal(kept.engine, made.engine);
@@ -372,7 +389,7 @@ static void a_plan_that_does_not_run_is_passed_over(void **state)
     made_up m = { .fastest = 0, .failing = 2, .with = CLV_ERR_DEVICE };
     const clvi_dnn_timer timer = { tell_time, &m };
     assert_int_equal(setenv("CLEAVE_CACHE_DIR", "", 1), 0);
-    const clvi_dnn_plan plan = plan_that(&timer, false);
+    const clvi_dnn_plan plan = plan_that(CLV_PRECISION_BF16, &timer, false);
     assert_int_equal(plan.ns, 1002);
     assert_int_equal(plan.engine, m.engine[2]);
 }
@@ -383,21 +400,22 @@ static void without_a_plan_that_runs_there_is_an_error(void **state)
     const clvi_dnn_timer timer = { tell_time, &m };
     clvi_dnn_plan plan;
     assert_int_equal(setenv("CLEAVE_CACHE_DIR", test_path(*state, "cache"), 1), 0);
-    assert_fails(make_plan(&timer, &plan), CLV_ERR_DEVICE, " does not run");
+    assert_fails(make_plan(CLV_PRECISION_BF16, &timer, &plan), CLV_ERR_DEVICE, " does not run");
     assert_null(plan.plan);
     m = (made_up) { .failing = 1, .with = CLV_ERR_NOMEM };               /* not the plan's fault */
-    assert_fails(make_plan(&timer, &plan), CLV_ERR_NOMEM, "plan 0 does not run");
+    assert_fails(make_plan(CLV_PRECISION_BF16, &timer, &plan), CLV_ERR_NOMEM, "plan 0 does not run");
     assert_null(plan.plan);
     assert_int_equal(m.calls, 1);
     m = (made_up) { .fastest = 1 };
-    (void)plan_that(&timer, false);                                      /* nothing was kept */
+    (void)plan_that(CLV_PRECISION_BF16, &timer, false);                  /* nothing was kept */
 }
 
 TEST_MAIN(TEST(the_fastest_plan_is_taken_and_kept), TEST(a_plan_that_does_not_run_is_passed_over),
           TEST(without_a_plan_that_runs_there_is_an_error), TEST(a_plan_is_kept_for_the_next_run),
-          TEST(a_damaged_plan_is_made_anew), TEST(without_a_folder_plans_are_made),
+          TEST(plans_of_each_precision_are_kept_apart), TEST(a_damaged_plan_is_made_anew),
+          TEST(without_a_folder_plans_are_made),
           TEST(the_device_describes_itself), TEST(every_convolution_of_every_backbone_has_a_plan),
-          TEST(every_folded_convolution_has_a_plan_in_float32),
+          TEST(every_folded_convolution_has_a_plan_in_float32_and_tf32),
           TEST(a_convolution_that_nobody_can_do_is_unsupported), TEST(folded_convolutions_in_bfloat16_compile))
 
 #endif

@@ -18,7 +18,7 @@ typedef struct counts { int64_t launches, copies, plays, sends, waits; } counts;
 extern counts clvi_emu_count(clvi_device *device);
 
 #define MORE  12
-#define PARTS 13      /* from this case on */
+#define PARTS 14      /* from this case on */
 
 /* Of a generator. */
 #define CHAIN "center-crop size=8 margin=1; normalize mean=0.5 std=0.25"
@@ -46,6 +46,7 @@ static const char *const cases[][MORE][2] = {
     { { "method", "flow_matching" }, { "arch", "uvit" }, { "width", "16" }, { "aug", CHAIN }, { "eval-aug", CHAIN },
       { "size", "0" }, { "moco-dim", "128" }, { "optimizer", "adamw" }, { "loss", "mse; repulsor weight=0.1" },
       { "moco-k", "48" } },
+    { { "method", "moco" }, { "moco-k", "64" }, { "precision", "tf32" } },
     [PARTS] =
     { { "method", "moco" }, { "micro-batch-size", "4" }, { "moco-k", "64" } },
     { { "method", "moco" }, { "micro-batch-size", "8" }, { "bn-splits", "4" }, { "moco-k", "64" },

@@ -68,6 +68,26 @@ static void simclr_follows_the_hosts(void **state)
     a_run_follows_the_hosts(*state, "simclr", plain);
 }
 
+/* At a learning rate at which runs part slowly, from a first step that differs by what TF32 rounds. It is not float32
+ * under another name. */
+static void a_run_in_tf32_follows_the_hosts_in_float32(void **state)
+{
+    test_env *t = *state;
+    losses run[3] = { { .count = 0 } };
+    clv_context *device = test_device_context(t);
+    for (int d = 0; d < 3; d++) {
+        clv_config *c = config_of(t, d == 0 ? "host" : d == 1 ? "fp32" : "tf32", "simclr", "stop-epoch", "1");
+        assert_ok(clv_config_set(c, "lr", "1e-4"));
+        assert_ok(clv_config_set(c, "precision", d == 2 ? "tf32" : "fp32"));
+        assert_ok(d ? test_run_in(device, c, collect, &run[d]) : test_run(t, c, collect, &run[0]));
+    }
+    assert_true(run[2].count == run[0].count && run[2].count >= 5);
+    assert_true(run[2].loss[0] != run[1].loss[0]);
+    for (int i = 0; i < run[0].count; i++)
+        assert_near(run[2].loss[i], run[0].loss[i], (i ? 1e-2 : 1e-3) * fabs(run[0].loss[i]));
+    clv_context_destroy(device);
+}
+
 static void byol_follows_the_hosts(void **state)
 {
     a_run_follows_the_hosts(*state, "byol", plain);
@@ -128,6 +148,7 @@ int main(void)
     test_device_register();
     const struct CMUnitTest tests[] = {
         TEST(simclr_follows_the_hosts),
+        TEST(a_run_in_tf32_follows_the_hosts_in_float32),
         TEST(byol_follows_the_hosts),
         TEST(rates_of_tensors_and_clipped_gradients_follow_the_hosts),
         TEST(a_batch_in_parts_follows_the_hosts),

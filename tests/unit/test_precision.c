@@ -326,6 +326,23 @@ static void a_processor_without_it_is_told_why(void **state)
     clv_graph_destroy(g);
 }
 
+/* Neither the processor nor plain C has it. */
+static void tf32_is_for_gpus_and_the_error_says_what_is_for_others(void **state)
+{
+    test_env *t = *state;
+    clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
+    clv_graph *g = NULL;
+    clv_precision p;
+    assert_fails(clv_precision_resolve(CLV_PRECISION_TF32, &p), CLV_ERR_UNSUPPORTED,
+                 "precision tf32 needs an NVIDIA GPU (device cuda), the processor has no TF32; fp32 runs everywhere");
+    desc.precision = CLV_PRECISION_TF32;
+    for (int reference = 0; reference < 2; reference++) {
+        desc.reference = reference;
+        assert_fails(clv_graph_create(t->ctx, &desc, &g), CLV_ERR_UNSUPPORTED, "needs an NVIDIA GPU");
+        assert_null(g);
+    }
+}
+
 static void float64_graphs_are_not_narrowed(void **state)
 {
     test_env *t = *state;
@@ -349,7 +366,8 @@ static int run_all(void)
         TEST(kept_values_are_read_in_float32), TEST(activations_take_half_the_memory),
         TEST(a_step_is_near_the_one_in_float32), TEST(two_steps_give_the_same_bits),
         TEST(graphs_of_both_precisions_share_parameters), TEST(auto_takes_what_the_processor_has),
-        TEST(a_processor_without_it_is_told_why), TEST(float64_graphs_are_not_narrowed),
+        TEST(a_processor_without_it_is_told_why),
+        TEST(tf32_is_for_gpus_and_the_error_says_what_is_for_others), TEST(float64_graphs_are_not_narrowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

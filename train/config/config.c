@@ -139,8 +139,9 @@ const clvi_option clvi_settings_table[] = {
     TEXT(device, "device", "cpu", "what networks and losses compute on: cpu, cuda or cuda:N (cleave devices lists them)"),
     FLAG(cudnn_benchmark, "cudnn-benchmark", "false",
          "on a GPU: time cuDNN's plans for each convolution and take the fastest; the choice is kept for later runs"),
-    CHOICE(precision, "precision", "fp32", "fp32|bf16|auto",
-           "convolutions in float32, in bfloat16, or in bfloat16 where the processor multiplies it"),
+    CHOICE(precision, "precision", "fp32", "fp32|tf32|bf16|auto",
+           "convolutions in float32, on a GPU with operands rounded to TF32, in bfloat16, or in bfloat16 where the "
+           "device multiplies it"),
     I64(seed, "seed", "0", 0, BIG, "seed of everything random", NULL),
     LETTER(print_freq, CLV_OPTION_I64, "print-freq", "10", 1, 1e9, "steps between lines of the log", 'p'),
     I64(save_freq, "save-freq", "0", 0, 1e6, "epochs between numbered checkpoints; 0: none", NULL),

@@ -61,7 +61,8 @@ static clv_status prepare(clvi_op_call *call, clvi_dnn_direction direction)
 {
     const clvi_conv2d_attr *attr = call->attr;
     clvi_dnn_conv wish = { .direction = direction,
-                           .type = call->in[0].dtype == CLV_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT };
+                           .type = call->in[0].dtype == CLV_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT,
+                           .tf32 = call->tf32 };
     clvi_desc *role[3];
     int64_t *const shape[3] = { wish.x, wish.w, wish.y };
     operands(call, direction, role);

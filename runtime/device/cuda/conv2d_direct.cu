@@ -1,6 +1,7 @@
 /* conv2d_direct.cu: convolutions one thread a result: what cuDNN has no engine for, and what the emulator computes
  * with. Values are dense. And what a folded batch norm needs beside a convolution, whoever does that. */
 #include "device/cuda/cu.h"
+#include "device/cuda/tf32.h"
 extern "C" {
 #include "device/cuda/passes.h"
 }
@@ -8,13 +9,15 @@ extern "C" {
 struct conv {
     int64_t n, c, h, w, o, kh, kw, gc, go, oh, ow;      /* gc, go: channels of x and of y in a group */
     int64_t sh, sw, ph, pw;
+    bool    tf32;
 };
 
 static conv conv_of(const clvi_op_call *call, const clvi_desc *x, const clvi_desc *w, const clvi_desc *y)
 {
     const clvi_conv2d_attr *a = (const clvi_conv2d_attr *)call->attr;
     return { x->shape[0], x->shape[1], x->shape[2], x->shape[3], w->shape[0], w->shape[2], w->shape[3], w->shape[1],
-             w->shape[0] / a->groups, y->shape[2], y->shape[3], a->stride[0], a->stride[1], a->pad[0], a->pad[1] };
+             w->shape[0] / a->groups, y->shape[2], y->shape[3], a->stride[0], a->stride[1], a->pad[0], a->pad[1],
+             call->tf32 };
 }
 
 static clv_status all_dense(clvi_op_call *call)
@@ -37,7 +40,8 @@ template <class T, class R> static clv_status convolve(const clvi_op_call *call,
                 for (int64_t j = 0; j < s.kw; j++) {
                     const int64_t row = p * s.sh - s.ph + i, col = q * s.sw - s.pw + j;
                     if (row < 0 || row >= s.h || col < 0 || col >= s.w) continue;
-                    sum += (double)image[(c * s.h + row) * s.w + col] * (double)filter[(c * s.kh + i) * s.kw + j];
+                    sum += clvi_cu_operand(image[(c * s.h + row) * s.w + col], s.tf32) *
+                           clvi_cu_operand(filter[(c * s.kh + i) * s.kw + j], s.tf32);
                 }
         y[at] = (R)sum;
     });
@@ -57,7 +61,7 @@ template <class T> static clv_status conv2d_bwd_data_of(const clvi_op_call *call
     const conv s = conv_of(call, &call->out[0], &call->in[1], &call->in[0]);
     const T *dy = (const T *)call->in_data[0], *w = (const T *)call->in_data[1];
     T *dx = (T *)call->out_data[0];
-    return clvi_cu_each(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t at) {
+    return clvi_cu_each_long(call, clvi_desc_count(&call->out[0]), [=] __device__ (int64_t at) {
         const int64_t col = at % s.w, row = at / s.w % s.h;
         const int64_t channel = at / (s.w * s.h) % s.c, n = at / (s.w * s.h * s.c);
         const int64_t group = channel / s.gc, c = channel % s.gc;
@@ -69,8 +73,8 @@ template <class T> static clv_status conv2d_bwd_data_of(const clvi_op_call *call
                     if (down < 0 || down % s.sh || right < 0 || right % s.sw) continue;
                     const int64_t p = down / s.sh, q = right / s.sw;
                     if (p >= s.oh || q >= s.ow) continue;
-                    sum += (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q] *
-                           (double)w[((o * s.gc + c) * s.kh + i) * s.kw + j];
+                    sum += clvi_cu_operand(dy[((n * s.o + o) * s.oh + p) * s.ow + q], s.tf32) *
+                           clvi_cu_operand(w[((o * s.gc + c) * s.kh + i) * s.kw + j], s.tf32);
                 }
         dx[at] = (T)sum;
     });
@@ -96,8 +100,8 @@ template <class T> static clv_status conv2d_bwd_weights_of(const clvi_op_call *c
             const int64_t n = k / pixels, p = k % pixels / s.ow, q = k % s.ow;
             const int64_t row = p * s.sh - s.ph + i, col = q * s.sw - s.pw + j;
             if (row < 0 || row >= s.h || col < 0 || col >= s.w) continue;
-            sum += (double)x[((n * s.c + c) * s.h + row) * s.w + col] *
-                   (double)dy[((n * s.o + o) * s.oh + p) * s.ow + q];
+            sum += clvi_cu_operand(x[((n * s.c + c) * s.h + row) * s.w + col], s.tf32) *
+                   clvi_cu_operand(dy[((n * s.o + o) * s.oh + p) * s.ow + q], s.tf32);
         }
         dw[at] = (R)sum;
     });

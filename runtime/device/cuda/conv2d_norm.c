@@ -55,7 +55,8 @@ static clv_status prepare(clvi_op_call *call)
 {
     const clvi_conv2d_norm_attr *attr = call->attr;
     const bool half = call->in[X].dtype == CLV_BF16, adds = call->in[SUM].dtype != CLV_DTYPE_COUNT;
-    clvi_dnn_conv wish = { .direction = CLVI_DNN_FORWARD, .type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT };
+    clvi_dnn_conv wish = { .direction = CLVI_DNN_FORWARD, .type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT,
+                           .tf32 = call->tf32 };
     clvi_desc *const role[] = { &call->in[X], &call->in[W], &call->out[0], adds ? &call->in[SUM] : NULL };
     int64_t *const shape[] = { wish.x, wish.w, wish.y };
     for (int i = 0; i < 4 && role[i]; i++) {

@@ -235,8 +235,8 @@ static clv_status look_at(const clvi_dnn_conv *c, desc config, int64_t most, clv
     for (int64_t i = 0; i < count; i++) has[notes[i]] = true;
     out->tensor_core = has[CUDNN_NUMERICAL_NOTE_TENSOR_CORE];
     const bool half = c->type == CUDNN_DATA_BFLOAT16;
-    *fits = out->workspace <= most && !has[CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC] && out->tensor_core == half &&
-            (half || !has[CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS]);
+    *fits = out->workspace <= most && !has[CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC] &&
+            out->tensor_core == (half || c->tf32) && (half || !has[CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS]);
 done:
     drop(engine);
     return st;
@@ -330,8 +330,9 @@ static bool make_key(const clvi_dnn_conv *c, desc device, int64_t workspace, boo
                                  &count, about) != CUDNN_STATUS_SUCCESS || count <= 0 || count > (int64_t)sizeof about)
         return false;
     for (int64_t i = 0; i < count && about[i]; i++) h = (h ^ (unsigned char)about[i]) * UINT64_C(0x100000001b3);
-    int n = snprintf(key, size, "%sconvolution %d type %d cudnn %zu device %016" PRIx64 " workspace %" PRId64,
-                     timed ? "tuned " : "", (int)c->direction, (int)c->type, cudnnGetVersion(), h, workspace);
+    int n = snprintf(key, size, "%sconvolution %d type %d%s cudnn %zu device %016" PRIx64 " workspace %" PRId64,
+                     timed ? "tuned " : "", (int)c->direction, (int)c->type, c->tf32 ? " tf32" : "", cudnnGetVersion(),
+                     h, workspace);
     const int64_t *lists[] = { c->x, c->w, c->y, c->stride, c->pad, &c->then };
     static const int lengths[] = { 4, 4, 4, 2, 2, 1 };
     for (int l = 0; l < 6; l++)
@@ -382,19 +383,29 @@ static void keep(const char *key, const clvi_dnn_plan *plan)
 
 /* ---- a convolution's plan ---- */
 
+static clv_status ask_modes(const clvi_dnn_conv *conv, graph *g, desc device, int64_t workspace, candidates *out)
+{
+    CLV_TRY(ask(conv, g, device, CUDNN_HEUR_MODE_A, workspace, out));
+    return out->count == out->wanted ? CLV_OK : ask(conv, g, device, CUDNN_HEUR_MODE_FALLBACK, workspace, out);
+}
+
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
                               const clvi_dnn_timer *timer, clvi_dnn_plan *out)
 {
     char key[1024];
-    static const cudnnBackendHeurMode_t modes[] = { CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK };
     graph g = { .graph = NULL };
     candidates all = { .wanted = timer ? CLVI_DNN_TIMED : 1 };
     memset(out, 0, sizeof *out);
     const bool keeps = make_key(conv, device, workspace, timer, key, sizeof key);
     if (keeps && take_kept(key, device, workspace, out)) return CLV_OK;
     clv_status st = make_graph(conv, &g);
-    for (int i = 0; i < 2 && st == CLV_OK && all.count < all.wanted; i++)
-        st = ask(conv, &g, device, modes[i], workspace, &all);
+    if (st == CLV_OK) st = ask_modes(conv, &g, device, workspace, &all);
+    if (st == CLV_OK && all.count == 0 && conv->tf32) {
+        /* TF32 is a permission. A shape whose engines on tensor cores want too much workspace is done strictly. */
+        clvi_dnn_conv strict = *conv;
+        strict.tf32 = false;
+        st = ask_modes(&strict, &g, device, workspace, &all);
+    }
     drop_graph(&g);
     if (st == CLV_OK && all.count == 0)
         st = clvi_fail(CLV_ERR_UNSUPPORTED, "cuDNN has no engine for a convolution of these shapes and types");

@@ -20,6 +20,7 @@ typedef struct clvi_dnn_conv {
     cudnnDataType_t    type;         /* of all three: CUDNN_DATA_FLOAT or CUDNN_DATA_BFLOAT16; sums in float32 */
     int64_t            x[4], w[4], y[4], stride[2], pad[2];
     int64_t            then;         /* forward: CLVI_DNN_... */
+    bool               tf32;         /* operands of float32 may be rounded to TF32 */
 } clvi_dnn_conv;
 
 typedef struct clvi_dnn_plan {
@@ -45,10 +46,10 @@ enum {
 };
 
 /* The first plan of cuDNN's own ranking that keeps the rules: bfloat16 on tensor cores; float32 strictly so, without
- * them; sums in a fixed order; at most `workspace` bytes. With a timer (NULL: none) the fastest of the first
- * CLVI_DNN_TIMED such plans. It is kept for later runs, which measure nothing again. `device` is a finalised DEVICEPROP
- * descriptor. Errors: CLV_ERR_UNSUPPORTED when there is none, CLV_ERR_DEVICE; the timer's last, where none could be
- * run. */
+ * them, or, with tf32, on them, where an engine within the limits can; sums in a fixed order; at most `workspace`
+ * bytes. With a timer (NULL: none) the fastest of the first CLVI_DNN_TIMED such plans. It is kept for later runs, which
+ * measure nothing again. `device` is a finalised DEVICEPROP descriptor. Errors: CLV_ERR_UNSUPPORTED when there is none,
+ * CLV_ERR_DEVICE; the timer's last, where none could be run. */
 clv_status clvi_dnn_conv_plan(const clvi_dnn_conv *conv, cudnnBackendDescriptor_t device, int64_t workspace,
                               const clvi_dnn_timer *timer, clvi_dnn_plan *out) CLV_NODISCARD;
 /* The same, where it can be with x and w of eight channels, zeros behind what there is: pictures have three, tensor cores

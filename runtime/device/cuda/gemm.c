@@ -1,5 +1,5 @@
-/* gemm.c: matmul by cuBLASLt, in strict float32 or float64. Row-major y = op(a) op(b) is column-major
- * y^T = op(b)^T op(a)^T: the operands change places and nothing is moved. */
+/* gemm.c: matmul by cuBLASLt, in strict float32, TF32 where the call says so, or float64. Row-major y = op(a) op(b) is
+ * column-major y^T = op(b)^T op(a)^T: the operands change places and nothing is moved. */
 #include "device/cuda/cuda.h"
 
 typedef struct gemm {
@@ -36,14 +36,16 @@ static clv_status layout(const clvi_desc *d, cublasLtMatrixLayout_t *out)
     return CLV_OK;
 }
 
+/* Whether a product may round its operands is the call's to say (tf32, which a graph's precision sets); every other
+ * float32 product, those with banks among them, is strict. */
 static clv_status describe(const clvi_op_call *call, gemm *m)
 {
     const clvi_matmul_attr *attr = call->attr;
     const bool f64 = call->out[0].dtype == CLV_F64;
     const cublasOperation_t op_a = attr->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t op_b = attr->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    CLVI_LT(cublasLtMatmulDescCreate(&m->desc, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
-                                     f64 ? CUDA_R_64F : CUDA_R_32F));
+    const cublasComputeType_t f32 = call->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    CLVI_LT(cublasLtMatmulDescCreate(&m->desc, f64 ? CUBLAS_COMPUTE_64F : f32, f64 ? CUDA_R_64F : CUDA_R_32F));
     CLVI_LT(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a));
     CLVI_LT(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
     CLV_TRY(layout(&call->in[1], &m->a));

@@ -1,10 +1,14 @@
 /* matmul.cu: products of matrices in tiles: what the emulator computes with, and products of nothing. cuBLASLt (gemm.c)
  * comes first where it is. */
 #include "device/cuda/cu.h"
+#include "device/cuda/tf32.h"
 
 enum { TILE = 16 };
 
-struct product { int64_t rows, cols, depth, a_row, a_depth, b_depth, b_col; };      /* sizes, and steps in a and b */
+struct product {
+    int64_t rows, cols, depth, a_row, a_depth, b_depth, b_col;      /* sizes, and steps in a and b */
+    bool    tf32;
+};
 
 template <class T>
 __global__ void __launch_bounds__(TILE * TILE) matmul_kernel(product p, const T *a, const T *b, T *y)
@@ -14,9 +18,9 @@ __global__ void __launch_bounds__(TILE * TILE) matmul_kernel(product p, const T 
     double sum = 0;
     for (int64_t k = 0; k < p.depth; k += TILE) {
         as[threadIdx.y][threadIdx.x] = row < p.rows && k + threadIdx.x < p.depth
-                                     ? a[row * p.a_row + (k + threadIdx.x) * p.a_depth] : T(0);
+            ? (T)clvi_cu_operand(a[row * p.a_row + (k + threadIdx.x) * p.a_depth], p.tf32) : T(0);
         bs[threadIdx.y][threadIdx.x] = col < p.cols && k + threadIdx.y < p.depth
-                                     ? b[(k + threadIdx.y) * p.b_depth + col * p.b_col] : T(0);
+            ? (T)clvi_cu_operand(b[(k + threadIdx.y) * p.b_depth + col * p.b_col], p.tf32) : T(0);
         __syncthreads();
         for (int i = 0; i < TILE; i++) sum += (double)as[threadIdx.y][i] * (double)bs[i][threadIdx.x];
         __syncthreads();
@@ -31,6 +35,7 @@ template <class T> static clv_status matmul_of(const clvi_op_call *call)
     const product p = {
         y->shape[0], y->shape[1], a->shape[attr->trans_a ? 0 : 1], attr->trans_a ? 1 : a->shape[1],
         attr->trans_a ? a->shape[1] : 1, attr->trans_b ? 1 : b->shape[1], attr->trans_b ? b->shape[1] : 1,
+        call->tf32,
     };
     const dim3 grid((unsigned)((p.cols + TILE - 1) / TILE), (unsigned)((p.rows + TILE - 1) / TILE));
     return clvi_cu_launch(call, matmul_kernel<T>, grid, dim3(TILE, TILE), 0, p, (const T *)call->in_data[0],
