@@ -97,14 +97,18 @@ device_record() {
 }
 
 conformance() {
-    local name programs='flat graph optimizers rows kernels augment losses eval network training repeat steps views'
+    local name what
+    local programs='flat graph optimizers rows kernels augment losses eval network training repeat steps views'
     [ -z "$rehearse" ] || programs='flat graph optimizers rows'
+    rm -f "$log/classes"
     for name in $programs; do
-        if limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1
+        if CLEAVE_TEST_CLASSES=$log/classes \
+            limited 200 bash tests/run.sh -j 1 -t 200 "$BUILD/tests/cuda/test_$name" >"$log/test_$name" 2>&1
         then row "test_$name" "$(sed -n 's/^\(passed\|skipped\) *\([0-9.]* s\).*/\1, \2/p' "$log/test_$name")"
         else fail "test_$name" "see $log/test_$name"
         fi
     done
+    [ ! -e "$log/classes" ] || while IFS=$'\t' read -r name what; do row "kernels, $name" "$what"; done <"$log/classes"
 }
 
 # sanitize TOOL NAME COMMAND...: launch by launch; in a rehearsal without the tool

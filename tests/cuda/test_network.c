@@ -96,7 +96,8 @@ static void compare_parameter(const network *a, const network *b, int64_t i, clv
     double largest = 1e-6, difference = 0;
     for (int64_t k = 0; k < count; k++) {
         largest = fmax(largest, fabs((double)x[k]));
-        difference = fmax(difference, isnan(y[k]) ? INFINITY : fabs((double)x[k] - y[k]));
+        const double apart = fabs((double)x[k] - y[k]);
+        difference = isnan(apart) ? INFINITY : fmax(difference, apart);
     }
     if (difference > tolerance * largest)
         fail_msg("%s, %s: %g apart, the largest entry is %g", info.name, part == CLV_PARAM_VALUE ? "value" : "gradient",

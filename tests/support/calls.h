@@ -10,6 +10,13 @@
 
 #define TEST_CALL_VARIANTS 4
 
+/* How near an operation's results must come. */
+typedef enum test_call_kind {
+    TEST_CALL_SUMS,          /* sums of many, or chains of functions */
+    TEST_CALL_POINTWISE,     /* a few roundings each */
+    TEST_CALL_EXACT          /* the same bits everywhere: copies, choices, masks, draws */
+} test_call_kind;
+
 /* Three sizes that each operation puts to its own use. */
 typedef struct test_sizes {
     int64_t a, b, c;
@@ -68,7 +75,8 @@ typedef struct test_call {
     double  low, high;       /* of float inputs */
     double  grid;            /* they are multiples of 1/grid: sums and ties are exact; 0: anything */
     int64_t depth;           /* how many products one result adds up */
-    bool    exact;           /* results have the same bits everywhere */
+    test_call_kind kind;
+    bool    rounds;          /* to bfloat16, though results are given in float32 */
 } test_call;
 
 /* Shapes, types, attributes and ranges of a call of `op`; no memory yet. False: nobody wrote a case for it. */
@@ -79,7 +87,8 @@ void test_call_free(test_call *t);
 /* A block of exactly `bytes`, so that a checker of memory sees a step too far. */
 void *test_call_block(size_t bytes);
 double test_call_element(const clvi_desc *d, const void *data, int64_t i);
-/* Fails unless the outputs agree within the rounding of the type and the depth of the sums, or to the bit if `exact`. */
+/* Fails unless the outputs agree within the rounding of the type and the depth of the sums, or to the bit if they are
+ * no floats or the call is TEST_CALL_EXACT. What is not a number is never right. */
 void test_call_check_close(const test_call *t, void *got[CLVI_MAX_OUT], void *want[CLVI_MAX_OUT], int variant);
 
 #endif

@@ -112,7 +112,6 @@ static void make_beta_draw(test_call *t, clv_dtype f, sizes s, int variant)
     t->attr.draw.rows = s.a, t->attr.draw.cols = s.b;
     if (variant == 2) t->attr.draw.step = -1;
     t->target_limit = 1000;
-    t->exact = true;
 }
 
 static void make_permutation(test_call *t, clv_dtype f, sizes s, int variant)
@@ -124,7 +123,6 @@ static void make_permutation(test_call *t, clv_dtype f, sizes s, int variant)
     t->attr.draw = draw_attr(f, variant);
     t->attr.draw.rows = s.a * s.c;
     t->target_limit = 1000;
-    t->exact = true;
 }
 
 static void make_topk_same(test_call *t, clv_dtype f, sizes s, int variant)
@@ -138,10 +136,9 @@ static void make_topk_same(test_call *t, clv_dtype f, sizes s, int variant)
 }
 
 const test_call_entry test_calls_banks[] = {
-    { "bank_nce", make_bank }, { "bank_topk", make_bank },
-    { "mix_rows", make_mix_rows }, { "mix_nce", make_mix_nce },
-    { "mochi_draw", make_mochi_draw }, { "beta_draw", make_beta_draw }, { "permutation", make_permutation },
-    { "topk_same", make_topk_same },
-    { "bank_lse", make_bank_lse },
-    { NULL, NULL },
+    { "bank_nce", make_bank, SUMS }, { "bank_topk", make_bank, EXACT }, { "mix_rows", make_mix_rows, SUMS },
+    { "mix_nce", make_mix_nce, SUMS }, { "mochi_draw", make_mochi_draw, EXACT },
+    { "beta_draw", make_beta_draw, EXACT }, { "permutation", make_permutation, EXACT },
+    { "topk_same", make_topk_same, EXACT }, { "bank_lse", make_bank_lse, SUMS },
+    { NULL, NULL, SUMS },
 };

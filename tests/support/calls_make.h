@@ -16,6 +16,7 @@ typedef void test_call_maker(test_call *t, clv_dtype type, sizes s, int variant)
 typedef struct test_call_entry {
     const char      *op;
     test_call_maker *make;
+    test_call_kind   kind;
 } test_call_entry;
 
 extern const test_call_entry test_calls_plain[], test_calls_losses[], test_calls_networks[], test_calls_banks[];
@@ -27,6 +28,10 @@ void test_call_picture(clvi_desc *desc, int *count, clv_dtype type, int64_t n, i
 #define IN(type, ndim, d0, d1, d2)  test_call_desc(c->in, &c->n_in, type, ndim, d0, d1, d2)
 #define OUT(type, ndim, d0, d1, d2) test_call_desc(c->out, &c->n_out, type, ndim, d0, d1, d2)
 #define ABSENT IN(CLV_DTYPE_COUNT, 0, 0, 0, 0)
+
+#define SUMS      TEST_CALL_SUMS
+#define POINTWISE TEST_CALL_POINTWISE
+#define EXACT     TEST_CALL_EXACT
 
 static inline bool is(const clvi_op_call *c, const char *op)
 {

@@ -290,16 +290,15 @@ static void make_block_mask(test_call *t, clv_dtype f, sizes s, int variant)
 }
 
 const test_call_entry test_calls_networks[] = {
-    { "layer_norm", make_layer_norm }, { "layer_norm_bwd", make_layer_norm },
-    { "prelu", make_prelu }, { "prelu_bwd", make_prelu }, { "drop_path", make_drop_path },
-    { "block_mask", make_block_mask },
-    { "attention", make_attention }, { "attention_bwd", make_attention },
-    { "conv2d", make_conv2d }, { "conv2d_bwd_data", make_conv2d }, { "conv2d_bwd_weights", make_conv2d },
-    { "conv2d_norm", make_conv2d_norm },
-    { "matmul", make_matmul },
-    { "batch_norm", make_batch_norm }, { "batch_norm_bwd", make_batch_norm },
-    { "batch_norm_pair", make_batch_norm_pair }, { "batch_norm_pair_bwd", make_batch_norm_pair },
-    { "sync_batch_norm", make_sync_batch_norm }, { "sync_batch_norm_bwd", make_sync_batch_norm },
-    { "avg_pool2d", make_pool2d }, { "avg_pool2d_bwd", make_pool2d },
-    { NULL, NULL },
+    { "layer_norm", make_layer_norm, SUMS }, { "layer_norm_bwd", make_layer_norm, SUMS },
+    { "prelu", make_prelu, POINTWISE }, { "prelu_bwd", make_prelu, SUMS }, { "drop_path", make_drop_path, EXACT },
+    { "block_mask", make_block_mask, EXACT }, { "attention", make_attention, SUMS },
+    { "attention_bwd", make_attention, SUMS }, { "conv2d", make_conv2d, SUMS },
+    { "conv2d_bwd_data", make_conv2d, SUMS }, { "conv2d_bwd_weights", make_conv2d, SUMS },
+    { "conv2d_norm", make_conv2d_norm, SUMS }, { "matmul", make_matmul, SUMS },
+    { "batch_norm", make_batch_norm, SUMS }, { "batch_norm_bwd", make_batch_norm, SUMS },
+    { "batch_norm_pair", make_batch_norm_pair, SUMS }, { "batch_norm_pair_bwd", make_batch_norm_pair, SUMS },
+    { "sync_batch_norm", make_sync_batch_norm, SUMS }, { "sync_batch_norm_bwd", make_sync_batch_norm, SUMS },
+    { "avg_pool2d", make_pool2d, SUMS }, { "avg_pool2d_bwd", make_pool2d, SUMS },
+    { NULL, NULL, SUMS },
 };
