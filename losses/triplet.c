@@ -45,21 +45,16 @@ static clv_node explicit_triplets(clv_graph *g, const clv_node *in, const void *
     return clv_reduce(g, out[0], -1, true);
 }
 
-/* Between all rows of the batch. */
-static clv_node distances(clv_graph *g, clv_node x, bool squared)
-{
-    const clv_node d = clv_pair_dist(g, x);
-    return squared ? d : clv_sqrt(g, d);
-}
 
 static clv_node hardest(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
 {
     const triplet_params *p = params;
     const bool soft = p->variant == 2;
     const int64_t B = clvi_node_length(g, in[0], 0), row[] = { 1, B };
-    const clv_node d = distances(g, in[0], p->squared);
+    const clv_node d = clv_pair_dist(g, in[0]);         /* squares have the same order: roots are for the pairs taken */
     clv_hardest_pairs(g, d, in[1], &out[2], &out[3], &out[1]);
-    const clv_node gap = clv_sub(g, clv_pick(g, d, out[2]), clv_pick(g, d, out[3]));
+    const clv_node far = clv_pick(g, d, out[2]), near = clv_pick(g, d, out[3]);
+    const clv_node gap = p->squared ? clv_sub(g, far, near) : clv_sub(g, clv_sqrt(g, far), clv_sqrt(g, near));
     const clv_node each = soft ? clv_softplus(g, gap) : clv_relu(g, clv_scale(g, gap, 1, p->margin));
     out[0] = clv_reshape(g, clv_mask(g, clv_reshape(g, each, 2, row), out[1]), 1, &B);
     const clv_node valid = clv_mask(g, clvi_fill(g, 2, row, 1), out[1]);
@@ -69,7 +64,7 @@ static clv_node hardest(clv_graph *g, const clv_node *in, const void *params, cl
 static clv_node all_triplets(clv_graph *g, const clv_node *in, const void *params, clv_node *out)
 {
     const triplet_params *p = params;
-    const clv_node d = distances(g, in[0], p->squared);
+    const clv_node squares = clv_pair_dist(g, in[0]), d = p->squared ? squares : clv_sqrt(g, squares);
     const clv_node sum = clv_triplet_sum(g, d, in[1], p->margin, &out[0], &out[1]);
     return clv_div(g, sum, clv_scale(g, out[0], 1, 1e-16));
 }

@@ -259,6 +259,30 @@ static void nan_goes_through_relu_and_softmax(void **state)
     }
 }
 
+/* Rows that overflowed, or are no numbers, still make the pairs that the reference makes of them. */
+static void hardest_pairs_of_distances_that_are_not_finite(void **state)
+{
+    static const float strange[] = { NAN, INFINITY, -INFINITY };
+    test_env *env = *state;
+    for (size_t i = 0; i < CLVI_COUNT(strange); i++)
+        for (int64_t row = 0; row < 40; row += 13) {
+            test_call t;
+            void *want[CLVI_MAX_OUT], *got[CLVI_MAX_OUT];
+            assert_true(test_call_make(&t, env->ctx, "hardest_pairs", CLV_F32, (test_sizes){ 40, 1, 1 }, 0));
+            test_call_fill(&t);
+            for (int64_t k = 0; k < 40; k++) ((float *)t.call.in_data[0])[row * 40 + k] = strange[i];
+            for (int64_t k = 0; k < 40; k++) ((float *)t.call.in_data[0])[k * 40 + row] = strange[i];
+            assert_string_equal(find_cpu(&t.call)->name, "cpu");
+            run_kernel(&t, clvi_kernel_find(&t.call, true), env->ctx, want, false);
+            run_kernel(&t, find_cpu(&t.call), env->ctx, got, false);
+            for (int o = 0; o < 2; o++) assert_memory_equal(got[o], want[o], 40 * sizeof(int64_t));
+            assert_memory_equal(got[2], want[2], 40);
+            free_outputs(&t, want);
+            free_outputs(&t, got);
+            test_call_free(&t);
+        }
+}
+
 static void softmax_target_out_of_range_is_refused(void **state)
 {
     test_env *env = *state;
@@ -302,6 +326,7 @@ static int run_all(void)
         TEST(scale_with_an_offset_keeps_padding_zero_by_asking_for_dense_values),
         TEST(elementwise_kernels_keep_a_permuted_layout_and_refuse_gaps),
         TEST(nan_goes_through_relu_and_softmax),
+        TEST(hardest_pairs_of_distances_that_are_not_finite),
         TEST(softmax_target_out_of_range_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

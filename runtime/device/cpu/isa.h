@@ -168,7 +168,7 @@ CLVI_INLINE void clvi_log1p16(clvi_v16f *v)
 CLVI_INLINE void clvi_exp_less1_16(clvi_v16f *e, clvi_v16f *less1, const clvi_v16f *v)
 {
     const clvi_v16f x = *v;
-    const clvi_v16i few = (x < 0.5f) & (x > -0.5f);
+    const clvi_v16i few = x * x < 0.25f;      /* one comparison: GCC takes two that are joined apart, lane by lane */
     *e = x;
     clvi_exp16(e);
     clvi_v16f p = x * (1.0f / 40320) + 1.0f / 5040;
@@ -182,25 +182,72 @@ CLVI_INLINE void clvi_exp_less1_16(clvi_v16f *e, clvi_v16f *less1, const clvi_v1
     clvi_select16(less1, &few, &p, &rest);
 }
 
-/* Sixteen vectors become one: lane k of it is the largest of the lanes of v[k]. A NaN may be left behind. */
-CLVI_INLINE void clvi_largest16(clvi_v16f *out, clvi_v16f v[CLVI_LANES])
+/* ---- eight vectors become one: lane k of it is made of the lanes of v[k] ---- */
+
+typedef float   clvi_v8f __attribute__((vector_size(32)));
+typedef int32_t clvi_v8i __attribute__((vector_size(32)));
+
+/* The lanes of v[2k] and v[2k+1], in two halves that are to be combined; three levels make eight vectors one. */
+CLVI_INLINE void clvi_halves8(clvi_v8f *a, clvi_v8f *b, int level)
 {
-    static const clvi_v16i first[] = {
-        { 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23 },
-        { 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27 },
-        { 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29 },
-        { 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30 },
-    };
-    for (int level = 0, n = CLVI_LANES / 2; n > 0; level++, n /= 2) {
-        const clvi_v16i other = first[level] + n;
-        for (int k = 0; k < n; k++) {
-            const clvi_v16f a = __builtin_shuffle(v[2 * k], v[2 * k + 1], first[level]);
-            const clvi_v16f b = __builtin_shuffle(v[2 * k], v[2 * k + 1], other);
-            const clvi_v16i larger = b > a;
-            clvi_select16(&v[k], &larger, &b, &a);
-        }
+    const clvi_v8f x = *a, y = *b;
+    if (level == 0) {
+        *a = __builtin_shuffle(x, y, (clvi_v8i) { 0, 1, 2, 3, 8, 9, 10, 11 });
+        *b = __builtin_shuffle(x, y, (clvi_v8i) { 4, 5, 6, 7, 12, 13, 14, 15 });
+    } else if (level == 1) {
+        *a = __builtin_shuffle(x, y, (clvi_v8i) { 0, 1, 4, 5, 8, 9, 12, 13 });
+        *b = __builtin_shuffle(x, y, (clvi_v8i) { 2, 3, 6, 7, 10, 11, 14, 15 });
+    } else {
+        *a = __builtin_shuffle(x, y, (clvi_v8i) { 0, 2, 4, 6, 8, 10, 12, 14 });
+        *b = __builtin_shuffle(x, y, (clvi_v8i) { 1, 3, 5, 7, 9, 11, 13, 15 });
     }
-    *out = v[0];
+}
+
+CLVI_INLINE void clvi_sums8(clvi_v8f *out, const clvi_v16f v[8])
+{
+    clvi_v8f s[8], half[2];
+    for (int k = 0; k < 8; k++) {
+        memcpy(half, &v[k], sizeof half);
+        s[k] = half[0] + half[1];
+    }
+#pragma GCC unroll 3
+    for (int level = 0; level < 3; level++)
+        for (int k = 0; k < 4 >> level; k++) {
+            half[0] = s[2 * k], half[1] = s[2 * k + 1];
+            clvi_halves8(&half[0], &half[1], level);
+            s[k] = half[0] + half[1];
+        }
+    *out = s[0];
+}
+
+/* a = the larger of both; a NaN may be left behind. */
+CLVI_INLINE void clvi_keep_larger8(clvi_v8f *a, const clvi_v8f *b)
+{
+    const clvi_v8i larger = *b > *a;
+    clvi_v8i ia, ib;
+    memcpy(&ia, a, sizeof ia);
+    memcpy(&ib, b, sizeof ib);
+    ia = (ib & larger) | (ia & ~larger);
+    memcpy(a, &ia, sizeof ia);
+}
+
+CLVI_INLINE void clvi_largest8(clvi_v8f *out, const clvi_v16f v[8])
+{
+    clvi_v8f s[8], half[2];
+    for (int k = 0; k < 8; k++) {
+        memcpy(half, &v[k], sizeof half);
+        clvi_keep_larger8(&half[0], &half[1]);
+        s[k] = half[0];
+    }
+#pragma GCC unroll 3
+    for (int level = 0; level < 3; level++)
+        for (int k = 0; k < 4 >> level; k++) {
+            half[0] = s[2 * k], half[1] = s[2 * k + 1];
+            clvi_halves8(&half[0], &half[1], level);
+            clvi_keep_larger8(&half[0], &half[1]);
+            s[k] = half[0];
+        }
+    *out = s[0];
 }
 
 #endif

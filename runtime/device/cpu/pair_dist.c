@@ -7,24 +7,44 @@
 
 #define BLOCK   32      /* rows and columns of a block of distances */
 #define COLUMNS 1024    /* of x taken at a time: 2 BLOCK rows of them fit the second-level cache */
-#define GROUP   4       /* rows j that meet row i together */
+#define GROUP   8       /* rows j that meet row i: eight sums are made one vector */
+
+CLVI_INLINE void add_squares(clvi_v16f *part, const clvi_v16f *a, const float *b, int64_t d, int64_t n)
+{
+    clvi_v16f gap;
+    clvi_load16(&gap, b, d, n, 0);
+    gap -= *a;
+    *part += gap * gap;
+}
+
+/* What row a is away from four others, by lane; n columns. */
+CLVI_INLINE void gaps_of_four(const float *a, const float *const *b, int64_t n, clvi_v16f *part)
+{
+    clvi_v16f va, p = { 0 }, q = p, r = p, s = p;
+    int64_t d = 0;
+    for (; d + CLVI_LANES <= n; d += CLVI_LANES) {
+        memcpy(&va, a + d, sizeof va);
+        add_squares(&p, &va, b[0], d, INT64_MAX), add_squares(&q, &va, b[1], d, INT64_MAX);
+        add_squares(&r, &va, b[2], d, INT64_MAX), add_squares(&s, &va, b[3], d, INT64_MAX);
+    }
+    if (d < n) {
+        clvi_load16(&va, a, d, n, 0);
+        add_squares(&p, &va, b[0], d, n), add_squares(&q, &va, b[1], d, n);
+        add_squares(&r, &va, b[2], d, n), add_squares(&s, &va, b[3], d, n);
+    }
+    part[0] = p, part[1] = q, part[2] = r, part[3] = s;
+}
 
 CLVI_INLINE void add_gaps(const float *a, const float *const *b, int64_t n, double sum[GROUP])
 {
-    clvi_v16f va, vb, part[GROUP] = { { 0 } };
-    for (int64_t d = 0; d < n; d += CLVI_LANES) {
-        clvi_load16(&va, a, d, n, 0);
-        for (int k = 0; k < GROUP; k++) {
-            clvi_load16(&vb, b[k], d, n, 0);
-            vb -= va;
-            part[k] += vb * vb;
-        }
-    }
-    for (int k = 0; k < GROUP; k++) {
-        clvi_v8d total = { 0 };
-        clvi_add16(&total, &part[k]);
-        sum[k] += clvi_total8(&total);
-    }
+    clvi_v16f part[GROUP];
+    clvi_v8f total;
+    float each[GROUP];
+    gaps_of_four(a, b, n, part);
+    gaps_of_four(a, b + 4, n, part + 4);
+    clvi_sums8(&total, part);
+    memcpy(each, &total, sizeof each);
+    for (int k = 0; k < GROUP; k++) sum[k] += (double)each[k];
 }
 
 /* Block `item` of the upper triangle, counted row by row. */

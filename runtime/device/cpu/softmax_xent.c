@@ -128,8 +128,12 @@ CLVI_INLINE void forward_rows(const clvi_op_call *call, int64_t begin, int64_t e
         own[i - begin] = row.x[targets[i]];
         largest(&by_lane[i - begin], &row, targets[i]);
     }
-    clvi_largest16(&max, by_lane);
-    memcpy(most, &max, sizeof most);
+    for (int k = 0; k < CLVI_LANES; k += 8) {
+        clvi_v8f eight;
+        clvi_largest8(&eight, by_lane + k);
+        memcpy(most + k, &eight, sizeof eight);
+    }
+    memcpy(&max, most, sizeof max);
     for (int64_t i = begin; i < end; i++) {
         if (targets[i] < 0) continue;
         const logits_row row = row_at(call, 0, 2, i);
