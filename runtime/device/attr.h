@@ -175,7 +175,7 @@ typedef struct clvi_drop_path_attr {
     uint64_t seed;
     uint32_t stream;               /* paths of different streams are dropped independently */
     uint64_t first;                /* number of the first row: a batch may be computed in pieces, */
-    const int64_t *piece;          /* and their number may lie on the device (NULL: it is in `first`) */
+    const int64_t *piece;          /* and how many came before may lie on the device (NULL: it is in `first`) */
 } clvi_drop_path_attr;
 
 /* block_mask: squares of `block` pixels that begin where they fit, gamma a place. The rate rises over the first `ramp`

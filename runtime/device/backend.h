@@ -13,7 +13,7 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 14
+#define CLVI_BACKEND_ABI 15
 
 typedef struct clvi_device clvi_device;
 typedef struct clvi_recording clvi_recording;     /* the backend's own */

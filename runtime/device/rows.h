@@ -7,9 +7,10 @@
 #include <cleave/view.h>
 
 /* Row i of from [rows, cols] goes to row order[n rows + i] of `to`, in pass n of the tape at work (device/tape.h; 0
- * where it repeats nothing); order NULL: to row n rows + i. All of them are on the device, here and below. */
+ * where it repeats nothing); order NULL: to row n rows + i; a negative one: nowhere. All of them are on the device, here
+ * and below. */
 void clvi_rows_place(clv_context *ctx, int64_t rows, int64_t cols, const float *from, const int64_t *order, float *to);
-/* The other way: row i of to [rows, cols] comes from there. */
+/* The other way: row i of to [rows, cols] comes from there, which is somewhere. */
 void clvi_rows_pick(clv_context *ctx, int64_t rows, int64_t cols, const float *from, const int64_t *order, float *to);
 
 /* A ring of rows and what is known of each (the copy of a bank, device/shadow.h). */

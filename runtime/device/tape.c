@@ -37,7 +37,8 @@ struct clvi_tape {
     bool         seen, broken;      /* a step has run; one could not be recorded */
     bool         over;              /* the step at work asked for more than the first */
     bool         repeats;           /* it is in a pass of clvi_tape_repeat, */
-    int64_t     *number;            /* whose number is here, on the device */
+    int64_t     *number;            /* whose number is here, on the device, */
+    int64_t      times;             /* and which stands for so many */
     int          turn, waiting;     /* the slot of the next step, or of the one at work; steps not collected */
     size_t       sent, fetched;     /* by the step at work so far */
     size_t       sent_size, fetched_size;
@@ -117,6 +118,7 @@ clv_status clvi_tape_begin(clvi_tape *t)
     t->sent = 0;
     t->fetched = CLVI_FAULT_SIZE;
     t->over = t->repeats = s->queued = false;
+    t->times = 1;
     s->n_fetch = 0;
     t->way = LAUNCHES;
     if (t->seen && !t->broken && clvi_device_may_record(t->ctx)) {
@@ -313,21 +315,39 @@ static clv_status pass_at(clvi_tape *t, int64_t k, clvi_tape_fn *pass, void *use
     return d->backend->step->count(d, t->number);
 }
 
-clv_status clvi_tape_repeat(clv_context *ctx, int64_t times, clvi_tape_fn *pass, void *user)
+/* Passes that are alike. One is recorded, unless it shows that it cannot be, and played so often. */
+static clv_status repeat(clvi_tape *t, int64_t times, clvi_tape_fn *pass, void *user)
 {
-    clvi_tape *t = tape_of(ctx);
-    for (int64_t k = 0; !t && k < times; k++) CLV_TRY(pass(user, k));
-    if (!t) return CLV_OK;
-    CLV_CHECK(!t->repeats, CLV_ERR_INTERNAL, "a pass of a step repeats something itself");
-    CLV_TRY(clvi_device_fill(ctx, t->number, 0, sizeof *t->number));
-    if (t->way == PLAYS) return pass_at(t, 0, pass, user);
-    if (t->way == RECORDS) CLV_TRY(cut(t, 1));
-    if (t->way == RECORDS) CLV_TRY(ctx->device->backend->record(ctx->device));
+    const clvi_backend *b = t->ctx->device->backend;
+    if (t->way == RECORDS && times > 0) CLV_TRY(cut(t, 1));
+    if (t->way == RECORDS && times > 0) CLV_TRY(b->record(t->ctx->device));
     for (int64_t k = 0; k < times; k++) {
-        CLV_TRY(pass_at(t, k, pass, user));
-        if (t->way != RECORDS) continue;
+        t->times = t->way == LAUNCHES ? 1 : times;
+        const clv_status st = pass_at(t, k, pass, user);
+        t->times = 1;
+        if (st != CLV_OK || t->way == PLAYS) return st;
+        if (t->way == LAUNCHES) continue;
         CLV_TRY(cut(t, times));
-        return ctx->device->backend->record(ctx->device);
+        return b->record(t->ctx->device);
     }
     return CLV_OK;
+}
+
+clv_status clvi_tape_repeat(clv_context *ctx, int64_t times, clvi_tape_fn *pass, clvi_tape_fn *last, void *user)
+{
+    clvi_tape *t = tape_of(ctx);
+    const int64_t alike = last ? times - 1 : times;
+    for (int64_t k = 0; !t && k < alike; k++) CLV_TRY(pass(user, k));
+    if (!t) return last ? last(user, alike) : CLV_OK;
+    if (times == 1) return last ? last(user, 0) : pass(user, 0);        /* and nothing is numbered */
+    CLV_CHECK(!t->repeats, CLV_ERR_INTERNAL, "a pass of a step repeats something itself");
+    CLV_TRY(clvi_device_fill(ctx, t->number, 0, sizeof *t->number));
+    CLV_TRY(repeat(t, alike, pass, user));
+    return last ? pass_at(t, alike, last, user) : CLV_OK;
+}
+
+int64_t clvi_tape_times(const clv_context *ctx)
+{
+    const clvi_tape *t = tape_of(ctx);
+    return t ? t->times : 1;
 }

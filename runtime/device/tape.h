@@ -51,10 +51,13 @@ const void *clvi_tape_bring(clv_context *ctx, const void *bytes, size_t size, vo
 /* Bytes of the device come to `to`, at the latest when the step is collected: at once where nothing is recorded. */
 clv_status clvi_tape_fetch(clv_context *ctx, void *to, const void *from, size_t size) CLV_NODISCARD;
 /* pass(user, k) for 0 <= k < times, which differ in nothing but what kernels read at the place of the pass's number: of a
- * step that is recorded or played only pass(user, 0) is called. Everywhere else, the host included, all are. Passes do
- * not repeat anything themselves. */
+ * step that is recorded or played only pass(user, 0) is called. Everywhere else, the host included, all are. With `last`
+ * the last one is last(user, times - 1) instead, which is recorded by itself. Passes do not repeat anything themselves. */
 typedef clv_status clvi_tape_fn(void *user, int64_t k);
-clv_status clvi_tape_repeat(clv_context *ctx, int64_t times, clvi_tape_fn *pass, void *user) CLV_NODISCARD;
+clv_status clvi_tape_repeat(clv_context *ctx, int64_t times, clvi_tape_fn *pass, clvi_tape_fn *last,
+                            void *user) CLV_NODISCARD;
+/* How often what is queued now will run in this step, for who counts. */
+int64_t clvi_tape_times(const clv_context *ctx);
 /* Where a kernel finds the number of the pass at work, from 0, on the device; NULL: in none. */
 const int64_t *clvi_tape_pass(const clv_context *ctx);
 /* Before something that cannot be recorded: what was recorded so far runs, and this tape's steps are launched one

@@ -90,8 +90,8 @@ void clvi_graph_gradient_steps(const clv_graph *g, int32_t *steps);
 /* What the graph sees is piece `index` of a batch cut into such pieces: what is drawn for each row (drop_path) is what
  * would be drawn for it in the whole batch. */
 void clvi_graph_set_piece(clv_graph *g, int64_t index);
-/* The same, with the number at `piece` on the context's device, where every run reads it. */
-void clvi_graph_number_pieces(clv_graph *g, const int64_t *piece);
+/* The same, of piece first + *piece, which lies on the context's device, where every run reads it. */
+void clvi_graph_number_pieces(clv_graph *g, int64_t first, const int64_t *piece);
 
 /* ---- graphs whose values stay on the device ---- */
 

@@ -325,19 +325,20 @@ static clvi_drop_path_attr *next_drop(const clv_graph *g, int32_t *i)
     return NULL;
 }
 
-void clvi_graph_set_piece(clv_graph *g, int64_t index)
+void clvi_graph_number_pieces(clv_graph *g, int64_t first, const int64_t *piece)
 {
     clvi_drop_path_attr *attr;
     for (int32_t i = -1; (attr = next_drop(g, &i));) {
-        g->eager = true;                             /* the attribute changes between runs */
-        attr->first = (uint64_t)(index * g->values[g->nodes[i].out[0]].desc.shape[0]);
+        attr->first = (uint64_t)(first * g->values[g->nodes[i].out[0]].desc.shape[0]);
+        attr->piece = piece;
     }
 }
 
-void clvi_graph_number_pieces(clv_graph *g, const int64_t *piece)
+void clvi_graph_set_piece(clv_graph *g, int64_t index)
 {
-    clvi_drop_path_attr *attr;
-    for (int32_t i = -1; (attr = next_drop(g, &i));) attr->piece = piece;
+    int32_t i = -1;
+    if (next_drop(g, &i)) g->eager = true;           /* the attribute changes between runs */
+    clvi_graph_number_pieces(g, index, NULL);
 }
 
 /* ---- outputs ---- */

@@ -162,11 +162,19 @@ static void as_one_that_sums(void **state)
     leave();
 }
 
+/* device/cuda/emu.h, for C */
+typedef struct counts { int64_t launches, copies, plays, sends, waits; } counts;
+extern counts clvi_emu_count(clvi_device *device);
+
+static int steady;                  /* steps that were one copy and recordings, and nothing else */
+
 /* Only the first rank tells of steps. */
 static bool see(const clv_progress *p, void *user)
 {
     FILE *losses = user;
     if (p->kind != CLV_PROGRESS_STEP || !losses) return true;
+    const counts c = clvi_emu_count(ctx->device);
+    steady += c.plays > 0 && c.sends == 1 && c.launches == 0 && c.copies == 0 && c.waits == 0;
     fprintf(losses, "%.17g\n", p->loss);
     fflush(losses);
     return true;
@@ -207,6 +215,7 @@ static void as_one_that_trains(void **state)
     FILE *losses = !strcmp(rank, "0") ? fopen(path, "w") : NULL;
     if (dies && !strcmp(rank, dies)) assert_int_equal(pthread_create(&killer, NULL, kill_later, path), 0);
     const clv_status st = test_run_in(ctx, config_of_run(ctx), see, losses);
+    if (losses) fprintf(losses, "%d\n", steady);
     if (losses) fclose(losses);
     if (st != CLV_OK) {
         fprintf(stderr, "told: %s\n", clv_error_message());
@@ -311,21 +320,28 @@ static void an_error_beside_ends_the_wait(void **state)
 
 /* ---- training ---- */
 
-static const char *const cases[] = {
-    "method=moco moco-k=64 bn-splits=4",
-    "method=moco moco-k=64 symmetric=true bn-splits=4 clip-grad=0.5 ema-decay=0.9",
-    "method=simclr bn-splits=4 optimizer=lars-simclr wd=0.001",
-    "method=byol sync-bn=on bn-splits=1 size=16",
-    "method=byol bn-splits=4 micro-batch-size=4",
-    "method=supervised bn-splits=4 mixup-alpha=1",
-    "method=moco moco-k=60 batch-size=15 bn-splits=3",
+/* Settings, and in what other ways they are run. */
+static const struct {
+    const char *settings;
+    bool        early, pieces, views;
+} cases[] = {
+    { "method=moco moco-k=64 bn-splits=4", true, true, true },
+    { "method=moco moco-k=64 symmetric=true bn-splits=4 clip-grad=0.5 ema-decay=0.9", false, true, true },
+    { "method=simclr bn-splits=4 optimizer=lars-simclr wd=0.001", false, true, false },
+    { "method=byol sync-bn=on bn-splits=1 size=16", true, true, false },
+    { "method=byol bn-splits=4 micro-batch-size=4", true, true, false },
+    { "method=moco moco-k=64 bn-splits=8 micro-batch-size=4 ema-decay=0.9", false, true, true },
+    { "method=moco moco-k=64 bn-splits=4 arch=iresnet18 dropout=0.4 micro-batch-size=4 lr=1e-5", false, false, false },
+    { "method=supervised bn-splits=4 mixup-alpha=1", false, false, false },
+    { "method=moco moco-k=60 batch-size=15 bn-splits=3", false, false, false },
 };
-enum { SHUFFLED = 2, WHOLE = 4, LOST = CLVI_COUNT(cases) - 1 };        /* WHOLE: steps that are recorded */
+enum { LOST = CLVI_COUNT(cases) - 1, MIXED = LOST - 1 };
 
 typedef struct kind_of_run {
     const char *name;
     int         ranks;
     const char *set[4], *also;          /* variables; settings beside the case's, or NULL */
+    bool        pieces;                 /* steps are launched piece by piece */
 } kind_of_run;
 
 /* What a run of a case is told; endless: it goes on until a rank is lost. */
@@ -337,9 +353,9 @@ static void settings_of(test_env *t, size_t c, const kind_of_run *k, bool endles
     clv_config_destroy(made);
     snprintf(folder, sizeof folder, "%s-%zu", k->name, c);
     snprintf(settings, size,
-             "device=emu data=%s results-dir=%s arch=resnet8 width=4 aug=glyphs size=8 batch-size=16 %s lr=0.05 "
-             "cos=true epochs=1000 stop-epoch=%d seed=5 knn-freq=0 print-freq=100 on-nan=skip %s %s", data,
-             test_path(t, folder), strstr(cases[c], "supervised") ? "" : "moco-dim=16", endless ? 0 : 1, cases[c],
+             "device=emu data=%s results-dir=%s arch=resnet8 width=4 aug=glyphs size=8 batch-size=16 lr=0.05 "
+             "cos=true %s epochs=1000 stop-epoch=%d seed=5 knn-freq=0 print-freq=100 on-nan=skip %s %s", data,
+             test_path(t, folder), strstr(cases[c].settings, "supervised") ? "" : "moco-dim=16", endless ? 0 : 1, cases[c].settings,
              k->also ? k->also : "");
 }
 
@@ -364,7 +380,9 @@ static void train(test_env *t, size_t c, const kind_of_run *k, double *losses, c
     FILE *in = fopen(test_path(t, file), "r");
     assert_non_null(in);
     for (int i = 0; i < STEPS; i++) assert_int_equal(fscanf(in, "%lf", &losses[i]), 1);
+    assert_int_equal(fscanf(in, "%d", &n), 1);
     fclose(in);
+    if (k->pieces || (c == MIXED && k->ranks > 1) ? n > 0 : n < 3) fail_msg("%s, %s: %d steady steps", cases[c].settings, k->name, n);
 }
 
 static void same_weights(test_env *t, size_t c, const char *a, const char *b)
@@ -372,7 +390,7 @@ static void same_weights(test_env *t, size_t c, const char *a, const char *b)
     char path[2][96];
     snprintf(path[0], sizeof path[0], "%s-%zu/last.h5", a, c);
     snprintf(path[1], sizeof path[1], "%s-%zu/last.h5", b, c);
-    if (!test_same_file(t, path[0], path[1])) fail_msg("%s: %s and %s differ", cases[c], a, b);
+    if (!test_same_file(t, path[0], path[1])) fail_msg("%s: %s and %s differ", cases[c].settings, a, b);
 }
 
 /* The sums' order is another, and that grows tenfold a step at these learning rates. */
@@ -384,60 +402,35 @@ static void near(const char *what, const double *a, const double *b)
             fail_msg("%s: step %d: loss %.9g, on one rank %.9g", what, i, a[i], b[i]);
 }
 
+/* To the bits of steps that are launched, whose sums end at once, and whose views the devices made, which then show
+ * them each other without the processors. */
 static void ranks_train_the_network_of_one(void **state)
 {
     test_env *t = *state;
-    static const kind_of_run alone = { "alone", 1, { NULL }, NULL }, two = { "two", 2, { NULL }, NULL },
-        early = { "early", 2, { "STANDIN_EARLY", "1", NULL }, NULL },
-        pieces = { "pieces", 2, { "CLEAVE_GRAPH", "0", NULL }, NULL };
+    static const kind_of_run alone = { .name = "alone", .ranks = 1 }, two = { .name = "two", .ranks = 2 },
+        early = { .name = "early", .ranks = 2, .set = { "STANDIN_EARLY", "1" } },
+        pieces = { .name = "pieces", .ranks = 2, .set = { "CLEAVE_GRAPH", "0" }, .pieces = true },
+        views = { .name = "views", .ranks = 2, .also = "aug-device=gpu" };
     for (size_t c = 0; c < LOST; c++) {
         double one[STEPS], more[STEPS];
         train(t, c, &alone, one, NULL, NULL);
         train(t, c, &two, more, NULL, NULL);
-        near(cases[c], more, one);
-        if (c >= WHOLE) continue;
-        if (c % 3 == 0) {
-            train(t, c, &early, more, NULL, NULL);
-            same_weights(t, c, "two", "early");
+        near(cases[c].settings, more, one);
+        const struct { bool wanted; const kind_of_run *kind; } other[] = {
+            { cases[c].early, &early }, { cases[c].pieces, &pieces }, { cases[c].views, &views },
+        };
+        for (size_t i = 0; i < CLVI_COUNT(other); i++) {
+            if (!other[i].wanted) continue;
+            train(t, c, other[i].kind, more, NULL, NULL);
+            same_weights(t, c, "two", other[i].kind->name);
         }
-        train(t, c, &pieces, more, NULL, NULL);
-        same_weights(t, c, "two", "pieces");
     }
-}
-
-/* Pictures that a device made views of go to the rank that sees them without the processors, to the same bits. */
-static void views_of_devices_are_shuffled_over_ranks(void **state)
-{
-    test_env *t = *state;
-    static const kind_of_run host = { "host", 2, { NULL }, NULL }, device = { "device", 2, { NULL }, "aug-device=gpu" },
-        pieces = { "device-pieces", 2, { "CLEAVE_GRAPH", "0", NULL }, "aug-device=gpu" };
-    for (size_t c = 0; c < SHUFFLED; c++) {
-        double one[STEPS], more[STEPS];
-        train(t, c, &host, one, NULL, NULL);
-        train(t, c, &device, more, NULL, NULL);
-        same_weights(t, c, "host", "device");
-        if (c > 0) continue;
-        train(t, c, &pieces, more, NULL, NULL);
-        same_weights(t, c, "host", "device-pieces");
-    }
-}
-
-static void views_of_devices_are_not_shuffled_over_ranks_in_parts(void **state)
-{
-    test_env *t = *state;
-    char settings[1024];
-    const char *const more[] = { "NCCL_SETTINGS", settings, "NCCL_LOSSES", test_path(t, "losses"), NULL };
-    static const int want[] = { 3, 3 };
-    const kind_of_run parts = { "parts", 2, { NULL }, "aug-device=gpu micro-batch-size=4" };
-    settings_of(t, 0, &parts, false, settings, sizeof settings);
-    they_end_with(t, 2, "trains", more, want,
-                  "told: aug-device 'gpu' cannot act with shuffle-bn over 2 ranks and a batch in parts");
 }
 
 /* Whichever it is: those that wait for it hear of it. */
 static void a_lost_rank_ends_all(void **state)
 {
-    static const kind_of_run first = { "first-lost", 3, { NULL }, NULL }, last = { "last-lost", 3, { NULL }, NULL };
+    static const kind_of_run first = { .name = "first-lost", .ranks = 3 }, last = { .name = "last-lost", .ranks = 3 };
     static const int want[2][3] = { { 137, 3, 3 }, { 3, 3, 137 } };
     train(*state, LOST, &first, NULL, "0", want[0]);
     train(*state, LOST, &last, NULL, "2", want[1]);
@@ -457,8 +450,6 @@ int main(void)
         TEST(an_error_of_nccl_is_told_in_its_words),
         TEST(an_error_beside_ends_the_wait),
         TEST(ranks_train_the_network_of_one),
-        TEST(views_of_devices_are_shuffled_over_ranks),
-        TEST(views_of_devices_are_not_shuffled_over_ranks_in_parts),
         TEST(a_lost_rank_ends_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,7 +213,7 @@ static void *stream_of(clvi_comm *c, size_t bytes)
     clvi_device *d = c->ctx->device;
     d->watch = watch;
     d->watch_user = c;
-    c->bytes += (int64_t)bytes;
+    c->bytes += (int64_t)bytes * clvi_tape_times(c->ctx);
     return clvi_tape_plays(c->ctx) ? NULL : d->stream;
 }
 

@@ -404,8 +404,8 @@ clv_status clvi_method_check_made_there(const clvi_method *m)
               "%s with mixup-alpha or cutmix-alpha over ranks, or in parts of more than 2 GiB of images: the processor "
               "mixes them", what);
     CLV_CHECK(m->queued || m->division.ranks == 1 || !m->teacher || s->bn_splits == 1 || !s->shuffle_bn,
-              CLV_ERR_INVALID, "%s with shuffle-bn over %d ranks and a batch in parts: their processors exchange the "
-              "images", what, m->division.ranks);
+              CLV_ERR_INVALID, "%s with shuffle-bn over %d ranks in parts of more than 2 GiB of images: their processors "
+              "exchange them", what, m->division.ranks);
     return CLV_OK;
 }
 

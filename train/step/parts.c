@@ -451,16 +451,22 @@ static clv_status backward_and_send(clvi_parts *p, const clv_view *g)
     return st != CLV_OK ? st : ended;
 }
 
-/* Adds the network's gradients to those that the losses have for parameters of their own, which every rank knows: the
- * first brings them into the sum. A single part is still in memory. */
+/* The losses have gradients for parameters of their own, which every rank knows: the first brings them into the sum. */
+static clv_status begin_sum(clvi_parts *p, const clv_view *g)
+{
+    clv_context *ctx = p->method->ctx;
+    if (p->method->division.rank > 0) return clvi_device_fill(ctx, p->sum, 0, p->sum_size);
+    return clvi_device_copy(ctx, p->sum, g->data, p->sum_size, CLVI_COPY_ON_DEVICE);
+}
+
+/* Adds the network's gradients to those of the losses. A single part is still in memory. */
 static clv_status propagate(clvi_parts *p, const clv_view *view)
 {
     clvi_method *m = p->method;
     const int64_t parts = clvi_parts_here(&m->division);
     clv_view g;
     CLV_TRY(clv_params_flat(m->params, CLV_PARAM_GRADIENT, &g));
-    if (m->division.rank == 0) CLV_TRY(clvi_device_copy(m->ctx, p->sum, g.data, p->sum_size, CLVI_COPY_ON_DEVICE));
-    else CLV_TRY(clvi_device_fill(m->ctx, p->sum, 0, p->sum_size));
+    CLV_TRY(begin_sum(p, &g));
     for (int64_t k = 0; k < parts; k++) {
         CLV_TRY(bind_factors(p, k, true));
         if (parts > 1) CLV_TRY(forward_part(p, view, k));
@@ -519,20 +525,27 @@ static void send_batch(clvi_parts *p, const clv_view *view)
 static clv_status forward_there(clvi_parts *p, int64_t k)
 {
     clv_context *ctx = p->method->ctx;
-    const int64_t part = p->method->division.part;
+    const clvi_division *d = &p->method->division;
     for (int i = 0; i < p->n_sources; i++) {
         const source *s = &p->source[i];
-        if (s->sent) clvi_rows_pick(ctx, part, (int64_t)(s->size / sizeof(float)) / part, s->sent, NULL, s->part);
+        const int64_t cols = (int64_t)(s->size / sizeof(float)) / d->part;
+        if (s->sent) clvi_rows_pick(ctx, d->part, cols, s->sent, NULL, s->part);
         else CLV_TRY(clvi_device_copy(ctx, s->part, s->host + (size_t)k * s->size, s->size, CLVI_COPY_TO_DEVICE));
     }
     CLV_TRY(clvi_statistics_restore(&p->statistics));
-    clvi_graph_number_pieces(p->network, clvi_tape_pass(ctx));
+    clvi_graph_number_pieces(p->network, clvi_part_first(d, 0) / d->part, clvi_tape_pass(ctx));
     return clvi_graph_run_forward(p->network);
 }
 
 static int64_t row_values(const crossing *c)
 {
     return (int64_t)(c->row_bytes / sizeof(float));
+}
+
+/* The first of this rank's rows among those of the batch. */
+static float *own_rows(const clvi_parts *p, const crossing *c, void *rows)
+{
+    return (float *)rows + clvi_part_first(&p->method->division, 0) * row_values(c);
 }
 
 static clv_status embed_there(void *parts, int64_t k)
@@ -543,39 +556,57 @@ static clv_status embed_there(void *parts, int64_t k)
     for (int i = 0; i < p->n; i++) {
         const crossing *c = &p->at[i];
         clvi_rows_place(p->method->ctx, p->method->division.part, row_values(c),
-                        clvi_graph_place_of(p->network, c->from), NULL, (float *)(void *)c->there);
+                        clvi_graph_place_of(p->network, c->from), NULL, own_rows(p, c, c->there));
     }
     return CLV_OK;
+}
+
+/* The network's forward pass again, with what the losses say of part k. */
+static clv_status again_there(clvi_parts *p, int64_t k)
+{
+    for (int i = 0; i < p->n; i++) {
+        const crossing *c = &p->at[i];
+        if (clvi_node_none(c->factor)) continue;
+        clvi_rows_pick(p->method->ctx, p->method->division.part, row_values(c),
+                       own_rows(p, c, clvi_graph_place_of(p->losses, c->gradient)), NULL, c->factors);
+    }
+    return forward_there(p, k);
 }
 
 static clv_status propagate_there(void *parts, int64_t k)
 {
     clvi_parts *p = parts;
     clv_view g;
-    for (int i = 0; i < p->n; i++) {
-        const crossing *c = &p->at[i];
-        if (clvi_node_none(c->factor)) continue;
-        clvi_rows_pick(p->method->ctx, p->method->division.part, row_values(c),
-                       clvi_graph_place_of(p->losses, c->gradient), NULL, c->factors);
-    }
     CLV_TRY(clv_params_flat(p->method->params, CLV_PARAM_GRADIENT, &g));
-    CLV_TRY(forward_there(p, k));
+    CLV_TRY(again_there(p, k));
     return backward_part(p, &g);
+}
+
+/* The last part, beside whose backward pass the gradients go to the other ranks. */
+static clv_status propagate_and_send_there(void *parts, int64_t k)
+{
+    clvi_parts *p = parts;
+    clv_view g;
+    CLV_TRY(clv_params_flat(p->method->params, CLV_PARAM_GRADIENT, &g));
+    CLV_TRY(again_there(p, k));
+    return backward_and_send(p, &g);
 }
 
 static clv_status run_there(clvi_parts *p, const clv_view *view)
 {
     clvi_method *m = p->method;
     const int64_t parts = clvi_parts_here(&m->division);
+    clvi_tape_fn *const last = m->division.ranks > 1 ? propagate_and_send_there : NULL;
     clv_view g;
     CLV_TRY(clv_params_flat(m->params, CLV_PARAM_GRADIENT, &g));
     send_batch(p, view);
     CLV_TRY(clvi_statistics_begin(&p->statistics));
-    CLV_TRY(clvi_tape_repeat(m->ctx, parts, embed_there, p));
+    CLV_TRY(clvi_tape_repeat(m->ctx, parts, embed_there, NULL, p));
+    for (int i = 0; i < p->n; i++) CLV_TRY(gather_rows(p, &p->at[i]));
     CLV_TRY(clv_graph_run(p->losses));
     m->loss_there = clvi_graph_place_of(p->losses, m->loss);
-    CLV_TRY(clvi_device_copy(m->ctx, p->sum, g.data, p->sum_size, CLVI_COPY_ON_DEVICE));
-    CLV_TRY(clvi_tape_repeat(m->ctx, parts, propagate_there, p));
+    CLV_TRY(begin_sum(p, &g));
+    CLV_TRY(clvi_tape_repeat(m->ctx, parts, propagate_there, last, p));
     CLV_TRY(clvi_device_copy(m->ctx, g.data, p->sum, p->sum_size, CLVI_COPY_ON_DEVICE));
     return clvi_statistics_end(&p->statistics);
 }

@@ -51,7 +51,12 @@ static size_t rows_size(const clvi_teacher *t)
 
 static size_t shuffled_there_size(const clvi_teacher *t)
 {
-    return (size_t)(t->division.batch * t->image_size) * sizeof(float);
+    return (size_t)(t->division.local * t->image_size) * sizeof(float);
+}
+
+static size_t shown_size(const clvi_teacher *t)
+{
+    return (size_t)t->division.ranks * part_size(t);
 }
 
 /* Of images in the order they are seen, and of those of all ranks on their way there. */
@@ -73,18 +78,17 @@ size_t clvi_teacher_image_bytes(const clvi_teacher *t) { return shuffled_size(t)
 
 static clv_status make_there(clvi_teacher *t)
 {
-    const bool spreads = t->division.ranks > 1 && clvi_parts_here(&t->division) == 1;
+    const bool ranks = t->division.ranks > 1, in_parts = clvi_parts_here(&t->division) > 1;
     t->order_there = clvi_device_alloc(t->ctx, order_size(t));
-    const bool in_parts = clvi_parts_here(&t->division) > 1;
     if (in_parts) t->part = clvi_device_alloc(t->ctx, part_size(t));
-    if (spreads) t->spread = clvi_device_alloc(t->ctx, rows_size(t));
-    if (!t->order_there || (in_parts && !t->part) || (spreads && !t->spread)) return CLV_ERR_NOMEM;
-    if (!shuffles(t->settings) || (!spreads && t->settings->aug_device == CLVI_AUG_ON_CPU)) return CLV_OK;
+    if (ranks) t->spread = clvi_device_alloc(t->ctx, rows_size(t));
+    if (!t->order_there || (in_parts && !t->part) || (ranks && !t->spread)) return CLV_ERR_NOMEM;
+    if (!shuffles(t->settings) || (!ranks && t->settings->aug_device == CLVI_AUG_ON_CPU)) return CLV_OK;
     t->places = clvi_calloc(t->ctx, order_size(t), 1);
     t->places_there = clvi_device_alloc(t->ctx, order_size(t));
     t->shuffled_there = clvi_device_alloc(t->ctx, shuffled_there_size(t));
-    if (spreads) t->gathered = clvi_device_alloc(t->ctx, shuffled_there_size(t));
-    return t->places && t->places_there && t->shuffled_there && (t->gathered || !spreads) ? CLV_OK : CLV_ERR_NOMEM;
+    if (ranks) t->shown = clvi_device_alloc(t->ctx, shown_size(t));
+    return t->places && t->places_there && t->shuffled_there && (t->shown || !ranks) ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static clv_status init(clvi_teacher *t, const clvi_method_setup *setup, const clv_params *student)
@@ -135,7 +139,7 @@ void clvi_teacher_destroy(clvi_teacher *t)
     clvi_device_free(t->ctx, t->order_there, order_size(t));
     clvi_device_free(t->ctx, t->places_there, order_size(t));
     clvi_device_free(t->ctx, t->shuffled_there, shuffled_there_size(t));
-    clvi_device_free(t->ctx, t->gathered, shuffled_there_size(t));
+    clvi_device_free(t->ctx, t->shown, shown_size(t));
     clvi_device_free(t->ctx, t->spread, rows_size(t));
     clvi_free(t->ctx, t->mix);
     clvi_free(t->ctx, t);
@@ -169,20 +173,22 @@ static void draw_order(clvi_teacher *t, const clvi_step *at, uint64_t draw)
                                             : i;
 }
 
-/* All images of a batch, which lie on the device, to where they are seen. */
-static void place_there(clvi_teacher *t, const float *images)
+/* Where this rank sees the images that the ranks show each other, a part of each at a time; of one rank, all. */
+static const int64_t *draw_places(clvi_teacher *t)
 {
-    const int64_t batch = t->division.batch;
-    for (int64_t i = 0; i < batch; i++) t->places[t->order[i]] = i;
-    const int64_t *places = clvi_tape_bring(t->ctx, t->places, order_size(t), t->places_there);
-    clvi_rows_place(t->ctx, batch, t->image_size, images, places, t->shuffled_there);
+    const clvi_division *d = &t->division;
+    for (int64_t i = 0; i < d->batch; i++) {
+        const int64_t rank = t->order[i] / d->local, k = t->order[i] % d->local / d->part, mine = i - d->rank * d->local;
+        t->places[(k * d->ranks + rank) * d->part + t->order[i] % d->part] = mine >= 0 && mine < d->local ? mine : -1;
+    }
+    return clvi_tape_bring(t->ctx, t->places, order_size(t), t->places_there);
 }
 
-/* A batch that lies on the device, in the order in which it is seen. */
+/* All images of a batch, which lie on the device, in the order in which they are seen. */
 static void shuffle_there(clvi_teacher *t, clv_view *images)
 {
     if (!images->device || !shuffles(t->settings)) return;
-    place_there(t, images->data);
+    clvi_rows_place(t->ctx, t->division.batch, t->image_size, images->data, draw_places(t), t->shuffled_there);
     images->data = t->shuffled_there;
 }
 
@@ -237,95 +243,118 @@ static clv_status embed_part(clvi_teacher *t, const clv_view *images, int64_t k)
     return CLV_OK;
 }
 
-/* Every rank shows the others its images, on the device, and puts all of them where they are seen. */
-static clv_status exchange_there(clvi_teacher *t, const clv_view *images)
-{
-    const clvi_division *d = &t->division;
-    const int64_t first = d->rank * d->local * t->image_size;
-    const size_t size = (size_t)(d->local * t->image_size) * sizeof(float);
-    const void *mine = images->device ? images->data
-                                      : clvi_tape_bring(t->ctx, images->data, size, t->shuffled_there + first);
-    CLV_TRY(clvi_device_copy(t->ctx, t->gathered + first, mine, size, CLVI_COPY_ON_DEVICE));
-    CLV_TRY(clvi_comm_all_gather_arena(t->comm, t->gathered, size));
-    place_there(t, t->gathered);
-    return clvi_graph_feed(t->graph, t->images, t->shuffled_there + first);
-}
-
-/* Rows of all ranks, in the order they were seen. */
-static clv_status spread_rows(clvi_teacher *t, const float **out)
-{
-    const clvi_division *d = &t->division;
-    const size_t size = (size_t)(d->local * t->dim) * sizeof(float);
-    *out = clvi_graph_place_of(t->graph, t->unit);
-    if (d->ranks == 1) return CLV_OK;
-    CLV_TRY(clvi_device_copy(t->ctx, t->spread + d->rank * d->local * t->dim, *out, size, CLVI_COPY_ON_DEVICE));
-    *out = t->spread;
-    return clvi_comm_all_gather_arena(t->comm, t->spread, size);
-}
-
-/* A batch on its way through the momentum encoder, in parts. */
+/* A batch on its way through the momentum encoder, on the device. */
 typedef struct passage {
     clvi_teacher   *teacher;
-    const clv_view *images;
+    const clv_view *images;             /* of this rank */
     const float    *sent;               /* all of them, on the device; NULL: they are on the host */
-    const int64_t  *order;              /* on the device */
+    const int64_t  *order, *places;     /* on the device */
+    const int64_t  *seen;               /* which of them are seen one after the other; NULL: as they lie */
     float          *rows;
 } passage;
+
+static void send(passage *p)
+{
+    const clvi_teacher *t = p->teacher;
+    const size_t size = (size_t)clvi_parts_here(&t->division) * part_size(t);
+    p->sent = p->images->device ? p->images->data : clvi_tape_send(t->ctx, p->images->data, size);
+}
+
+/* Part k of them. */
+static clv_status bring_part(const passage *p, int64_t k, float *to)
+{
+    clvi_teacher *t = p->teacher;
+    const int64_t part = t->division.part;
+    if (p->sent) {
+        clvi_rows_pick(t->ctx, part, t->image_size, p->sent, p->seen, to);
+        return CLV_OK;
+    }
+    const clv_view images = p->seen ? images_of(t, p->images, k) : clvi_part_of(p->images, k * part, part);
+    return clvi_device_copy(t->ctx, to, images.data, part_size(t), CLVI_COPY_TO_DEVICE);
+}
+
+/* Every rank shows the others part k of its images, and each keeps those that it will see. */
+static clv_status exchange_part(void *user, int64_t k)
+{
+    const passage *p = user;
+    clvi_teacher *t = p->teacher;
+    const clvi_division *d = &t->division;
+    CLV_TRY(bring_part(p, k, t->shown + d->rank * d->part * t->image_size));
+    CLV_TRY(clvi_comm_all_gather_arena(t->comm, t->shown, part_size(t)));
+    clvi_rows_place(t->ctx, d->ranks * d->part, t->image_size, t->shown, p->places, t->shuffled_there);
+    return CLV_OK;
+}
+
+static clv_status exchange_there(passage *p)
+{
+    clvi_teacher *t = p->teacher;
+    send(p);
+    p->places = draw_places(t);
+    CLV_TRY(clvi_tape_repeat(t->ctx, clvi_parts_here(&t->division), exchange_part, NULL, p));
+    p->sent = t->shuffled_there;
+    return CLV_OK;
+}
+
+/* What the graph says of the images that it was given: to where the batch has them, or to those that other ranks get. */
+static clv_status run_there(const passage *p)
+{
+    clvi_teacher *t = p->teacher;
+    const clvi_division *d = &t->division;
+    const bool alone = d->ranks == 1;
+    CLV_TRY(clvi_statistics_restore(&t->statistics));
+    clvi_graph_number_pieces(t->graph, clvi_part_first(d, 0) / d->part, clvi_tape_pass(t->ctx));
+    CLV_TRY(clv_graph_run(t->graph));
+    clvi_statistics_add(&t->statistics);
+    clvi_rows_place(t->ctx, d->part, t->dim, clvi_graph_place_of(t->graph, t->unit), alone ? p->order : NULL,
+                    alone ? p->rows : t->spread + clvi_part_first(d, 0) * t->dim);
+    return CLV_OK;
+}
 
 static clv_status embed_part_there(void *user, int64_t k)
 {
     const passage *p = user;
-    clvi_teacher *t = p->teacher;
-    const int64_t part = t->division.part;
-    if (p->sent)
-        clvi_rows_pick(t->ctx, part, t->image_size, p->sent, shuffles(t->settings) ? p->order : NULL, t->part);
-    else
-        CLV_TRY(clvi_device_copy(t->ctx, t->part, images_of(t, p->images, k).data, part_size(t), CLVI_COPY_TO_DEVICE));
-    CLV_TRY(clvi_statistics_restore(&t->statistics));
-    clvi_graph_number_pieces(t->graph, clvi_tape_pass(t->ctx));
-    CLV_TRY(clv_graph_run(t->graph));
-    clvi_statistics_add(&t->statistics);
-    clvi_rows_place(t->ctx, part, t->dim, clvi_graph_place_of(t->graph, t->unit), p->order, p->rows);
-    return CLV_OK;
+    CLV_TRY(bring_part(p, k, p->teacher->part));
+    return run_there(p);
 }
 
 /* All parts, without a wait in between. */
-static clv_status embed_parts_there(clvi_teacher *t, const clv_view *images, float *rows)
+static clv_status embed_parts_there(passage *p)
 {
-    const clvi_division *d = &t->division;
-    const size_t size = (size_t)clvi_parts_here(d) * part_size(t);
-    passage p = { .teacher = t, .images = images, .rows = rows };
-    p.sent = images->device ? images->data : clvi_tape_send(t->ctx, images->data, size);
-    p.order = clvi_tape_bring(t->ctx, t->order, (size_t)d->batch * sizeof *t->order, t->order_there);
+    clvi_teacher *t = p->teacher;
+    if (!t->shown) send(p);
+    p->seen = !t->shown && shuffles(t->settings) ? p->order : NULL;
     CLV_TRY(clvi_graph_feed(t->graph, t->images, t->part));
-    CLV_TRY(clvi_statistics_begin(&t->statistics));
-    CLV_TRY(clvi_tape_repeat(t->ctx, clvi_parts_here(d), embed_part_there, &p));
-    return clvi_statistics_end(&t->statistics);
+    return clvi_tape_repeat(t->ctx, clvi_parts_here(&t->division), embed_part_there, NULL, p);
+}
+
+static clv_status embed_at_once_there(const passage *p)
+{
+    clvi_teacher *t = p->teacher;
+    clv_view seen = *p->images;
+    if (t->shown) {
+        CLV_TRY(clvi_graph_feed(t->graph, t->images, t->shuffled_there));
+        return run_there(p);
+    }
+    shuffle_there(t, &seen);
+    seen = images_of(t, &seen, 0);
+    CLV_TRY(clvi_bind_images(t->graph, t->images, &seen));
+    return run_there(p);
 }
 
 clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
                                     float *rows)
 {
-    const int64_t batch = t->division.batch;
-    const float *spread = NULL;
-    clv_view seen = *images;
+    const clvi_division *d = &t->division;
+    passage p = { .teacher = t, .images = images, .rows = rows };
     draw_order(t, at, draw);
-    if (t->part) return embed_parts_there(t, images, rows);
+    p.order = clvi_tape_bring(t->ctx, t->order, order_size(t), t->order_there);
     CLV_TRY(clvi_statistics_begin(&t->statistics));
-    if (t->gathered) {
-        CLV_TRY(exchange_there(t, images));
-    } else {
-        shuffle_there(t, &seen);
-        seen = images_of(t, &seen, 0);
-        CLV_TRY(clvi_bind_images(t->graph, t->images, &seen));
-    }
-    if (t->division.ranks > 1) clvi_graph_set_piece(t->graph, t->division.rank);
-    CLV_TRY(clv_graph_run(t->graph));
-    clvi_statistics_add(&t->statistics);
-    CLV_TRY(spread_rows(t, &spread));
+    if (t->shown) CLV_TRY(exchange_there(&p));
+    CLV_TRY(t->part ? embed_parts_there(&p) : embed_at_once_there(&p));
     CLV_TRY(clvi_statistics_end(&t->statistics));
-    const int64_t *order = clvi_tape_bring(t->ctx, t->order, order_size(t), t->order_there);
-    clvi_rows_place(t->ctx, batch, t->dim, spread, order, rows);
+    if (d->ranks == 1) return CLV_OK;
+    CLV_TRY(clvi_comm_all_gather_arena(t->comm, t->spread, (size_t)(d->local * t->dim) * sizeof(float)));
+    clvi_rows_place(t->ctx, d->batch, t->dim, t->spread, p.order, rows);
     return CLV_OK;
 }
 

@@ -21,9 +21,9 @@ struct clvi_teacher {
     int64_t             *order;             /* [B] */
     float               *part;              /* [part, image] of the part at work, there; NULL: all are computed at once */
     int64_t             *order_there;       /* the same on the context's device; NULL: it is the host */
-    int64_t             *places, *places_there;      /* [B] where each image is seen: of images on the device */
-    float               *shuffled_there;    /* [B, image] these, in the order the groups see them; or NULL */
-    float               *gathered;          /* [B, image] these, as they are, of all ranks; NULL: one, or no shuffles */
+    int64_t             *places, *places_there;      /* [B] where this rank sees each image: of images on the device */
+    float               *shuffled_there;    /* [local, image] these, in the order the groups see them; or NULL */
+    float               *shown;             /* [ranks part, image] a part of each rank; NULL: one, or no shuffles */
     float               *spread;            /* [B,D] of all ranks on the device, in that order; NULL: one */
     float               *mix;               /* scratch of running statistics that follow the student's */
     bool                 ahead;             /* its weights have followed for the next step already */
@@ -51,7 +51,7 @@ clvi_follower clvi_teacher_lead(clvi_teacher *t, double momentum);
 clv_status clvi_teacher_embed(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
                               float *rows) CLV_NODISCARD;
 
-/* The same for a batch that is not in parts, to rows on the context's device, without waiting for them. */
+/* The same to rows on the context's device, without waiting for them. */
 clv_status clvi_teacher_embed_there(clvi_teacher *t, const clv_view *images, const clvi_step *at, uint64_t draw,
                                     float *rows) CLV_NODISCARD;
 

@@ -10,7 +10,7 @@ template <class T> static clv_status block_mask_of(const clvi_op_call *call)
     CLV_TRY(clvi_cu_each(call, a.shape[0] * channels, [=] __device__ (int64_t at) {
         const double run = (double)*count, gamma = clvi_block_mask_gamma(&a, run);
         T *map = y + at * h * w;
-        const uint64_t first = a.path.piece ? (uint64_t)(*a.path.piece * a.shape[0]) : a.path.first;
+        const uint64_t first = a.path.first + (a.path.piece ? (uint64_t)(*a.path.piece * a.shape[0]) : 0);
         clvi_rng rng = clvi_rng_inline_make(a.path.seed, CLVI_RNG_DROP_PATH, (uint32_t)run,
                                             first + (uint64_t)(at / channels),
                                             clvi_block_mask_stream(&a, at % channels));

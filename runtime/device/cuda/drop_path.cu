@@ -10,7 +10,7 @@ template <class T> static clv_status drop_path_of(const clvi_op_call *call)
     T *count = (T *)call->in_data[1], *y = (T *)call->out_data[0], *keep = (T *)call->out_data[1];
     const int64_t rows = call->in[0].shape[0], cols = call->in[0].shape[1];
     CLV_TRY(clvi_cu_each(call, rows, [=] __device__ (int64_t n) {
-        const uint64_t first = attr.piece ? (uint64_t)(*attr.piece * rows) : attr.first;
+        const uint64_t first = attr.first + (attr.piece ? (uint64_t)(*attr.piece * rows) : 0);
         clvi_rng rng = clvi_rng_inline_make(attr.seed, CLVI_RNG_DROP_PATH, (uint32_t)*count, first + (uint64_t)n,
                                              attr.stream);
         keep[n] = clvi_rng_inline_f64(&rng) < attr.rate ? T(0) : (T)(1 / (1 - attr.rate));

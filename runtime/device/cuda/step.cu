@@ -81,8 +81,8 @@ static clv_status place(clvi_device *device, int64_t rows, int64_t cols, const f
 {
     const clvi_op_call call = call_for(device, "place rows");
     return clvi_cu_rows(&call, rows, [=] __device__ (int64_t row) {
-        const int64_t there = row_of(row, rows, order, pass);
-        for (int64_t c = threadIdx.x; c < cols; c += CLVI_CU_THREADS) to[there * cols + c] = from[row * cols + c];
+        const int64_t there = row_of(row, rows, order, pass), n = there < 0 ? 0 : cols;
+        for (int64_t c = threadIdx.x; c < n; c += CLVI_CU_THREADS) to[there * cols + c] = from[row * cols + c];
     });
 }
 
