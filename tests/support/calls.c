@@ -79,6 +79,24 @@ static void fill_input(const test_call *t, const clvi_desc *d, void *data, uint6
     }
 }
 
+/* max_pool2d_bwd: for each result of a pool which pixel of its plane was the largest, any one under it. */
+static void fill_winners(test_call *t)
+{
+    const clvi_pool2d_attr *a = &t->attr.pool2d;
+    const int64_t *x = t->call.out[0].shape, *y = t->call.in[0].shape;
+    int64_t *winner = t->call.in_data[1];
+    uint64_t state = 9;
+    for (int64_t i = 0; i < clvi_desc_count(&t->call.in[0]); i++) {
+        const int64_t at[2] = { i / y[3] % y[2], i % y[3] };
+        winner[i] = 0;
+        for (int d = 0; d < 2; d++) {
+            const int64_t begin = at[d] * a->stride[d] - a->pad[d], first = CLVI_MAX(begin, 0);
+            const int64_t count = CLVI_MIN(begin + a->kernel[d], x[2 + d]) - first;
+            winner[i] = winner[i] * x[2 + d] + first + (int64_t)(next_random(&state) % (uint64_t)count);
+        }
+    }
+}
+
 void *test_call_block(size_t bytes)
 {
     void *memory = malloc(bytes ? bytes : 1);
@@ -94,6 +112,7 @@ void test_call_fill(test_call *t)
         t->call.in_data[i] = test_call_block(t->call.in[i].bytes);
         fill_input(t, &t->call.in[i], t->call.in_data[i], &state);
     }
+    if (is(&t->call, "max_pool2d_bwd")) fill_winners(t);
     for (int i = 0; i < t->call.n_out; i++) t->call.wanted[i] = true;
 }
 

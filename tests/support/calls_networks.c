@@ -225,6 +225,7 @@ static void make_sync_batch_norm(test_call *t, clv_dtype f, sizes s, int variant
     t->depth = 20 * (n * channels * h * w + 1);
 }
 
+/* The workspace of a maximum is as the reference kernel has it: an int64 a result. */
 static void make_pool2d(test_call *t, clv_dtype f, sizes s, int variant)
 {
     static const clvi_pool2d_attr pools[VARIANTS] = {
@@ -237,15 +238,18 @@ static void make_pool2d(test_call *t, clv_dtype f, sizes s, int variant)
     const int64_t n = s.a % 5, channels = 1 + s.b % 37, h = 5 + s.c % 9, w = 7 + s.a % 9;
     const int64_t oh = (h + 2 * a->pad[0] - a->kernel[0]) / a->stride[0] + 1;
     const int64_t ow = (w + 2 * a->pad[1] - a->kernel[1]) / a->stride[1] + 1;
+    const int64_t winners = n * channels * oh * ow * (int64_t)sizeof(int64_t);
     a->in_size[0] = h, a->in_size[1] = w;
     if (strstr(c->op, "_bwd")) {
         test_call_picture(c->in, &c->n_in, f, n, channels, oh, ow);
+        if (is(c, "max_pool2d_bwd")) IN(CLV_U8, 1, winners, 0, 0);
         test_call_picture(c->out, &c->n_out, f, n, channels, h, w);
     } else {
         test_call_picture(c->in, &c->n_in, f, n, channels, h, w);
         test_call_picture(c->out, &c->n_out, f, n, channels, oh, ow);
+        if (is(c, "max_pool2d")) OUT(CLV_U8, 1, winners, 0, 0);
     }
-    t->grid = 8;             /* ties */
+    t->grid = 8;             /* ties, and sums that are exact */
     t->depth = 35;
 }
 
@@ -299,6 +303,7 @@ const test_call_entry test_calls_networks[] = {
     { "batch_norm", make_batch_norm, SUMS }, { "batch_norm_bwd", make_batch_norm, SUMS },
     { "batch_norm_pair", make_batch_norm_pair, SUMS }, { "batch_norm_pair_bwd", make_batch_norm_pair, SUMS },
     { "sync_batch_norm", make_sync_batch_norm, SUMS }, { "sync_batch_norm_bwd", make_sync_batch_norm, SUMS },
+    { "max_pool2d", make_pool2d, EXACT }, { "max_pool2d_bwd", make_pool2d, EXACT },
     { "avg_pool2d", make_pool2d, SUMS }, { "avg_pool2d_bwd", make_pool2d, SUMS },
     { NULL, NULL, SUMS },
 };
