@@ -17,7 +17,7 @@ static bool is_beside(const char *name)
         "data", "split", "val-data", "val-split", "workers", "prefetch", "aug-device", "weights", "seed", "print-freq",
         "save-freq", "save-steps", "profile", "results-dir", "resume", "device", "cudnn-benchmark", "recompute",
         "stop-epoch", "micro-batch-size", "stop-on-collapse", "on-nan", "knn-freq", "val-freq", "published",
-        "tensorboard",
+        "tensorboard", "detect-anomaly",
     };
     for (size_t i = 0; i < sizeof beside / sizeof beside[0]; i++)
         if (!strcmp(beside[i], name)) return true;

@@ -70,7 +70,7 @@ static bool may_change(const char *name)
         "save-freq", "save-steps", "results-dir", "resume",   "stop-epoch", "stop-on-collapse",
         "on-nan",    "device",    "precision",  "profile",     "recompute", "knn-k",     "knn-t",
         "knn-layer", "knn-freq",   "knn-bank",    "knn-queries", "weights",  "micro-batch-size",
-        "cudnn-benchmark",
+        "cudnn-benchmark", "detect-anomaly",
     };
     for (size_t i = 0; i < CLVI_COUNT(free_options); i++)
         if (!strcmp(free_options[i], name)) return true;

@@ -240,6 +240,7 @@ static clv_status use_device(clv_trainer *t)
     snprintf(own, sizeof own, "%s:%d", device, t->comm->local);
     if (strcmp(device, "cpu") != 0 && !t->ctx->device)
         CLV_TRY(clv_context_use(t->ctx, t->comm->ranks > 1 && !strchr(device, ':') ? own : device));
+    if (t->settings->detect_anomaly) CLV_TRY(clv_context_detect_anomaly(t->ctx, true));
     return t->settings->cudnn_benchmark ? clv_context_benchmark(t->ctx, true) : CLV_OK;
 }
 

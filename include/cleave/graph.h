@@ -382,6 +382,10 @@ CLV_API clv_status clv_graph_finish(clv_graph *g) CLV_NODISCARD;
  * it is bound anew. */
 CLV_API clv_status clv_graph_bind(clv_graph *g, clv_node input, const clv_view *view) CLV_NODISCARD;
 CLV_API clv_status clv_graph_run(clv_graph *g) CLV_NODISCARD;
+/* From now on each run of every graph of `ctx` looks at the result of each operation and ends at the first that has a NaN:
+ * CLV_ERR_NUMERIC, with the operation's name and what of its operands is not finite. Slow: on a device each result is
+ * copied to the host. Not while a graph of the context runs in another thread. */
+CLV_API clv_status clv_context_detect_anomaly(clv_context *ctx, bool on) CLV_NODISCARD;
 /* A dense view of an output, valid until the next run. (4-d values kept in another layout are converted when kept.) */
 CLV_API clv_status clv_graph_read(clv_graph *g, clv_node output, clv_view *view) CLV_NODISCARD;
 

@@ -10,6 +10,7 @@ struct clv_context {
     void         *log_user;
     int           threads;
     struct clv_profile *profile;     /* NULL: none is on (core/profile.h) */
+    bool          detect_anomaly;    /* every result is searched for NaN (tensor/anomaly.c) */
     struct clvi_device *device;     /* device/backend.h; NULL: the host */
     void (*device_close)(struct clvi_device *device);
 };

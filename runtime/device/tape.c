@@ -105,7 +105,7 @@ static clv_status make_slots(clvi_tape *t)
 bool clvi_device_may_record(const clv_context *ctx)
 {
     const char *wish = getenv("CLEAVE_GRAPH");
-    return ctx->device && !ctx->profile && !(wish && strcmp(wish, "0") == 0);
+    return ctx->device && !ctx->profile && !ctx->detect_anomaly && !(wish && strcmp(wish, "0") == 0);
 }
 
 clv_status clvi_tape_begin(clvi_tape *t)

@@ -170,6 +170,8 @@ void clvi_graph_release_memory(clv_graph *g);
 /* Allocates what a run needs and sets pointers; no-op from the second time on. */
 clv_status clvi_graph_make_ready(clv_graph *g) CLV_NODISCARD;
 clv_status clvi_graph_run_step(clv_graph *g, int32_t step) CLV_NODISCARD;
+/* CLV_ERR_NUMERIC if a result of the step, which has run, has a NaN. */
+clv_status clvi_graph_check_step(clv_graph *g, int32_t step) CLV_NODISCARD;
 /* Has a kept value computed straight into `memory` (dense; what else the graph reads and writes does not touch it), or,
  * NULL, into the graph's own again. A value that is not the graph's own to place stays where it is. Once ready. */
 void clvi_graph_divert(clv_graph *g, clv_node output, void *memory);

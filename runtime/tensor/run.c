@@ -197,7 +197,8 @@ static clv_status zero_gradients(clv_graph *g)
 clv_status clvi_graph_run_step(clv_graph *g, int32_t step)
 {
     const clvi_step *s = &g->steps[step];
-    return s->kernel->run(&s->call);
+    CLV_TRY(s->kernel->run(&s->call));
+    return g->ctx->detect_anomaly ? clvi_graph_check_step(g, step) : CLV_OK;
 }
 
 /* Operands and results, each once. */

@@ -1,6 +1,7 @@
 /* test_graph.c: graphs on a device: inputs and outputs cross the border, banks lie beyond it, and runs that are recorded
  * do what the others do. */
 #include "tests/cuda/device.h"
+#include "tests/support/anomaly.h"
 #include "core/checked.h"
 #include <cleave/device.h>
 #include <cleave/bank.h>
@@ -182,6 +183,13 @@ static void only_a_gpu_has_plans_to_choose_from(void **state)
     clv_context_destroy(device);
 }
 
+static void the_first_operation_with_a_nan_is_named(void **state)
+{
+    clv_context *device = test_device_context(*state);
+    test_anomaly_is_named(device);
+    clv_context_destroy(device);
+}
+
 int main(void)
 {
     test_device_register();
@@ -193,6 +201,7 @@ int main(void)
         TEST(an_input_that_is_not_bound_is_told),
         TEST(devices_that_are_not_there_are_refused_by_name),
         TEST(only_a_gpu_has_plans_to_choose_from),
+        TEST(the_first_operation_with_a_nan_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

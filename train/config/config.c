@@ -147,6 +147,8 @@ const clvi_option clvi_settings_table[] = {
     I64(save_freq, "save-freq", "0", 0, 1e6, "epochs between numbered checkpoints; 0: none", NULL),
     I64(save_steps, "save-steps", "0", 0, 1e9, "steps between saves of last.h5 inside an epoch; 0: none", NULL),
     FLAG(profile, "profile", "false", "time every operation: a table at the end, and trace.json in the run directory"),
+    FLAG(detect_anomaly, "detect-anomaly", "false",
+         "look at the result of every operation, and end the run at the first NaN with the operation's name; slow"),
     FLAG(tensorboard, "tensorboard", "false",
          "also write event files for TensorBoard: scalars, histograms, views, features for its projector"),
     TEXT(results_dir, "results-dir", "", "run directory; empty: runs/ and the name of the configuration"),

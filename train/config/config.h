@@ -56,7 +56,7 @@ typedef struct clvi_settings {
     int     precision;                                        /* a clv_precision: the choices are in its order */
     int64_t seed, print_freq, save_freq, save_steps;
     char    results_dir[CLVI_PATH_SIZE], resume[CLVI_PATH_SIZE];
-    bool    stop_on_collapse, profile, recompute, tensorboard, cudnn_benchmark;
+    bool    stop_on_collapse, profile, detect_anomaly, recompute, tensorboard, cudnn_benchmark;
     int     on_nan;
     /* monitor */
     int64_t val_freq, knn_k, knn_freq, knn_bank, knn_queries;

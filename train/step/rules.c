@@ -132,6 +132,7 @@ clv_status clvi_config_check(const clv_config *config)
         { s->weight_decay > 0, "exclude-bias-n-norm-wd", "weight-decay", "with weight-decay 0" },
         { !s->cos, "schedule", "cos", "with cos" },
         { !s->cos && s->schedule[0], "lr-drop", "cos", s->cos ? "with cos" : "with an empty schedule" },
+        { !s->detect_anomaly, "on-nan", "detect-anomaly", "with detect-anomaly, which ends the run" },
         { !s->freeze, "micro-batch-size", "freeze", "with freeze: no activations are kept" },
         { s->cos, "lr-end", "cos", "without cos" },
         { s->lr > 0, "lr-biases", "lr", "with lr 0" },
