@@ -41,8 +41,10 @@ $(filter $(BUILD)/tests/cuda/%,$(TESTS)): $(BUILD)/tests/cuda/%: $(BUILD)/tests/
 ifneq ($(HAVE_CUDA),)
 NVCC      := $(CUDA_HOME)/bin/nvcc
 CUDA_LIB  := $(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib))
+# Kernels are written to the registers of this architecture; on another one a few may spill.
+SPILLS    := $(if $(filter 90,$(CUDA_ARCH)),-Xptxas -warn-spills)
 NVCC_FLAGS := -std=c++17 -O3 --extended-lambda -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) -lineinfo \
-              -Xptxas -warn-spills -Werror all-warnings -D_GNU_SOURCE \
+              $(SPILLS) -Werror all-warnings -D_GNU_SOURCE \
               -Xcompiler -fPIC,-fvisibility=hidden,-fno-threadsafe-statics,-fno-exceptions,-fno-rtti,-ffp-contract=off
 CU_OBJ    := $(CU_SRC:%.cu=$(BUILD)/cuda/%.o) $(CU_HOST:%.c=$(BUILD)/cuda/%.o) \
              $(BUILD)/cuda/runtime/device/cuda/fault.o $(BUILD)/cuda/runtime/device/desc.o $(BUILD)/cuda/runtime/core/view.o
@@ -58,6 +60,8 @@ $(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/flags $(BUILD)/flags
 
 # The same bits as the host's: no product goes into a sum unrounded.
 $(addprefix $(BUILD)/cuda/runtime/device/cuda/,augment.o draw.o step.o): private NVCC_FLAGS += --fmad=false
+
+$(BUILD)/cuda/runtime/device/cuda/runtime.o: private ALL_CPPFLAGS += -DCLV_CUDA_ARCH=$(CUDA_ARCH)
 
 # The toolkit's headers warn of what is deprecated, and only there.
 $(BUILD)/cuda/%.o: %.c $(BUILD)/cuda/flags $(BUILD)/flags

@@ -3,6 +3,7 @@
 #include "tests/cuda/device.h"
 #include "tests/support/anomaly.h"
 #include "core/checked.h"
+#include "device/cuda/arch.h"
 #include <cleave/device.h>
 #include <cleave/bank.h>
 #include <cleave/graph.h>
@@ -183,6 +184,16 @@ static void only_a_gpu_has_plans_to_choose_from(void **state)
     clv_context_destroy(device);
 }
 
+static void kernels_run_on_devices_of_their_generation(void **state)
+{
+    (void)state;
+    assert_true(clvi_cuda_arch_runs_on(90, 9, 0));
+    assert_true(clvi_cuda_arch_runs_on(80, 8, 0) && clvi_cuda_arch_runs_on(80, 8, 9) && clvi_cuda_arch_runs_on(86, 8, 9));
+    assert_true(clvi_cuda_arch_runs_on(100, 10, 3) && clvi_cuda_arch_runs_on(120, 12, 0));
+    assert_false(clvi_cuda_arch_runs_on(90, 8, 0) || clvi_cuda_arch_runs_on(90, 10, 0));
+    assert_false(clvi_cuda_arch_runs_on(89, 8, 0) || clvi_cuda_arch_runs_on(120, 10, 0));
+}
+
 static void the_first_operation_with_a_nan_is_named(void **state)
 {
     clv_context *device = test_device_context(*state);
@@ -201,6 +212,7 @@ int main(void)
         TEST(an_input_that_is_not_bound_is_told),
         TEST(devices_that_are_not_there_are_refused_by_name),
         TEST(only_a_gpu_has_plans_to_choose_from),
+        TEST(kernels_run_on_devices_of_their_generation),
         TEST(the_first_operation_with_a_nan_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

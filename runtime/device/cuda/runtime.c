@@ -1,5 +1,6 @@
 /* runtime.c: CUDA devices: opening, memory, copies, waiting, and what goes wrong. */
 #include "device/cuda/cuda.h"
+#include "device/cuda/arch.h"
 #include "device/cuda/augment.h"
 #include "device/cuda/flat.h"
 #include <stdio.h>
@@ -78,8 +79,20 @@ static clv_status open_libraries(clvi_cuda_device *d)
     return CLV_OK;
 }
 
+static clv_status check_arch(int ordinal)
+{
+    int major = 0, minor = 0;
+    CLVI_CU(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal));
+    CLVI_CU(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal));
+    CLV_CHECK(clvi_cuda_arch_runs_on(CLV_CUDA_ARCH, major, minor), CLV_ERR_UNSUPPORTED,
+              "cuda:%d has compute capability %d.%d, and kernels were built for %d.%d: make CUDA=1 CUDA_ARCH=%d%d builds "
+              "them for it", ordinal, major, minor, CLV_CUDA_ARCH / 10, CLV_CUDA_ARCH % 10, major, minor);
+    return CLV_OK;
+}
+
 static clv_status start(clvi_cuda_device *d)
 {
+    CLV_TRY(check_arch(d->base.ordinal));
     CLVI_CU(cudaSetDevice(d->base.ordinal));
     CLVI_CU(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking));
     CLVI_CU(cudaStreamCreateWithFlags(&d->copies, cudaStreamNonBlocking));
