@@ -140,7 +140,7 @@ void test_call_check_close(const test_call *t, void *got[CLVI_MAX_OUT], void *wa
         for (int64_t i = 0; i < clvi_desc_count(d); i++) {
             const double a = test_call_element(d, got[o], i), b = test_call_element(d, want[o], i);
             const double unit = fabs(b) / 128;                                       /* in the last of 8 bits */
-            const double rounding = d->dtype == CLV_BF16 || t->rounds ? unit : 0;
+            const double rounding = (d->dtype == CLV_BF16 || t->rounds ? unit : 0) + t->slack[o];
             const double allowed = exact ? 0 : eps * (sqrt((double)t->depth + 1) + fabs(b)) + rounding;
             if (a != b && !(fabs(a - b) <= allowed))      /* equal: infinities, too */
                 fail_msg("%s, variant %d, input 0 [%ld,%ld], output %d[%ld]: %.9g, the reference gives %.9g",

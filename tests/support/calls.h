@@ -77,6 +77,7 @@ typedef struct test_call {
     int64_t depth;           /* how many products one result adds up */
     test_call_kind kind;
     bool    rounds;          /* to bfloat16, though results are given in float32 */
+    double  slack[CLVI_MAX_OUT];   /* what outputs may be off beyond the rounding of their type */
 } test_call;
 
 /* Shapes, types, attributes and ranges of a call of `op`; no memory yet. False: nobody wrote a case for it. */

@@ -21,7 +21,7 @@ static lists lists_of(int64_t queries, int64_t rows, int64_t top, void *scratch)
     lists l = { queries, top, 1, 0, nullptr, nullptr, nullptr, nullptr };
     while (l.room < top) l.room *= 2;
     const int64_t part = most / (queries > 0 ? queries : 1), chunk = part > top ? part : top;
-    l.chunk = clvi_cu_bank_tiles(chunk < rows ? chunk : rows) * CLVI_CU_BANK_TILE;
+    l.chunk = clvi_cu_bank_blocks(chunk < rows ? chunk : rows) * CLVI_CU_BANK_TILE;
     l.score = (double *)scratch;
     l.fresh = l.score + queries * l.room;
     l.slot = (int64_t *)(l.fresh + queries * l.chunk);
@@ -139,7 +139,7 @@ static clv_status topk(const clvi_op_call *call, const clvi_cu_bank<T> &p, int64
     const lists l = lists_of(p.queries, p.count, top, scratch);
     for (int64_t first = 0; first < p.count; first += l.chunk) {
         const int64_t last = first + l.chunk < p.count ? first + l.chunk : p.count;
-        const dim3 grid((unsigned)clvi_cu_bank_tiles(last - first), (unsigned)clvi_cu_bank_tiles(p.queries));
+        const dim3 grid((unsigned)clvi_cu_bank_blocks(last - first), (unsigned)clvi_cu_bank_blocks(p.queries));
         CLV_TRY(clvi_cu_launch(call, topk_scores_kernel<T>, grid, CLVI_CU_THREADS, 0, p, first, last, l.chunk,
                                l.fresh));
         CLV_TRY(clvi_cu_rows(call, p.queries, [=] __device__ (int64_t b) { merge(l, b, first, last); }));

@@ -44,6 +44,10 @@ extern "C" {
 #define CLVI_CU_KERNEL_WITH(op_name, accepts, prepare)                                                                 \
     extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
     const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", accepts, prepare, op_name, nullptr, { 0 } }
+/* The same, and with one that frees what `prepare` left in the call's state. */
+#define CLVI_CU_KERNEL_WITH_STATE(op_name, accepts, prepare, release)                                                  \
+    extern "C" const clvi_kernel clvi_kernel_cuda_##op_name;                                                           \
+    const clvi_kernel clvi_kernel_cuda_##op_name = { #op_name, "cuda", accepts, prepare, op_name, release, { 0 } }
 
 /* Calls fn<float> or fn<double>, by the type of a value. */
 #define CLVI_CU_BY_TYPE(desc, fn, ...) ((desc).dtype == CLV_F64 ? fn<double>(__VA_ARGS__) : fn<float>(__VA_ARGS__))

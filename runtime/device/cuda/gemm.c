@@ -1,107 +1,116 @@
-/* gemm.c: matmul by cuBLASLt, in strict float32, TF32 where the call says so, or float64. Row-major y = op(a) op(b) is
- * column-major y^T = op(b)^T op(a)^T: the operands change places and nothing is moved. */
+/* gemm.c: products of matrices by cuBLASLt. Row-major c = op(a) op(b) is column-major c^T = op(b)^T op(a)^T: the operands
+ * change places and nothing is moved. */
+#include "device/cuda/gemm.h"
 #include "device/cuda/cuda.h"
 
-typedef struct gemm {
+typedef struct plan {
     cublasLtMatmulDesc_t   desc;
-    cublasLtMatrixLayout_t a, b, y;      /* as the library sees them: a is our b */
+    cublasLtMatrixLayout_t a, b, c;      /* as the library sees them: a is our b */
     cublasLtMatmulAlgo_t   algo;
-} gemm;
+} plan;
 
-static void release(clvi_op_call *call)
+void clvi_cublas_release(const clvi_op_call *call, clvi_cuda_gemm *g)
 {
-    gemm *m = call->state;
-    if (!m) return;
-    if (m->a) cublasLtMatrixLayoutDestroy(m->a);
-    if (m->b) cublasLtMatrixLayoutDestroy(m->b);
-    if (m->y) cublasLtMatrixLayoutDestroy(m->y);
-    if (m->desc) cublasLtMatmulDescDestroy(m->desc);
-    clvi_free(call->ctx, m);
-    call->state = NULL;
+    plan *p = g->plan;
+    if (!p) return;
+    if (p->a) cublasLtMatrixLayoutDestroy(p->a);
+    if (p->b) cublasLtMatrixLayoutDestroy(p->b);
+    if (p->c) cublasLtMatrixLayoutDestroy(p->c);
+    if (p->desc) cublasLtMatmulDescDestroy(p->desc);
+    clvi_free(call->ctx, p);
+    g->plan = NULL;
 }
 
-static bool accepts(const clvi_op_call *call)
+/* A matrix [rows, cols] of ours is [cols, rows] by columns. */
+static clv_status layout(const clvi_cuda_gemm *g, cudaDataType type, int64_t rows, int64_t cols, int64_t row,
+                         int64_t step, cublasLtMatrixLayout_t *out)
 {
-    const clv_dtype type = call->out[0].dtype;
-    if (type != CLV_F32 && type != CLV_F64) return false;
-    /* Products of nothing are the other kernel's. */
-    return clvi_desc_count(&call->in[0]) > 0 && clvi_desc_count(&call->in[1]) > 0;
-}
-
-/* A dense matrix [rows, cols] of ours is [cols, rows] by columns. */
-static clv_status layout(const clvi_desc *d, cublasLtMatrixLayout_t *out)
-{
-    const cudaDataType type = d->dtype == CLV_F64 ? CUDA_R_64F : CUDA_R_32F;
-    CLVI_LT(cublasLtMatrixLayoutCreate(out, type, (uint64_t)d->shape[1], (uint64_t)d->shape[0], d->shape[1]));
+    const int32_t batch = (int32_t)g->batch;
+    CLVI_LT(cublasLtMatrixLayoutCreate(out, type, (uint64_t)cols, (uint64_t)rows, row));
+    CLVI_LT(cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch));
+    CLVI_LT(cublasLtMatrixLayoutSetAttribute(*out, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step));
     return CLV_OK;
 }
 
-/* Whether a product may round its operands is the call's to say (tf32, which a graph's precision sets); every other
- * float32 product, those with banks among them, is strict. */
-static clv_status describe(const clvi_op_call *call, gemm *m)
+static clv_status describe(const clvi_cuda_gemm *g, plan *p)
 {
-    const clvi_matmul_attr *attr = call->attr;
-    const bool f64 = call->out[0].dtype == CLV_F64;
-    const cublasOperation_t op_a = attr->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasOperation_t op_b = attr->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasComputeType_t f32 = call->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
-    CLVI_LT(cublasLtMatmulDescCreate(&m->desc, f64 ? CUBLAS_COMPUTE_64F : f32, f64 ? CUDA_R_64F : CUDA_R_32F));
-    CLVI_LT(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a));
-    CLVI_LT(cublasLtMatmulDescSetAttribute(m->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
-    CLV_TRY(layout(&call->in[1], &m->a));
-    CLV_TRY(layout(&call->in[0], &m->b));
-    return layout(&call->out[0], &m->y);
+    const bool f64 = g->type == CLV_F64;
+    const cudaDataType sums = f64 ? CUDA_R_64F : CUDA_R_32F, type = g->type == CLV_BF16 ? CUDA_R_16BF : sums;
+    const cublasComputeType_t f32 = g->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    const cublasOperation_t op_a = g->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t op_b = g->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    CLVI_LT(cublasLtMatmulDescCreate(&p->desc, f64 ? CUBLAS_COMPUTE_64F : f32, sums));
+    CLVI_LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, &op_a, sizeof op_a));
+    CLVI_LT(cublasLtMatmulDescSetAttribute(p->desc, CUBLASLT_MATMUL_DESC_TRANSB, &op_b, sizeof op_b));
+    CLV_TRY(layout(g, type, g->trans_b ? g->cols : g->depth, g->trans_b ? g->depth : g->cols, g->b_row, g->b_step,
+                   &p->a));
+    CLV_TRY(layout(g, type, g->trans_a ? g->depth : g->rows, g->trans_a ? g->rows : g->depth, g->a_row, g->a_step,
+                   &p->b));
+    return layout(g, sums, g->rows, g->cols, g->c_row, g->c_step, &p->c);
 }
 
-/* The library's first choice among those whose sums have a fixed order. */
-static clv_status choose(const clvi_op_call *call, gemm *m, cublasLtMatmulPreference_t wish)
+/* The matrices may begin at any of their rows: what their addresses are multiples of. */
+static clv_status say_alignment(cublasLtMatmulPreference_t wish, cublasLtMatmulPreferenceAttributes_t which,
+                                int64_t row, int64_t step, size_t size)
 {
-    const size_t workspace = CLVI_CUDA_WORKSPACE;
+    const uint32_t bytes = (uint32_t)((uint64_t)(row | step) * size | 16), most = bytes & ~(bytes - 1);
+    CLVI_LT(cublasLtMatmulPreferenceSetAttribute(wish, which, &most, sizeof most));
+    return CLV_OK;
+}
+
+static clv_status say_wishes(const clvi_cuda_gemm *g, cublasLtMatmulPreference_t wish)
+{
+    const size_t workspace = CLVI_CUDA_WORKSPACE, size = clv_dtype_size(g->type), sum = g->type == CLV_F64 ? 8 : 4;
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
-    cublasLtMatmulHeuristicResult_t found;
-    int count = 0;
     CLVI_LT(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                                                  sizeof workspace));
     CLVI_LT(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
                                                  sizeof reductions));
-    const cublasStatus_t st = cublasLtMatmulAlgoGetHeuristic(clvi_cuda_of(call->ctx)->blas, m->desc, m->a, m->b, m->y,
-                                                             m->y, wish, 1, &found, &count);
+    CLV_TRY(say_alignment(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, g->b_row, g->b_step, size));
+    CLV_TRY(say_alignment(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, g->a_row, g->a_step, size));
+    CLV_TRY(say_alignment(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, g->c_row, g->c_step, sum));
+    return say_alignment(wish, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, g->c_row, g->c_step, sum);
+}
+
+/* The library's first choice among those whose sums have a fixed order. */
+static clv_status choose(const clvi_op_call *call, const clvi_cuda_gemm *g, cublasLtMatmulPreference_t wish)
+{
+    plan *p = g->plan;
+    cublasLtMatmulHeuristicResult_t found;
+    int count = 0;
+    CLV_TRY(say_wishes(g, wish));
+    const cublasStatus_t st = cublasLtMatmulAlgoGetHeuristic(clvi_cuda_of(call->ctx)->blas, p->desc, p->a, p->b, p->c,
+                                                             p->c, wish, 1, &found, &count);
     if (st == CUBLAS_STATUS_NOT_SUPPORTED || (st == CUBLAS_STATUS_SUCCESS && count == 0)) return CLV_ERR_UNSUPPORTED;
     CLVI_LT(st);
-    m->algo = found.algo;
+    p->algo = found.algo;
     return CLV_OK;
 }
 
-static clv_status prepare(clvi_op_call *call)
+clv_status clvi_cublas_prepare(const clvi_op_call *call, clvi_cuda_gemm *g)
 {
     cublasLtMatmulPreference_t wish = NULL;
-    gemm *m = clvi_calloc(call->ctx, 1, sizeof *m);
-    if (!m) return CLV_ERR_NOMEM;
-    call->state = m;
-    for (int i = 0; i < 2; i++) clvi_desc_make_dense(&call->in[i]);
-    clv_status st = describe(call, m);
+    if (!clvi_cuda_workspace(clvi_cuda_of(call->ctx))) return CLV_ERR_NOMEM;
+    plan *p = g->plan = clvi_calloc(call->ctx, 1, sizeof *p);
+    if (!p) return CLV_ERR_NOMEM;
+    clv_status st = describe(g, p);
     if (st == CLV_OK) st = clvi_blas_status(cublasLtMatmulPreferenceCreate(&wish), "cublasLtMatmulPreferenceCreate");
-    if (st == CLV_OK) st = choose(call, m, wish);
+    if (st == CLV_OK) st = choose(call, g, wish);
     if (wish) cublasLtMatmulPreferenceDestroy(wish);
-    if (st != CLV_OK) release(call);
+    if (st != CLV_OK) clvi_cublas_release(call, g);
     return st;
 }
 
-static clv_status matmul(const clvi_op_call *call)
+clv_status clvi_cublas_run(const clvi_op_call *call, const clvi_cuda_gemm *g, const void *a, const void *b, bool add,
+                           void *c)
 {
     static const double one64 = 1, zero64 = 0;
     static const float one32 = 1, zero32 = 0;
-    const bool f64 = call->out[0].dtype == CLV_F64;
+    const bool f64 = g->type == CLV_F64;
+    const void *one = f64 ? (const void *)&one64 : &one32, *zero = f64 ? (const void *)&zero64 : &zero32;
     clvi_cuda_device *d = clvi_cuda_of(call->ctx);
-    const gemm *m = call->state;
-    void *workspace = clvi_cuda_workspace(d);
-    if (!workspace) return CLV_ERR_NOMEM;
-    CLVI_LT(cublasLtMatmul(d->blas, m->desc, f64 ? (const void *)&one64 : &one32, call->in_data[1], m->a,
-                           call->in_data[0], m->b, f64 ? (const void *)&zero64 : &zero32, call->out_data[0], m->y,
-                           call->out_data[0], m->y, &m->algo, workspace, CLVI_CUDA_WORKSPACE, d->stream));
+    const plan *p = g->plan;
+    CLVI_LT(cublasLtMatmul(d->blas, p->desc, one, b, p->a, a, p->b, add ? one : zero, c, p->c, c, p->c, &p->algo,
+                           clvi_cuda_workspace(d), CLVI_CUDA_WORKSPACE, d->stream));
     return CLV_OK;
 }
-
-const clvi_kernel clvi_kernel_cublas_matmul = {
-    .op = "matmul", .name = "cublas", .accepts = accepts, .prepare = prepare, .run = matmul, .release = release,
-};
