@@ -436,6 +436,30 @@ static void banks_of_bfloat16_agree_with_the_reference(void **state)
     clv_context_destroy(device);
 }
 
+/* What lies in rows that are not valid is nobody's business. */
+static void rows_that_do_not_count_may_hold_anything(void **state)
+{
+    static const char *const ops[] = { "bank_nce", "bank_lse", "bank_topk" };
+    clv_context *device = test_device_context(*state);
+    for (int n = 0; n < 2 * 2 * (int)CLVI_COUNT(ops) * test_call_n_sizes; n++) {
+        const char *op = ops[n / 4 % (int)CLVI_COUNT(ops)];
+        const int bank = strcmp(op, "bank_nce") == 0 ? 2 : 1, variant = n & 1 ? 3 : 1;
+        const test_sizes s = test_call_sizes[n / 4 / (int)CLVI_COUNT(ops)];
+        test_call t;
+        if (s.a * s.b * s.c > EMULATED_WORK) continue;
+        assert_true(test_call_make(&t, device, op, n & 2 ? CLV_F64 : CLV_F32, s, variant));
+        if (bank == 2) t.attr.bank_nce.mix = false;          /* a row is mixed with any other */
+        test_call_fill(&t);
+        const size_t row = t.call.in[bank].shape[0] ? t.call.in[bank].bytes / (size_t)t.call.in[bank].shape[0] : 0;
+        const unsigned char *valid = t.call.in_data[bank + 1];
+        for (int64_t j = 0; j < t.call.in[bank].shape[0]; j++)
+            if (!valid[j]) memset((char *)t.call.in_data[bank] + (size_t)j * row, 0xff, row);
+        compare_with_reference(*state, device, clvi_kernel_next(&t.call, NULL, NULL), &t, variant);
+        test_call_free(&t);
+    }
+    clv_context_destroy(device);
+}
+
 /* The operands that an operation narrows, narrowed. */
 static void narrow(test_call *t, const clvi_half_rule *rule)
 {
@@ -637,6 +661,7 @@ int main(void)
         TEST(every_operation_has_a_kernel),
         TEST(every_kernel_agrees_with_the_reference),
         TEST(banks_of_bfloat16_agree_with_the_reference),
+        TEST(rows_that_do_not_count_may_hold_anything),
         TEST(operations_on_bfloat16_agree_with_the_reference),
         TEST(products_in_tf32_are_near_the_reference),
         TEST(nothing_but_products_heeds_tf32),

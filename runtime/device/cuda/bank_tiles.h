@@ -51,10 +51,10 @@ template <class T> struct clvi_cu_bank_sums {
 };
 
 #ifdef CLV_EMU
-enum { CLVI_CU_BANK_SCORES = 16 << 10, CLVI_CU_BANK_SLICE = 32, CLVI_CU_BANK_SLICES = 7 };
+enum { CLVI_CU_BANK_SLICE = 32, CLVI_CU_BANK_SLICES = 7 };
 #else
-/* Bytes of a tile's scores, which stay in the second-level cache; least rows of a slice; most slices. */
-enum { CLVI_CU_BANK_SCORES = 32 << 20, CLVI_CU_BANK_SLICE = 1024, CLVI_CU_BANK_SLICES = 64 };
+/* Least rows of a slice; most slices. */
+enum { CLVI_CU_BANK_SLICE = 1024, CLVI_CU_BANK_SLICES = 64 };
 #endif
 
 /* How a call is cut, and where things lie in its scratch memory. Part of a kernel's state. */
@@ -77,7 +77,7 @@ static inline size_t clvi_cu_bank_take(clvi_op_call *call, int64_t count, size_t
 static inline void clvi_cu_bank_cut(clvi_cu_bank_tiles *t, size_t size)
 {
     const int64_t rows = t->queries * (t->pairs ? 2 : 1), least = CLVI_CU_BANK_SLICE;
-    const int64_t most = CLVI_CU_BANK_SCORES / (int64_t)size / (rows > 0 ? rows : 1);
+    const int64_t most = CLVI_CUDA_SCORES / (int64_t)size / (rows > 0 ? rows : 1);
     t->keys = most < least ? least : most > least * CLVI_CU_BANK_SLICES ? least * CLVI_CU_BANK_SLICES : most;
     t->keys = t->keys < t->count ? t->keys : t->count;
     t->slices = t->keys > least ? t->keys / least : 1;

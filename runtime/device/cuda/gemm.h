@@ -5,6 +5,13 @@
 
 #include "device/device.h"
 
+/* Bytes of scores that come in tiles, at most: the second-level cache holds them. */
+#ifdef CLV_EMU
+enum { CLVI_CUDA_SCORES = 16 << 10 };
+#else
+enum { CLVI_CUDA_SCORES = 32 << 20 };
+#endif
+
 /* c = op(a) op(b), row by row in memory, sums in a fixed order. a and b have one type, c has float64 beside float64,
  * else float32. */
 typedef struct clvi_cuda_gemm {
