@@ -1,9 +1,10 @@
 /* bench_device.c: how close a device's kernels come to the rate of its memory: what they must read and write at
- * least, over the time they take, beside a pass that reads and writes once. And InfoNCE against a bank.
+ * least, over the time they take, beside a pass that reads and writes once. And InfoNCE against a bank: in strict
+ * float32, on a GPU also in TF32, and against rows of bfloat16.
  *
  *   bench_device [--device NAME] [--small] [--runs N]
  *
- * A line each: what,median_s=,bytes=. Runs are queued one after another and waited for at the end, so what the host
+ * A line each: what,median_s=,bytes=, and of InfoNCE flops=. Runs are queued one after another and waited for at the end, so what the host
  * does beside a kernel is hidden where the kernel takes longer. --small: sizes for trying it out on a processor. */
 #include "clock.h"
 #include "velocity.h"
@@ -28,6 +29,7 @@ enum { REPEATS = 7 };
 typedef struct bench {
     clv_context *ctx;
     int          runs;
+    bool         gpu;
     int64_t      rows, channels;            /* of a batch norm: a layer of ResNet-50 at batch 256 */
     int64_t      batch, dim, keys;          /* of InfoNCE */
 } bench;
@@ -48,7 +50,8 @@ static clv_status do_once(work *w)
     return w->follows ? clv_params_follow(w->follower, params, 0.999) : clv_graph_run(w->graph);
 }
 
-static clv_status measure(bench *b, const char *name, work *w, double bytes)
+/* Prints a line without its end. */
+static clv_status time_work(bench *b, const char *name, work *w, double bytes)
 {
     double seconds[REPEATS];
     clv_view view;
@@ -60,16 +63,29 @@ static clv_status measure(bench *b, const char *name, work *w, double bytes)
         seconds[r < 0 ? 0 : r] = (bench_now() - start) / b->runs;
     }
     qsort(seconds, REPEATS, sizeof *seconds, bench_by_value);
-    (void)printf("%s,median_s=%.9f,bytes=%.0f\n", name, seconds[REPEATS / 2], bytes);
+    (void)printf("%s,median_s=%.9f,bytes=%.0f", name, seconds[REPEATS / 2], bytes);
     return CLV_OK;
 }
 
-static clv_status make_graph(bench *b, bool training, work *w)
+static clv_status measure(bench *b, const char *name, work *w, double bytes)
+{
+    TRY(time_work(b, name, w, bytes));
+    (void)printf("\n");
+    return CLV_OK;
+}
+
+static clv_status make_graph_in(bench *b, bool training, clv_precision precision, work *w)
 {
     clv_graph_desc desc = CLV_GRAPH_DESC_INIT;
     *w = (work) { .graph = NULL };
     desc.training = training;
+    desc.precision = precision;
     return clv_graph_create(b->ctx, &desc, &w->graph);
+}
+
+static clv_status make_graph(bench *b, bool training, work *w)
+{
+    return make_graph_in(b, training, CLV_PRECISION_FULL, w);
 }
 
 static void release(work *w)
@@ -158,16 +174,18 @@ static clv_status norms_gradient(bench *b, work *w)
     return batch_norm(b, w, "two batch norms and their gradient", true, true, 5 + 1 + 1 + 8);
 }
 
-/* Loss and the queries' gradient; the bank stays on the device. */
-static clv_status info_nce_in(bench *b, work *w, clv_bank *bank, clv_dtype dtype)
+/* Loss and the queries' gradient; the bank stays on the device. As in training, all of its rows have a flag. At least its
+ * rows are read once, and there are two products. */
+static clv_status info_nce_in(bench *b, work *w, clv_bank *bank, clv_dtype dtype, clv_precision precision)
 {
     clv_bank_nce_desc nce = CLV_BANK_NCE_DESC_INIT;
     char name[64];
-    TRY(make_graph(b, true, w));
-    const clv_view rows = clv_bank_rows(bank);
+    TRY(make_graph_in(b, true, precision, w));
+    const clv_view rows = clv_bank_rows(bank), valid = clv_bank_valid(bank);
     nce.query = clv_l2norm_rows(w->graph, matrix(w, "query", b->batch, b->dim), 1e-12);
     nce.key = clv_l2norm_rows(w->graph, matrix(w, "key", b->batch, b->dim), 1e-12);
     nce.bank = clv_input(w->graph, "bank", dtype, 2, rows.shape);
+    nce.valid = clv_input(w->graph, "valid", CLV_U8, 1, valid.shape);
     nce.temperature = 0.2;
     nce.unit_rows = true;
     const clv_node sum = clv_reduce(w->graph, clv_bank_nce(w->graph, &nce, NULL), -1, true);
@@ -177,12 +195,16 @@ static clv_status info_nce_in(bench *b, work *w, clv_bank *bank, clv_dtype dtype
     TRY(clv_graph_finish(w->graph));
     TRY(clv_params_init(clv_graph_params(w->graph), 1));
     TRY(clv_graph_bind(w->graph, nce.bank, &rows));
+    TRY(clv_graph_bind(w->graph, nce.valid, &valid));
     TRY(clv_graph_run(w->graph));
-    (void)snprintf(name, sizeof name, "InfoNCE %" PRId64 " x %" PRId64 " %s", b->batch, b->keys, clv_dtype_name(dtype));
-    return measure(b, name, w, (double)(b->keys * b->dim) * (double)clv_dtype_size(dtype));
+    (void)snprintf(name, sizeof name, "InfoNCE %" PRId64 " x %" PRId64 " %s", b->batch, b->keys,
+                   precision == CLV_PRECISION_TF32 ? "TF32" : clv_dtype_name(dtype));
+    TRY(time_work(b, name, w, (double)(b->keys * b->dim) * (double)clv_dtype_size(dtype)));
+    (void)printf(",flops=%.0f\n", 4.0 * (double)(b->batch * b->keys * b->dim));
+    return CLV_OK;
 }
 
-static clv_status info_nce(bench *b, work *w, clv_dtype dtype)
+static clv_status info_nce(bench *b, work *w, clv_dtype dtype, clv_precision precision)
 {
     char capacity[24], dim[24];
     clv_bank *bank = NULL;
@@ -190,23 +212,29 @@ static clv_status info_nce(bench *b, work *w, clv_dtype dtype)
     (void)snprintf(dim, sizeof dim, "%" PRId64, b->dim);
     const clv_option options[] = { { "capacity", capacity }, { "dim", dim }, { "dtype", clv_dtype_name(dtype) } };
     TRY(clv_bank_create(b->ctx, "fifo", options, 3, &bank));
-    const clv_status st = info_nce_in(b, w, bank, dtype);
+    const clv_status st = info_nce_in(b, w, bank, dtype, precision);
     clv_graph_destroy(w->graph);
     w->graph = NULL;
     clv_bank_destroy(bank);
     return st;
 }
 
-static clv_status info_nce_f32(bench *b, work *w) { return info_nce(b, w, CLV_F32); }
-static clv_status info_nce_bf16(bench *b, work *w) { return info_nce(b, w, CLV_BF16); }
+static clv_status info_nce_f32(bench *b, work *w) { return info_nce(b, w, CLV_F32, CLV_PRECISION_FULL); }
+static clv_status info_nce_bf16(bench *b, work *w) { return info_nce(b, w, CLV_BF16, CLV_PRECISION_FULL); }
+/* The processor has none. */
+static clv_status info_nce_tf32(bench *b, work *w)
+{
+    return b->gpu ? info_nce(b, w, CLV_F32, CLV_PRECISION_TF32) : CLV_OK;
+}
 
 static clv_status run(bench *b, const char *device)
 {
     static clv_status (*const all[])(bench *, work *) = { copy, norm, norm_gradient, norms, norms_gradient, sgd, ema,
-                                                          both, info_nce_f32, info_nce_bf16 };
+                                                          both, info_nce_f32, info_nce_tf32, info_nce_bf16 };
     const clv_context_desc desc = CLV_CONTEXT_DESC_INIT;
     TRY(clv_context_create(&desc, &b->ctx));
     TRY(clv_context_use(b->ctx, device));
+    b->gpu = strncmp(device, "cuda", 4) == 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         work w = { .graph = NULL };
         const clv_status st = all[i](b, &w);

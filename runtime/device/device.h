@@ -50,7 +50,7 @@ typedef struct clvi_op_call {
     clv_context *ctx;
     const char  *op;
     const void  *attr;                          /* the operation's struct from device/attr.h, or NULL */
-    bool         tf32;                          /* convolutions and matmul may round float32 operands to TF32 */
+    bool         tf32;                          /* products may round float32 operands to TF32 */
     int          n_in, n_out;
     clvi_desc    in[CLVI_MAX_IN], out[CLVI_MAX_OUT];
     bool         wanted[CLVI_MAX_OUT];          /* somebody reads this output; if not, its memory is for this call only */

@@ -148,7 +148,8 @@ families() { awk -v copy="${copy_rate:-0}" '/^operation/ { on = 1; next }
                                        printf "%s%s %s (%s)", n++ ? ", " : "", $1, $5, rate }
                   n == 8 { exit }' "$1"; }
 
-# Kernels that only move memory, against a pass that reads and writes once; InfoNCE against its time.
+# Kernels that only move memory, against a pass that reads and writes once; InfoNCE against its time, and that against what
+# its bytes take at a copy's rate and its operations at the most an H100's data sheet (SXM, dense) gives them.
 bandwidth() {
     local file=$log/cleave_device small=''
     [ -z "$rehearse" ] || small=--small
@@ -161,9 +162,11 @@ bandwidth() {
     while IFS=$'\t' read -r what figure; do row "$what" "$figure"; done < <(awk -F '[,=]' -v copy="$copy_rate" '
         { us = 1e6 * $3; rate = 1e-9 * $5 / $3; met = rate >= 0.85 * copy ? "" : "; NOT MET" }
         $1 == "copy" { printf "copy\t%.1f us, %.1f GB/s\n", us, rate; next }
-        $1 ~ /^InfoNCE.*float32$/ { printf "%s\t%.1f us (strictly so; the goal is that of bfloat16)\n", $1, us; next }
-        /^InfoNCE/ { met = us <= 100 ? "" : "; NOT MET"
-                     printf "%s\t%.1f us (goal: 100 us at most%s)\n", $1, us, met; next }
+        /^InfoNCE/ { bytes = 1e-3 * $5 / copy; tflops = $1 ~ /float32$/ ? 67 : $1 ~ /TF32$/ ? 495 : 989
+                     flops = 1e-6 * $7 / tflops
+                     met = us <= 100 ? "" : flops > 100 ? "; no GPU of 67 TFLOP/s can" : "; NOT MET"
+                     printf "%s\t%.1f us (floors: %.1f of its bytes, %.1f of its operations; goal: 100 us at most%s)\n",
+                         $1, us, bytes, flops, met; next }
         { printf "%s\t%.1f us, %.1f GB/s, %.0f %% of a copy (goal: 85 %% at least%s)\n", $1, us, rate, 100 * rate / copy,
               met }' "$file")
 }

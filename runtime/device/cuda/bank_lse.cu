@@ -1,5 +1,5 @@
-/* bank_lse.cu: log mean exp of similarities with the rows of a bank; the formulas are those of cpu/ref_bank_lse.c. Inner
- * products come in tiles (bank_tiles.h). Distances have a walk of their own, which takes differences: |q|^2 - 2<q,m> +
+/* bank_lse.cu: log mean exp of similarities with the rows of a bank; the formulas are those of cpu/ref_bank_lse.c.
+ * Inner products come in tiles (bank_tiles.h). Distances have a walk of their own, which takes differences: |q|^2 - 2<q,m> +
  * |m|^2 would leave little of a distance that is small. Either leaves sums relative to the largest exponent so far; a
  * thread block a query joins them. */
 #include "device/cuda/bank_tiles.h"
@@ -212,15 +212,16 @@ template <class T>
 static __device__ void join(const clvi_cu_bank_sums<T> &s, const clvi_bank_lse_attr &attr, double count,
                             const lse_result<T> &to, int64_t b)
 {
-    const double start = to.start ? (double)to.start[b] : -INFINITY, max = s.joined_max(b, start);
-    const double rows = s.joined_sum(b, max), sum = (to.start ? exp(start - max) : 0) + rows;
-    const double lse = count > 0 ? max + log(sum) : 0;
+    const double start = to.start ? (double)to.start[b] : -INFINITY;
+    const clvi_cu_bank_joint j = clvi_cu_bank_join(s, b, start);
+    const double rows = j.sum, sum = (to.start ? exp(start - j.max) : 0) + rows;
+    const double lse = count > 0 ? j.max + log(sum) : 0;
     if (threadIdx.x == 0) {
         to.y[b] = (T)(count > 0 ? lse - log(count) : 0);
         if (to.dstart) to.dstart[b] = (T)(to.start ? exp(start - lse) : 0);
     }
     for (int64_t d = threadIdx.x; to.dq && d < s.dim; d += CLVI_CU_THREADS) {
-        double mean = count > 0 ? s.joined(b, d, max) / sum : 0;
+        double mean = count > 0 ? clvi_cu_bank_joined(s, j, b, d) / sum : 0;
         if (attr.l2) mean = 2 * (mean - (count > 0 ? rows / sum : 0) * (double)to.query[b * s.dim + d]);
         to.dq[b * s.dim + d] = (T)(mean / attr.temperature);
     }

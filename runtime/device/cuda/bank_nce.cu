@@ -70,8 +70,8 @@ static int64_t drawn_cols(const clvi_op_call *call)
 }
 
 template <class T>
-static clv_status move_rows(const clvi_op_call *call, const clvi_cu_bank<T> &bank, int64_t first, int64_t rows, T *drawn,
-                            T *to)
+static clv_status move_rows(const clvi_op_call *call, const clvi_cu_bank<T> &bank, int64_t first, int64_t rows,
+                            T *drawn, T *to)
 {
     const bool given = call->n_in > LAMBDA && call->in_data[LAMBDA];
     const mover<T> move = {
@@ -144,8 +144,8 @@ static __device__ void join(const clvi_cu_bank_sums<T> &s, double temperature, c
     double positive = 0;
     for (int64_t d = threadIdx.x; d < dim; d += CLVI_CU_THREADS) positive += (double)q[d] * (double)k[d];
     positive = clvi_cu_block_sum(positive) / temperature;
-    const double max = s.joined_max(b, positive), e_pos = exp(positive - max);
-    const double negative = s.joined_sum(b, max), sum = e_pos + negative;
+    const clvi_cu_bank_joint j = clvi_cu_bank_join(s, b, positive);
+    const double max = j.max, e_pos = exp(positive - max), negative = j.sum, sum = e_pos + negative;
     if (threadIdx.x == 0) {
         const double loss = negative <= e_pos ? log1p(negative / e_pos) : max - positive + log(sum);
         to.per_row[b] = (T)loss;
@@ -153,7 +153,7 @@ static __device__ void join(const clvi_cu_bank_sums<T> &s, double temperature, c
         if (to.prob_neg) to.prob_neg[b] = (T)(negative / sum);
     }
     for (int64_t d = threadIdx.x; to.dq && d < dim; d += CLVI_CU_THREADS) {
-        const double pull = s.joined(b, d, max) - negative * (double)k[d];
+        const double pull = clvi_cu_bank_joined(s, j, b, d) - negative * (double)k[d];
         to.dq[b * dim + d] = (T)(pull / sum / temperature);
     }
 }

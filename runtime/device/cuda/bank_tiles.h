@@ -18,44 +18,45 @@ extern "C" {
 #include "device/cuda/gemm.h"
 }
 
-/* What was summed of a bank for each query, slice by slice. */
-template <class T> struct clvi_cu_bank_sums {
-    int64_t queries, dim, slices;
-    double *max, *sum;                   /* [slices, queries]: of nothing the sum is 0 */
-    T *gathered;                         /* [slices, queries, dim]: sum_j e^{l_j - max} row_j; NULL: not wanted */
-
-    /* Joined against `max`: e^{max_s - max} times what slice s summed or gathered. */
-    __device__ double factor(int64_t s, int64_t b, double against) const
-    {
-        const int64_t at = s * queries + b;
-        return sum[at] != 0 ? exp(max[at] - against) : 0;
-    }
-    __device__ double joined_max(int64_t b, double most) const
-    {
-        for (int64_t s = 0; s < slices; s++) most = fmax(most, max[s * queries + b]);
-        return most;
-    }
-    __device__ double joined_sum(int64_t b, double against) const
-    {
-        double total = 0;
-        for (int64_t s = 0; s < slices; s++) total += factor(s, b, against) * sum[s * queries + b];
-        return total;
-    }
-    __device__ double joined(int64_t b, int64_t d, double against) const
-    {
-        double total = 0;
-        for (int64_t s = 0; s < slices; s++)
-            total += factor(s, b, against) * (double)gathered[(s * queries + b) * dim + d];
-        return total;
-    }
-};
-
 #ifdef CLV_EMU
 enum { CLVI_CU_BANK_SLICE = 32, CLVI_CU_BANK_SLICES = 7 };
 #else
 /* Least rows of a slice; most slices. */
 enum { CLVI_CU_BANK_SLICE = 1024, CLVI_CU_BANK_SLICES = 64 };
 #endif
+/* Slices have a multiple of so many rows: scores of 2 bytes then begin at multiples of the 16 that fast products want. */
+enum { CLVI_CU_BANK_UNIT = 8 };
+
+/* What was summed of a bank for each query, slice by slice. */
+template <class T> struct clvi_cu_bank_sums {
+    int64_t queries, dim, slices;
+    double *max, *sum;                   /* [slices, queries]: of nothing the sum is 0 */
+    T *gathered;                         /* [slices, queries, dim]: sum_j e^{l_j - max} row_j; NULL: not wanted */
+};
+
+/* The slices of a query joined; `factor`: by what to multiply what each has gathered. */
+struct clvi_cu_bank_joint { double max, sum; const double *factor; };
+
+/* By all threads of a block; `most`: an exponent from elsewhere, -INFINITY for none. */
+template <class T> __device__ clvi_cu_bank_joint clvi_cu_bank_join(const clvi_cu_bank_sums<T> &s, int64_t b, double most)
+{
+    __shared__ double factor[CLVI_CU_BANK_SLICES];
+    const bool mine = threadIdx.x < s.slices;
+    const int64_t at = mine ? threadIdx.x * s.queries + b : 0;
+    const double max = clvi_cu_block_max(mine ? clvi_cu_larger<double>()(most, s.max[at]) : most);
+    const double by = mine && s.sum[at] != 0 ? exp(s.max[at] - max) : 0;
+    if (mine) factor[threadIdx.x] = by;
+    return clvi_cu_bank_joint{ max, clvi_cu_block_sum(mine ? by * s.sum[at] : 0), factor };
+}
+
+/* What was gathered, in dimension d. */
+template <class T>
+__device__ double clvi_cu_bank_joined(const clvi_cu_bank_sums<T> &s, const clvi_cu_bank_joint &j, int64_t b, int64_t d)
+{
+    double total = 0;
+    for (int64_t n = 0; n < s.slices; n++) total += j.factor[n] * (double)s.gathered[(n * s.queries + b) * s.dim + d];
+    return total;
+}
 
 /* How a call is cut, and where things lie in its scratch memory. Part of a kernel's state. */
 struct clvi_cu_bank_tiles {
@@ -74,14 +75,22 @@ static inline size_t clvi_cu_bank_take(clvi_op_call *call, int64_t count, size_t
     return at;
 }
 
-static inline void clvi_cu_bank_cut(clvi_cu_bank_tiles *t, size_t size)
+/* Tiles of one size, as equal as they can be, and few: of `size` bytes a query and row at most CLVI_CUDA_SCORES. */
+static inline void clvi_cu_bank_cut(clvi_cu_bank_tiles *t, int64_t size)
 {
-    const int64_t rows = t->queries * (t->pairs ? 2 : 1), least = CLVI_CU_BANK_SLICE;
-    const int64_t most = CLVI_CUDA_SCORES / (int64_t)size / (rows > 0 ? rows : 1);
-    t->keys = most < least ? least : most > least * CLVI_CU_BANK_SLICES ? least * CLVI_CU_BANK_SLICES : most;
-    t->keys = t->keys < t->count ? t->keys : t->count;
-    t->slices = t->keys > least ? t->keys / least : 1;
-    t->keys -= t->keys % t->slices;
+    const int64_t least = CLVI_CU_BANK_SLICE, limit = least * CLVI_CU_BANK_SLICES;
+    const int64_t fit = CLVI_CUDA_SCORES / size / (t->queries > 0 ? t->queries : 1);
+    const int64_t most = fit < least ? least : fit < limit ? fit : limit;
+    t->keys = t->count, t->slices = 1;
+    if (t->count <= least) return;
+    int64_t tiles = (t->count + most - 1) / most;
+    do {
+        const int64_t share = (t->count + tiles - 1) / tiles;
+        t->slices = share > least ? share / least : 1;
+        const int64_t unit = t->slices * CLVI_CU_BANK_UNIT;
+        t->keys = (share + unit - 1) / unit * unit;
+        tiles++;
+    } while (t->keys > t->count);
 }
 
 /* Scores, and what is gathered of a tile. */
@@ -122,7 +131,8 @@ static inline clv_status clvi_cu_bank_tiles_prepare(clvi_op_call *call, int bank
     const bool half = call->in[bank].dtype == CLV_BF16;
     t->pairs = half && type == CLV_F32 && !moved;
     t->copies = moved || clvi_cu_present(&call->in[bank + 1]) || (half && !t->pairs);
-    clvi_cu_bank_cut(t, size);
+    /* Scores, twice with pairs, beside weights of bfloat16. */
+    clvi_cu_bank_cut(t, t->pairs ? 2 * (int64_t)sizeof(float) + (t->gathers ? 2 : 0) : (int64_t)size);
     clvi_cu_bank_describe(t, t->pairs ? CLV_BF16 : type);
     clvi_cu_bank_place_sums(call, t);
     t->score = clvi_cu_bank_take(call, t->scores.rows * t->keys, size);
@@ -177,6 +187,20 @@ clv_status clvi_cu_bank_copy(const clvi_op_call *call, const clvi_cu_bank<T> &p,
     });
 }
 
+/* The same of rows that keep their type, 16 bytes at a time: `words` of them are a row. */
+struct alignas(16) clvi_cu_bank_word { uint64_t at[2]; };
+
+template <class T>
+clv_status clvi_cu_bank_copy_words(const clvi_op_call *call, const clvi_cu_bank<T> &p, int64_t first, int64_t keys,
+                                   int64_t words, void *to)
+{
+    const clvi_cu_bank_word *from = (const clvi_cu_bank_word *)p.rows + first * words;
+    clvi_cu_bank_word *const into = (clvi_cu_bank_word *)to;
+    return clvi_cu_each(call, keys * words, [=] __device__ (int64_t i) {
+        into[i] = p.valid && !p.valid[first + i / words] ? clvi_cu_bank_word{ { 0, 0 } } : from[i];
+    });
+}
+
 /* Scores of a tile become weights; called by a block for every slice of every query. */
 template <class T> struct clvi_cu_bank_weigh {
     clvi_cu_bank<T> p;
@@ -199,7 +223,8 @@ template <class T> struct clvi_cu_bank_weigh {
     {
         if (weight) weight[b * keys + k] = clvi_cu_to_bf16((float)w);
         else if (sums.gathered) score[b * keys + k] = w;
-        if (exponents && first + k >= from) exponents[b * p.count + first + k] = l == -(T)INFINITY ? T(0) : l;
+        const int64_t j = first + k;
+        if (exponents && j >= from) exponents[b * p.count + j] = l == -(T)INFINITY && !p.counts(b, j) ? T(0) : l;
     }
     __device__ void operator()(int64_t at) const
     {
@@ -265,6 +290,9 @@ template <class T> struct clvi_cu_bank_bring {
     clvi_cu_bank<T> p;
     clv_status operator()(int64_t first, int64_t keys, void *to) const
     {
+        const int64_t row = p.dim * (p.bf16 ? 2 : (int64_t)sizeof(T));
+        if (p.bf16 == tiles->pairs && row % 16 == 0)
+            return clvi_cu_bank_copy_words(call, p, first, keys, row / 16, to);
         return tiles->pairs ? clvi_cu_bank_copy(call, p, first, keys, (clvi_cu_half *)to)
                             : clvi_cu_bank_copy(call, p, first, keys, (T *)to);
     }

@@ -53,7 +53,10 @@ static clv_status cut(clvi_op_call *call, const clvi_desc *x, int64_t count, siz
 }
 
 /* The first row of the strip after those before `done`. */
-static int64_t strip_at(const strips *s, int64_t done) { return done < s->count - s->strip ? done : s->count - s->strip; }
+static int64_t strip_at(const strips *s, int64_t done)
+{
+    return done < s->count - s->strip ? done : s->count - s->strip;
+}
 
 /* Rounded like lse, so that the share of a row's only candidate is 1. */
 template <class T> static __device__ T exponent(T score, const pairs &s) { return (T)((double)score / s.temperature); }
