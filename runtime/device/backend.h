@@ -13,7 +13,7 @@
 #include <stdarg.h>
 
 /* Raised whenever anything here, in device.h or in attr.h changes: a backend of another number is refused. */
-#define CLVI_BACKEND_ABI 15
+#define CLVI_BACKEND_ABI 16
 
 typedef struct clvi_device clvi_device;
 typedef struct clvi_recording clvi_recording;     /* the backend's own */
@@ -71,7 +71,8 @@ typedef struct clvi_step_passes {
     clv_status (*count)(clvi_device *device, int64_t *number);           /* it goes up by 1 */
     clv_status (*enqueue)(clvi_device *device, const clvi_ring *ring, const int64_t *cursor, int64_t count,
                           const float *rows, const int64_t *ids, const int64_t *labels);
-    clv_status (*mix)(clvi_device *device, const clvi_mix *mix, const int64_t shape[4], const float *from, float *to);
+    clv_status (*mix)(clvi_device *device, const clvi_mix *mix, const int64_t shape[4], const float *from,
+                      const float *others, float *to);
 } clvi_step_passes;
 
 enum { CLVI_FAULT_SIZE = 32, CLVI_TOLD_SIZE = 256 };
@@ -105,7 +106,7 @@ typedef struct clvi_backend {
     clv_status (*play)(clvi_device *device, clvi_recording *recording);
     void (*forget)(clvi_device *device, clvi_recording *recording);    /* NULL is accepted */
     /* What one step needs is on its way while another is at work (device/tape.h): each of CLVI_SLOTS steps has a
-     * slot. Memory of the host that copies reach without the processor, zeroed: */
+     * slot. Memory of the host that copies and kernels reach without the processor, zeroed: */
     clv_status (*alloc_host)(clvi_device *device, size_t size, void **out);
     void (*free_host)(clvi_device *device, void *memory);                  /* NULL is accepted */
     /* A copy beside the stream, once the stream has left the slot. `from` is alloc_host's. */

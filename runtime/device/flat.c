@@ -196,9 +196,10 @@ void clvi_rows_enqueue(clv_context *ctx, const clvi_ring *ring, int64_t cursor, 
     if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->enqueue(d, ring, at, count, rows, ids, labels));
 }
 
-void clvi_rows_mix(clv_context *ctx, const clvi_mix *mix, const int64_t shape[4], const float *from, float *to)
+void clvi_rows_mix(clv_context *ctx, const clvi_mix *mix, const int64_t shape[4], const float *from,
+                   const float *others, float *to)
 {
     clvi_device *d = ctx->device;
     const clvi_mix *at = clvi_tape_bring(ctx, mix, sizeof *mix, d->told);
-    if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->mix(d, at, shape, from, to));
+    if (!clvi_tape_plays(ctx)) clvi_device_note(d, d->backend->step->mix(d, at, shape, from, others, to));
 }

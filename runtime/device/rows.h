@@ -28,13 +28,15 @@ typedef struct clvi_ring {
 void clvi_rows_enqueue(clv_context *ctx, const clvi_ring *ring, int64_t cursor, int64_t count, const float *rows,
                        const int64_t *ids, const int64_t *labels);
 
-/* What mixes the images of a batch with one another, image i with image n - 1 - i (train/step/mix.h). */
+/* What mixes the images of a batch with one another, image i with image N - 1 - i (train/step/mix.h). */
 typedef struct clvi_mix {
     bool    cut;                          /* a box of the other image, not all of it */
     double  lambda;                       /* share of the image itself; 1: nothing is mixed */
     int64_t top, bottom, left, right;     /* the box; cut only */
 } clvi_mix;
-/* float32 images [N,C,H,W] (by `shape`; NHWC in memory); `to` may be `from`. The host's bits. */
-void clvi_rows_mix(clv_context *ctx, const clvi_mix *mix, const int64_t shape[4], const float *from, float *to);
+/* float32 images [N,C,H,W] (by `shape`; NHWC in memory); `to` may be `from`. `others`: as many of another rank, which are
+ * met instead; NULL: none. The host's bits. */
+void clvi_rows_mix(clv_context *ctx, const clvi_mix *mix, const int64_t shape[4], const float *from,
+                   const float *others, float *to);
 
 #endif

@@ -23,6 +23,7 @@ typedef struct stretch {
 typedef struct slot {
     void   *block;                  /* on the device: what a step is sent */
     char   *bytes;                  /* on the host: the same, on its way */
+    char   *lent;                   /* on the host: what the device reads there */
     char   *results;                /* on the host: first the fault, then what was fetched */
     stretch stretch[MOST_STRETCHES];
     int     n_stretches;            /* 0: not recorded yet */
@@ -40,8 +41,8 @@ struct clvi_tape {
     int64_t     *number;            /* whose number is here, on the device, */
     int64_t      times;             /* and which stands for so many */
     int          turn, waiting;     /* the slot of the next step, or of the one at work; steps not collected */
-    size_t       sent, fetched;     /* by the step at work so far */
-    size_t       sent_size, fetched_size;
+    size_t       sent, lent, fetched;                /* by the step at work so far */
+    size_t       sent_size, lent_size, fetched_size;
     slot         slot[CLVI_SLOTS];
 };
 
@@ -79,6 +80,7 @@ void clvi_tape_destroy(clvi_tape *t)
         forget(t, s);
         if (s->block) d->backend->free(d, s->block);
         d->backend->free_host(d, s->bytes);
+        d->backend->free_host(d, s->lent);
         d->backend->free_host(d, s->results);
     }
     clvi_device_free(t->ctx, t->number, sizeof *t->number);
@@ -93,6 +95,7 @@ static clv_status make_slots(clvi_tape *t)
         slot *s = &t->slot[i];
         if (s->block) continue;
         CLV_TRY(d->backend->alloc_host(d, t->sent_size, (void **)&s->bytes));
+        if (t->lent_size > 0) CLV_TRY(d->backend->alloc_host(d, t->lent_size, (void **)&s->lent));
         CLV_TRY(d->backend->alloc_host(d, t->fetched_size, (void **)&s->results));
         CLV_TRY(d->backend->alloc(d, t->sent_size, &s->block));
         CLV_TRY(d->backend->leave(d, i));       /* nothing is sent before the memory is cleared */
@@ -115,7 +118,7 @@ clv_status clvi_tape_begin(clvi_tape *t)
     slot *s = &t->slot[t->turn];
     CLV_CHECK(!d->tape && t->waiting < CLVI_SLOTS, CLV_ERR_INTERNAL, "a step begins while %d are at work",
               t->waiting + (d->tape != NULL));
-    t->sent = 0;
+    t->sent = t->lent = 0;
     t->fetched = CLVI_FAULT_SIZE;
     t->over = t->repeats = s->queued = false;
     t->times = 1;
@@ -172,6 +175,7 @@ clv_status clvi_tape_end(clvi_tape *t)
     CLV_CHECK(!t->over, CLV_ERR_INTERNAL, "a step sends or fetches more than the first one did");
     if (t->way != LAUNCHES) CLV_TRY(queue(t));
     t->sent_size = CLVI_MAX(t->sent_size, t->sent);
+    t->lent_size = CLVI_MAX(t->lent_size, t->lent);
     t->fetched_size = CLVI_MAX(t->fetched_size, t->fetched);
     t->seen = true;
     t->turn = (t->turn + 1) % CLVI_SLOTS;
@@ -255,6 +259,26 @@ void *clvi_tape_send(clv_context *ctx, const void *bytes, size_t size)
     }
     memcpy(s->bytes + at, bytes, size);
     return (char *)s->block + at;
+}
+
+size_t clvi_tape_most_sent = (size_t)2 << 30;
+
+/* The slot's last step was collected before this one began: nobody reads what it lent any more. */
+void *clvi_tape_lend(clv_context *ctx, const void *bytes, size_t size)
+{
+    clvi_tape *t = tape_of(ctx);
+    if (!t || t->sent + size <= clvi_tape_most_sent) return clvi_tape_send(ctx, bytes, size);
+    const size_t at = t->lent;
+    slot *s = &t->slot[t->turn];
+    t->lent += (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (t->way == LAUNCHES) return NULL;
+    if (t->lent > t->lent_size) {
+        t->over = true;
+        t->lent = 0;
+        return s->lent ? s->lent : s->bytes;
+    }
+    memcpy(s->lent + at, bytes, size);
+    return s->lent + at;
 }
 
 const void *clvi_tape_bring(clv_context *ctx, const void *bytes, size_t size, void *own)

@@ -46,7 +46,12 @@ bool clvi_tape_plays(const clv_context *ctx);
 /* Where these bytes will be on the device when the step at work runs. NULL: it is not recorded, the caller copies
  * them. */
 void *clvi_tape_send(clv_context *ctx, const void *bytes, size_t size);
-/* The same; where it is not recorded they are copied to `own` on the device. An error comes out at the next wait. */
+/* The same of bytes that passes read, each some of them, and once or twice. What one step sends beyond this limit,
+ * which only tests change, stays in the host's memory, and the device reads it there. */
+extern size_t clvi_tape_most_sent;
+void *clvi_tape_lend(clv_context *ctx, const void *bytes, size_t size);
+/* As clvi_tape_send; where it is not recorded they are copied to `own` on the device. An error comes out at the next
+ * wait. */
 const void *clvi_tape_bring(clv_context *ctx, const void *bytes, size_t size, void *own);
 /* Bytes of the device come to `to`, at the latest when the step is collected: at once where nothing is recorded. */
 clv_status clvi_tape_fetch(clv_context *ctx, void *to, const void *from, size_t size) CLV_NODISCARD;

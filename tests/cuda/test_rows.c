@@ -94,14 +94,16 @@ static void a_bank_that_a_device_fills_has_the_hosts_bits(void **state)
 
 /* ---- images ---- */
 
+enum { H = 9, W = 7, C = 3, N = 7, ALL = N * H * W * C };
+
+static const clvi_mix mixes[] = {
+    { .lambda = 0.3 }, { .lambda = 1 },
+    { .cut = true, .lambda = 0.9, .top = 1, .bottom = 4, .left = 2, .right = 4 },
+    { .cut = true, .lambda = 0, .top = 0, .bottom = H, .left = 0, .right = W },
+};
+
 static void images_mixed_on_a_device_have_the_hosts_bits(void **state)
 {
-    enum { H = 9, W = 7, C = 3, N = 7, ALL = N * H * W * C };
-    static const clvi_mix mixes[] = {
-        { .lambda = 0.3 }, { .lambda = 1 },
-        { .cut = true, .lambda = 0.9, .top = 1, .bottom = 4, .left = 2, .right = 4 },
-        { .cut = true, .lambda = 0, .top = 0, .bottom = H, .left = 0, .right = W },
-    };
     static float image[ALL], mixed[ALL], back[ALL];
     test_env *t = *state;
     clv_context *ctx = test_device_context(t);
@@ -114,14 +116,39 @@ static void images_mixed_on_a_device_have_the_hosts_bits(void **state)
         memcpy(mixed, image, size);
         clvi_mix_images(how, &view, NULL);
         float *from = to_device(ctx, image, size), *to = to_device(ctx, image, size);
-        clvi_rows_mix(ctx, how, view.shape, from, to);                 /* to another place, */
+        clvi_rows_mix(ctx, how, view.shape, from, NULL, to);           /* to another place, */
         assert_ok(clvi_device_copy(ctx, back, to, size, CLVI_COPY_TO_HOST));
         assert_memory_equal(back, mixed, size);
-        clvi_rows_mix(ctx, how, view.shape, from, from);               /* and where they lie */
+        clvi_rows_mix(ctx, how, view.shape, from, NULL, from);         /* and where they lie */
         assert_ok(clvi_device_copy(ctx, back, from, size, CLVI_COPY_TO_HOST));
         assert_memory_equal(back, mixed, size);
         clvi_device_free(ctx, from, size);
         clvi_device_free(ctx, to, size);
+    }
+    clv_context_destroy(ctx);
+}
+
+static void so_have_those_that_meet_another_ranks(void **state)
+{
+    static float image[ALL], other[ALL], mixed[ALL], back[ALL];
+    test_env *t = *state;
+    clv_context *ctx = test_device_context(t);
+    draw(image, ALL, 3);
+    draw(other, ALL, 4);
+    for (size_t k = 0; k < CLVI_COUNT(mixes); k++) {
+        clv_view view = clv_view_nhwc(mixed, CLV_F32, N, C, H, W);
+        memcpy(mixed, image, sizeof mixed);
+        clvi_mix_images(&mixes[k], &view, other);
+        float *from = to_device(ctx, image, sizeof image), *to = to_device(ctx, other, sizeof image);
+        float *others = to_device(ctx, other, sizeof other);
+        for (int in_place = 0; in_place < 2; in_place++) {
+            clvi_rows_mix(ctx, &mixes[k], view.shape, from, others, in_place ? from : to);
+            assert_ok(clvi_device_copy(ctx, back, in_place ? from : to, sizeof back, CLVI_COPY_TO_HOST));
+            assert_memory_equal(back, mixed, sizeof back);
+        }
+        clvi_device_free(ctx, from, sizeof image);
+        clvi_device_free(ctx, to, sizeof image);
+        clvi_device_free(ctx, others, sizeof other);
     }
     clv_context_destroy(ctx);
 }
@@ -132,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_bank_that_a_device_fills_has_the_hosts_bits),
         TEST(images_mixed_on_a_device_have_the_hosts_bits),
+        TEST(so_have_those_that_meet_another_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@ extern counts clvi_emu_count(clvi_device *device);
 
 #define MORE  12
 #define PARTS 14      /* from this case on */
+#define LENT  (PARTS + 1)   /* once more with pictures that are lent */
 
 /* Of a generator. */
 #define CHAIN "center-crop size=8 margin=1; normalize mean=0.5 std=0.25"
@@ -107,6 +108,18 @@ static bool see(const clv_progress *p, void *user)
 
 static void run(test_env *t, clv_context *ctx, clv_config *c, watch *w, bool spoilt);
 
+/* Of a batch in parts the device reads pictures in the host's memory, as if they were more than it should hold twice. */
+static void lent(test_env *t, const char *sent)
+{
+    const size_t most = clvi_tape_most_sent;
+    watch w = { .ctx = test_device_context(t), .plays = plays[LENT] };
+    clvi_tape_most_sent = 0;
+    run(t, w.ctx, config_of(t, "lent", cases[LENT]), &w, false);
+    clvi_tape_most_sent = most;
+    if (test_device_is_emulated() && w.steady < 3) fail_msg("%d steady steps of lent pictures", w.steady);
+    if (!test_same_file(t, "lent/last.h5", sent)) fail_msg("lent pictures: other bits");
+}
+
 /* The first is launched, two are recorded, and what comes before the last or a checkpoint is waited for. */
 static void recorded_steps_have_the_bits_of_others_and_are_one_launch(void **state)
 {
@@ -124,6 +137,7 @@ static void recorded_steps_have_the_bits_of_others_and_are_one_launch(void **sta
             if (eager) assert_int_equal(w.steady, 0);
         }
         if (!test_same_file(t, file[0], file[1])) fail_msg("case %zu: other bits", c);
+        if (c == LENT) lent(t, file[0]);
     }
 }
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Raised whenever anything here changes: a back end of another number is refused. */
-#define CLVI_COMM_ABI 4
+#define CLVI_COMM_ABI 5
 #define CLVI_COMM_WHY 256
 
 /* What ranks do with memory of their GPUs. It is queued, like a kernel, on `work`, the device's stream: after all that
@@ -18,6 +18,7 @@ typedef struct clvi_comm_queue {
     int (*sum)(void *x, int64_t n, size_t value, bool beside, void *work, char *why);
     int (*join)(void *work, char *why);
     int (*all_gather)(void *x, size_t size, void *work, char *why);               /* [ranks, size], in place */
+    int (*swap)(int other, const void *from, void *to, size_t size, void *work, char *why);   /* as below */
     /* Called over and over while queued work is waited for. Not 0: another rank is lost, and it would never end. */
     int (*watch)(char *why);
 } clvi_comm_queue;

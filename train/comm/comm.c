@@ -246,6 +246,14 @@ clv_status clvi_comm_all_gather_arena(clvi_comm *c, void *x, size_t size)
     return queued(c, stream ? c->backend->queue->all_gather(x, size, stream, why) : 0, why);
 }
 
+clv_status clvi_comm_swap_arena(clvi_comm *c, int other, const void *x, void *y, size_t size)
+{
+    char why[CLVI_COMM_WHY] = "";
+    if (!c->ctx->device) return clvi_comm_swap(c, other, x, y, size);
+    void *stream = stream_of(c, size);
+    return queued(c, stream ? c->backend->queue->swap(other, x, y, size, stream, why) : 0, why);
+}
+
 clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n)
 {
     if (alone(c)) return CLV_OK;

@@ -51,6 +51,7 @@ clv_status clvi_comm_broadcast(clvi_comm *c, void *x, size_t bytes) CLV_NODISCAR
 /* Of memory of the context's device, where they are queued: */
 clv_status clvi_comm_all_reduce_arena(clvi_comm *c, void *x, int64_t n) CLV_NODISCARD;
 clv_status clvi_comm_all_gather_arena(clvi_comm *c, void *x, size_t bytes) CLV_NODISCARD;
+clv_status clvi_comm_swap_arena(clvi_comm *c, int other, const void *x, void *y, size_t bytes) CLV_NODISCARD;
 /* n values of `value` bytes, float or double; beside: as between begin and end, of which join is the end. For
  * overlap.c; not alone, on a device. */
 clv_status clvi_comm_queue_sum(clvi_comm *c, void *x, int64_t n, size_t value, bool beside) CLV_NODISCARD;

@@ -17,7 +17,7 @@ typedef struct supervised {
     clvi_method base;
     clv_node    scores;       /* [B,C] what the classifier says; none without one */
     float      *shares;       /* [B,C] of each class in an image, when images are mixed; else NULL */
-    float      *others;       /* the images of another rank that this one's are mixed with; NULL with one rank */
+    float      *others;       /* where it is mixed, the images of another rank that this one's meet; NULL: their own */
     float      *mixed;        /* the batch on the device, where it is mixed there; else NULL */
 } supervised;
 
@@ -58,22 +58,29 @@ static size_t images_size(const clvi_method *base)
     return (size_t)(base->division.local * s->channels * s->height * s->width) * sizeof(float);
 }
 
+/* The first image of the whole batch meets the last: those of the first rank those of the last rank, and so on. */
+static int met_by(const clvi_method *base)
+{
+    return base->division.ranks - 1 - base->division.rank;
+}
+
 static clv_status open(clvi_method *base)
 {
     supervised *m = (supervised *)base;
     if (!clvi_mix_wanted(base->settings)) return CLV_OK;
     m->shares = clvi_calloc(base->ctx, (size_t)(base->batch * base->setup.classes), sizeof *m->shares);
     if (!m->shares) return CLV_ERR_NOMEM;
-    if (base->division.ranks == 1) return CLV_OK;
-    m->others = clvi_calloc(base->ctx, images_size(base), 1);
+    if (base->ctx->device && !(m->mixed = clvi_device_alloc(base->ctx, images_size(base)))) return CLV_ERR_NOMEM;
+    if (met_by(base) == base->division.rank) return CLV_OK;
+    m->others = clvi_device_alloc(base->ctx, images_size(base));
     return m->others ? CLV_OK : CLV_ERR_NOMEM;
 }
 
 static void close(clvi_method *base)
 {
     clvi_device_free(base->ctx, ((supervised *)base)->mixed, images_size(base));
+    clvi_device_free(base->ctx, ((supervised *)base)->others, images_size(base));
     clvi_free(base->ctx, ((supervised *)base)->shares);
-    clvi_free(base->ctx, ((supervised *)base)->others);
 }
 
 static clv_status build(clvi_method *base)
@@ -103,39 +110,42 @@ static clv_status build(clvi_method *base)
 
 static clv_status ready(clvi_method *base)
 {
-    supervised *m = (supervised *)base;
     if (base->settings->freeze) clvi_optimizer_only(base->optimizer, "classifier.");
-    if (!m->shares || !base->queued) return CLV_OK;
-    m->mixed = clvi_device_alloc(base->ctx, images_size(base));
-    return m->mixed ? CLV_OK : CLV_ERR_NOMEM;
+    return CLV_OK;
 }
 
-/* Those on the host stay as they are: a step may be queued twice. */
-static void mix_there(supervised *m, const clvi_mix *how, clv_view *images)
+/* The images of the rank that this one's meet: ranks swap. */
+static clv_status meet(supervised *m, const float *images)
+{
+    clvi_method *base = &m->base;
+    if (!m->others) return CLV_OK;
+    return clvi_comm_swap_arena(base->setup.comm, met_by(base), images, m->others, images_size(base));
+}
+
+/* Those on the host stay as they are: a step may be queued twice. What is swapped was not needed if nothing is mixed,
+ * but every step of a device is the same. */
+static clv_status mix_there(supervised *m, const clvi_mix *how, clv_view *images)
 {
     clv_context *ctx = m->base.ctx;
     const float *sent = images->device ? images->data
                                        : clvi_tape_bring(ctx, images->data, images_size(&m->base), m->mixed);
-    clvi_rows_mix(ctx, how, images->shape, sent, m->mixed);
+    CLV_TRY(meet(m, sent));
+    clvi_rows_mix(ctx, how, images->shape, sent, m->others, m->mixed);
     images->data = m->mixed;
     images->device = 1;
+    return CLV_OK;
 }
 
-/* Images are mixed where they lie: the batch is this step's alone. The first image of the whole batch meets the last, so
- * the ranks swap their shares: the first rank with the last, and so on. */
+/* On the host images are mixed where they lie: the batch is this step's alone. */
 static clv_status mix(supervised *m, clv_view *images, const clvi_step *at)
 {
     clvi_method *base = &m->base;
-    const clvi_division *d = &base->division;
-    const int other = d->ranks - 1 - d->rank;
     const clvi_mix how = clvi_mix_draw(base->settings, (uint32_t)at->epoch, (uint64_t)at->total, images->shape[2],
                                        images->shape[3]);
     clvi_mix_targets(&how, base->labels, base->batch, base->setup.classes, m->shares);
-    if (m->mixed) mix_there(m, &how, images);
-    else if (other == d->rank) clvi_mix_images(&how, images, NULL);
-    if (other == d->rank || how.lambda == 1) return CLV_OK;
-    const size_t size = (size_t)clv_view_count(images) * sizeof *m->others;
-    CLV_TRY(clvi_comm_swap(base->setup.comm, other, images->data, m->others, size));
+    if (m->mixed) return mix_there(m, &how, images);
+    if (how.lambda == 1) return CLV_OK;
+    CLV_TRY(meet(m, images->data));
     clvi_mix_images(&how, images, m->others);
     return CLV_OK;
 }

@@ -1,7 +1,6 @@
 /* method.c: what all methods do: one graph of network and loss, its optimiser, perhaps a momentum encoder; a step; what
  * a checkpoint keeps of it. */
 #include "train/step/method.h"
-#include "train/step/mix.h"
 #include "train/step/network.h"
 #include "train/step/teacher.h"
 #include "train/files/weights.h"
@@ -400,12 +399,6 @@ clv_status clvi_method_check_made_there(const clvi_method *m)
               s->device);
     CLV_CHECK(!m->cls->reads_images, CLV_ERR_INVALID, "%s with method '%s', which adds noise to them on the processor",
               what, m->cls->info.name);
-    CLV_CHECK(m->queued || !clvi_mix_wanted(s), CLV_ERR_INVALID,
-              "%s with mixup-alpha or cutmix-alpha over ranks, or in parts of more than 2 GiB of images: the processor "
-              "mixes them", what);
-    CLV_CHECK(m->queued || m->division.ranks == 1 || !m->teacher || s->bn_splits == 1 || !s->shuffle_bn,
-              CLV_ERR_INVALID, "%s with shuffle-bn over %d ranks in parts of more than 2 GiB of images: their processors "
-              "exchange them", what, m->division.ranks);
     return CLV_OK;
 }
 

@@ -162,7 +162,7 @@ typedef struct source {
     size_t      size;               /* of a part's */
     float      *part;
     const char *host;               /* of the whole batch, in this step: there, */
-    const float *sent;              /* or on the device; NULL: not sent */
+    const float *sent;              /* or where the device reads it; NULL: not sent */
 } source;
 
 /* Gradients that lie one after the other and go to the other ranks together. */
@@ -504,7 +504,7 @@ clv_status clvi_parts_queue(clvi_parts *p)
     return CLV_OK;
 }
 
-/* The whole batch goes to the device before its parts are computed. */
+/* The whole batch goes to the device before its parts are computed, or as much of it as should lie there. */
 static void send_batch(clvi_parts *p, const clv_view *view)
 {
     const clvi_method *m = p->method;
@@ -513,12 +513,12 @@ static void send_batch(clvi_parts *p, const clv_view *view)
     for (int v = 0; v < m->cls->views; v++) {
         if (clvi_node_none(m->images[v])) continue;
         s->host = view[v].data;
-        s->sent = view[v].device ? view[v].data : clvi_tape_send(m->ctx, s->host, s->size * (size_t)parts);
+        s->sent = view[v].device ? view[v].data : clvi_tape_lend(m->ctx, s->host, s->size * (size_t)parts);
         s++;
     }
     for (int i = 0; i < m->n_beside; i++, s++) {
         s->host = m->beside[i].rows.data;
-        s->sent = clvi_tape_send(m->ctx, s->host, s->size * (size_t)parts);
+        s->sent = clvi_tape_lend(m->ctx, s->host, s->size * (size_t)parts);
     }
 }
 

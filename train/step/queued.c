@@ -1,9 +1,7 @@
 /* queued.c: steps that a device is given as a whole, so that they can be recorded (device/tape.h) and the next can
- * be queued before the last is known. What goes over ranks is queued with the rest. Not steps whose parts are too large,
- * nor those of methods that read something back in between, or whose ranks swap pictures to mix them: they wait for the
- * loss and for the length of the gradient, as on the host. */
+ * be queued before the last is known. What goes over ranks is queued with the rest. Not those of methods that read
+ * something back in between: they wait for the loss and for the length of the gradient, as on the host. */
 #include "train/step/method.h"
-#include "train/step/mix.h"
 #include "train/step/teacher.h"
 #include "core/checked.h"
 #include "device/backend.h"
@@ -13,24 +11,11 @@
 
 #include <math.h>
 
-#define MOST_SENT (INT64_C(2) << 30)      /* bytes of a rank's share of a batch in parts */
-
-/* A batch in parts is sent whole before the first one is computed, for two steps at a time. One that is too large is
- * computed as on the host, a part going there when its turn comes. */
-static bool is_too_large(const clvi_method *m)
-{
-    const clvi_method_setup *s = &m->setup;
-    const int64_t image = s->channels * s->height * s->width * (int64_t)sizeof(float);
-    return m->division.local * m->cls->views * image > MOST_SENT;
-}
-
 clv_status clvi_method_open_queue(clvi_method *m)
 {
     const clvi_method_class *cls = m->cls;
-    const clvi_division *d = &m->division;
-    const bool in_parts = clvi_parts_here(d) > 1;
+    const bool in_parts = clvi_parts_here(&m->division) > 1;
     if (!m->ctx->device || !cls->queues || (m->bank && !cls->enqueue)) return CLV_OK;
-    if ((in_parts && is_too_large(m)) || (d->ranks > 1 && clvi_mix_wanted(m->settings))) return CLV_OK;
     m->queued = true;
     const size_t rows = (size_t)(m->batch * m->dim) * sizeof(float), marks = (size_t)m->batch * sizeof(int64_t);
     for (int v = 0; v < cls->views && cls->teacher; v++)

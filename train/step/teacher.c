@@ -59,18 +59,18 @@ static size_t shown_size(const clvi_teacher *t)
     return (size_t)t->division.ranks * part_size(t);
 }
 
-/* Of images in the order they are seen, and of those of all ranks on their way there. */
+/* Of images in the order they are seen, and of those of all ranks on their way there, which a device has itself. */
 static size_t shuffled_size(const clvi_teacher *t)
 {
     const clvi_division *d = &t->division;
-    const int64_t images = !shuffles(t->settings) ? 0 : d->ranks > 1 ? d->local : d->part;
+    const int64_t images = !shuffles(t->settings) ? 0 : d->ranks == 1 ? d->part : t->ctx->device ? 0 : d->local;
     return (size_t)(images * t->image_size) * sizeof(float);
 }
 
 static size_t exchanged_size(const clvi_teacher *t)
 {
     const clvi_division *d = &t->division;
-    const int64_t images = d->ranks > 1 && shuffles(t->settings) ? d->ranks * d->part : 0;
+    const int64_t images = d->ranks > 1 && shuffles(t->settings) && !t->ctx->device ? d->ranks * d->part : 0;
     return (size_t)(images * t->image_size) * sizeof(float);
 }
 
@@ -247,7 +247,7 @@ static clv_status embed_part(clvi_teacher *t, const clv_view *images, int64_t k)
 typedef struct passage {
     clvi_teacher   *teacher;
     const clv_view *images;             /* of this rank */
-    const float    *sent;               /* all of them, on the device; NULL: they are on the host */
+    const float    *sent;               /* all of them, where the device reads them; NULL: they are on the host */
     const int64_t  *order, *places;     /* on the device */
     const int64_t  *seen;               /* which of them are seen one after the other; NULL: as they lie */
     float          *rows;
@@ -257,7 +257,7 @@ static void send(passage *p)
 {
     const clvi_teacher *t = p->teacher;
     const size_t size = (size_t)clvi_parts_here(&t->division) * part_size(t);
-    p->sent = p->images->device ? p->images->data : clvi_tape_send(t->ctx, p->images->data, size);
+    p->sent = p->images->device ? p->images->data : clvi_tape_lend(t->ctx, p->images->data, size);
 }
 
 /* Part k of them. */

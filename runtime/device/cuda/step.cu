@@ -213,19 +213,42 @@ static clv_status enqueue(clvi_device *device, const clvi_ring *ring, const int6
 
 /* ---- images ---- */
 
+/* What becomes of value i of an image that meets another. */
+struct mixer {
+    const clvi_mix *how;
+    int64_t         channels, width;
+
+    __device__ __forceinline__ float operator()(int64_t i, float one, float other) const
+    {
+        const int64_t y = i / (width * channels), x = i / channels % width;
+        const float l = (float)how->lambda;
+        const bool inside = y >= how->top && y < how->bottom && x >= how->left && x < how->right;
+        const bool stays = how->lambda == 1 || (how->cut && !inside);
+        return stays ? one : how->cut ? other : l * one + (1.0f - l) * other;
+    }
+};
+
 /* One thread has both images of a pair, so that they can be mixed in place. The middle one meets itself and stays. */
-static clv_status mix(clvi_device *device, const clvi_mix *how, const int64_t shape[4], const float *from, float *to)
+static clv_status mix_together(const clvi_op_call *call, mixer mixed, int64_t n, int64_t each, const float *from,
+                               float *to)
+{
+    return clvi_cu_each(call, (n + 1) / 2 * each, [=] __device__ (int64_t i) {
+        const int64_t place = i % each, a = i, b = (n - 1 - i / each) * each + place;
+        const float one = from[a], other = from[b];
+        to[a] = a == b ? one : mixed(place, one, other);
+        to[b] = a == b ? one : mixed(place, other, one);
+    });
+}
+
+static clv_status mix(clvi_device *device, const clvi_mix *how, const int64_t shape[4], const float *from,
+                      const float *others, float *to)
 {
     const clvi_op_call call = call_for(device, "mix images");
-    const int64_t n = shape[0], channels = shape[1], width = shape[3], each = channels * shape[2] * width;
-    return clvi_cu_each(&call, (n + 1) / 2 * each, [=] __device__ (int64_t i) {
-        const int64_t place = i % each, a = i, b = (n - 1 - i / each) * each + place;
-        const int64_t y = place / (width * channels), x = place / channels % width;
-        const float one = from[a], other = from[b], l = (float)how->lambda;
-        const bool inside = y >= how->top && y < how->bottom && x >= how->left && x < how->right;
-        const bool stays = a == b || how->lambda == 1 || (how->cut && !inside);
-        to[a] = stays ? one : how->cut ? other : l * one + (1.0f - l) * other;
-        to[b] = stays ? other : how->cut ? one : l * other + (1.0f - l) * one;
+    const mixer mixed = { how, shape[1], shape[3] };
+    const int64_t n = shape[0], each = shape[1] * shape[2] * shape[3];
+    if (!others) return mix_together(&call, mixed, n, each, from, to);
+    return clvi_cu_each(&call, n * each, [=] __device__ (int64_t i) {
+        to[i] = mixed(i % each, from[i], others[(n - 1 - i / each) * each + i % each]);
     });
 }
 

@@ -90,6 +90,7 @@ static struct CUstream_st own;                        /* nccl.c makes one */
 static struct CUevent_st events[2];
 static int n_events, n_sums, group, n_buffers;
 static op grouped;
+static cudaStream_t grouped_on;
 static struct { char *at; size_t size; } buffers[BUFFERS];
 static clvi_device *device;                           /* once its stream was named */
 
@@ -311,9 +312,13 @@ ncclResult_t ncclBroadcast(const void *from, void *to, size_t count, ncclDataTyp
                              : ncclInvalidArgument;
 }
 
-static ncclResult_t message(bool send, void *data, size_t size, ncclDataType_t type, int peer, ncclComm_t comm)
+/* All of a group are of one stream. */
+static ncclResult_t message(bool send, void *data, size_t size, ncclDataType_t type, int peer, ncclComm_t comm,
+                            cudaStream_t stream)
 {
     if (!group || comm != &the_comm || type != ncclUint8 || grouped.parts == PARTS) return ncclInvalidUsage;
+    if (grouped.parts > 0 && stream != grouped_on) return ncclInvalidUsage;
+    grouped_on = stream;
     grouped.part[grouped.parts++] = (part){ .send = send, .peer = peer, .data = data, .size = size };
     return ncclSuccess;
 }
@@ -321,12 +326,12 @@ static ncclResult_t message(bool send, void *data, size_t size, ncclDataType_t t
 ncclResult_t ncclSend(const void *data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream)
 {
-    return is_own_stream(stream) ? message(true, (void *)(uintptr_t)data, count, type, peer, comm) : ncclInvalidUsage;
+    return message(true, (void *)(uintptr_t)data, count, type, peer, comm, stream);
 }
 
 ncclResult_t ncclRecv(void *data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream)
 {
-    return is_own_stream(stream) ? message(false, data, count, type, peer, comm) : ncclInvalidUsage;
+    return message(false, data, count, type, peer, comm, stream);
 }
 
 ncclResult_t ncclGroupStart(void)
@@ -341,7 +346,7 @@ ncclResult_t ncclGroupEnd(void)
 {
     if (group != 1) return ncclInvalidUsage;
     group--;
-    return queue(&grouped, &own);
+    return queue(&grouped, grouped_on);
 }
 
 /* ---- communicators ---- */

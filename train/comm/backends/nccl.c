@@ -144,6 +144,15 @@ static int nccl_gather(void *x, size_t size, void *work, char *why)
            nccl(ncclAllGather(mine, x, size, ncclUint8, comm, (cudaStream_t)work), "ncclAllGather", why);
 }
 
+static int nccl_exchange(int other, const void *from, void *to, size_t size, void *work, char *why)
+{
+    const cudaStream_t stream = (cudaStream_t)work;
+    if (is_open(why) || nccl(ncclGroupStart(), "ncclGroupStart", why)) return 1;
+    if (nccl(ncclSend(from, size, ncclUint8, other, comm, stream), "ncclSend", why)) return 1;
+    if (nccl(ncclRecv(to, size, ncclUint8, other, comm, stream), "ncclRecv", why)) return 1;
+    return nccl(ncclGroupEnd(), "ncclGroupEnd", why);
+}
+
 /* ---- what lies in the host's memory ---- */
 
 static int reserve(size_t size, char *why)
@@ -204,11 +213,8 @@ static int nccl_all_gather(void *x, size_t size, char *why)
 
 static int nccl_swap(int other, const void *from, void *to, size_t size, char *why)
 {
-    if (reserve(size, why) || up(send_buffer, from, size, why)) return 1;
-    if (nccl(ncclGroupStart(), "ncclGroupStart", why)) return 1;
-    if (nccl(ncclSend(send_buffer, size, ncclUint8, other, comm, beside), "ncclSend", why)) return 1;
-    if (nccl(ncclRecv(receive_buffer, size, ncclUint8, other, comm, beside), "ncclRecv", why)) return 1;
-    return nccl(ncclGroupEnd(), "ncclGroupEnd", why) || down(to, receive_buffer, size, why);
+    return reserve(size, why) || up(send_buffer, from, size, why) ||
+           nccl_exchange(other, send_buffer, receive_buffer, size, beside, why) || down(to, receive_buffer, size, why);
 }
 
 static int nccl_broadcast(void *x, size_t size, char *why)
@@ -222,7 +228,7 @@ static int nccl_broadcast(void *x, size_t size, char *why)
 }
 
 static const clvi_comm_queue queue = {
-    .sum = nccl_sum, .join = nccl_join, .all_gather = nccl_gather, .watch = nccl_watch,
+    .sum = nccl_sum, .join = nccl_join, .all_gather = nccl_gather, .swap = nccl_exchange, .watch = nccl_watch,
 };
 
 static const clvi_comm_backend backend = {
