@@ -21,6 +21,8 @@ ln -s moved/cleave other && bare ./other version >/dev/null || fail "the command
 
 bare moved/gpu-check --speed 2>error && fail "an unknown option is taken"
 grep -q "no option '--speed'" error || fail "an unknown option is not told: $(cat error)"
+[ ! -e moved/libcleave_cuda.so ] || moved/cleave devices | grep -qE '^cuda.*CUDA [0-9]+\.[0-9]+, cuDNN [0-9]+\.[0-9]+\.[0-9]+, cuBLASLt [0-9]' ||
+    fail "the libraries' versions are not told: $(moved/cleave devices)"
 if ! moved/cleave devices | grep -q '^cuda:0'; then
     bare moved/gpu-check >out 2>error
     [ $? = 2 ] || fail "without a GPU the exit status is not 2"

@@ -28,25 +28,37 @@ clv_status clvi_cuda_launched(const char *op, cudaError_t error)
 
 /* ---- devices ---- */
 
+/* Of the libraries that were loaded, which may be newer than those of the build. */
+static void tell_versions(char *text, size_t size)
+{
+    int runtime = 0;
+    const size_t dnn = cudnnGetVersion(), blas = cublasLtGetVersion();
+    cudaRuntimeGetVersion(&runtime);
+    snprintf(text, size, "CUDA %d.%d, cuDNN %zu.%zu.%zu, cuBLASLt %zu.%zu.%zu", runtime / 1000, runtime % 1000 / 10,
+             dnn / 10000, dnn % 10000 / 100, dnn % 100, blas / 10000, blas % 10000 / 100, blas % 100);
+}
+
 static int count_devices(char *why, size_t size)
 {
     int count = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
     if (error == cudaSuccess && count > 0) return count;
+    char versions[96];
+    tell_versions(versions, sizeof versions);
     if (error == cudaErrorInsufficientDriver || error == cudaErrorStubLibrary)
-        snprintf(why, size, "there is no NVIDIA driver, or one older than CUDA %d.%d wants", CUDART_VERSION / 1000,
-                 CUDART_VERSION % 1000 / 10);
-    else snprintf(why, size, "the driver finds no GPU (%s)", cudaGetErrorString(error));
+        snprintf(why, size, "there is no NVIDIA driver, or one older than the libraries want (%s)", versions);
+    else snprintf(why, size, "the driver finds no GPU (%s; %s)", cudaGetErrorString(error), versions);
     return 0;
 }
 
 static bool describe(int ordinal, char *text, size_t size)
 {
     struct cudaDeviceProp p;
+    char versions[96];
     if (cudaGetDeviceProperties(&p, ordinal) != cudaSuccess) return false;
-    snprintf(text, size, "%s, compute capability %d.%d, %.0f GiB, CUDA %d.%d, cuDNN %d.%d.%d", p.name, p.major, p.minor,
-             (double)p.totalGlobalMem / (1 << 30), CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, CUDNN_MAJOR,
-             CUDNN_MINOR, CUDNN_PATCHLEVEL);
+    tell_versions(versions, sizeof versions);
+    snprintf(text, size, "%s, compute capability %d.%d, %.0f GiB, %s", p.name, p.major, p.minor,
+             (double)p.totalGlobalMem / (1 << 30), versions);
     return true;
 }
 
