@@ -4,8 +4,9 @@
  *
  *   bench_device [--device NAME] [--small] [--runs N]
  *
- * A line each: what,median_s=,bytes=, and of InfoNCE flops=. Runs are queued one after another and waited for at the end, so what the host
- * does beside a kernel is hidden where the kernel takes longer. --small: sizes for trying it out on a processor. */
+ * A line each: what,median_s=,bytes=, and of InfoNCE flops=. Runs are queued one after another and waited for at the
+ * end, so what the host does beside a kernel is hidden where the kernel takes longer. --small: sizes for trying it out
+ * on a processor. */
 #include "clock.h"
 #include "velocity.h"
 
