@@ -361,8 +361,8 @@ static void settings_of(test_env *t, size_t c, const kind_of_run *k, bool endles
     snprintf(settings, size,
              "device=emu data=%s results-dir=%s arch=resnet8 width=4 aug=glyphs size=8 batch-size=16 lr=0.05 "
              "cos=true %s epochs=1000 stop-epoch=%d seed=5 knn-freq=0 print-freq=100 on-nan=skip %s %s", data,
-             test_path(t, folder), strstr(cases[c].settings, "supervised") ? "" : "moco-dim=16", endless ? 0 : 1, cases[c].settings,
-             k->also ? k->also : "");
+             test_path(t, folder), strstr(cases[c].settings, "supervised") ? "" : "moco-dim=16", endless ? 0 : 1,
+             cases[c].settings, k->also ? k->also : "");
 }
 
 /* Starts a run of a case; its checkpoint is in the folder of its name. dies: the rank that is killed, and the statuses
