@@ -76,6 +76,9 @@ static int unknown_flag(const cli_command *command, const char *name, size_t len
 {
     const char *known[CLI_MAX_FLAGS + 1] = { NULL };
     char text[80];
+    for (const cli_elsewhere *e = command->elsewhere; e && e->name; e++)
+        if (same_name(name, length, e->name))
+            return cli_usage(command, "unknown flag '--%s': here it is %s", e->name, e->here);
     for (int i = 0; i < CLI_MAX_FLAGS && command->flags[i].name; i++) known[i] = command->flags[i].name;
     snprintf(text, sizeof text, "%.*s", (int)length, name);
     const char *near = clv_nearest_name(text, known);

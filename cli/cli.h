@@ -29,6 +29,11 @@ typedef struct cli {
     bool         terminal;    /* standard error is one */
 } cli;
 
+/* A flag that users of other programs type from memory, and what does the same here. */
+typedef struct cli_elsewhere {
+    const char *name, *here;
+} cli_elsewhere;
+
 typedef struct cli_command {
     const char     *name;
     const char     *usage;    /* "cleave pack SOURCE... -o OUT.h5" */
@@ -37,6 +42,7 @@ typedef struct cli_command {
     const cli_flag *flags;    /* ends with a NULL name */
     int (*run)(cli *c, const cli_args *args);
     void (*more_help)(FILE *out);   /* after the flags; NULL: nothing */
+    const cli_elsewhere *elsewhere; /* ends with a NULL name; NULL: none */
 } cli_command;
 
 /* args.c: -1 when the command can run, else the exit status (help was printed, or the usage is wrong). `args` must

@@ -37,6 +37,20 @@ static void __attribute__((constructor)) make_flags(void)
     flags[n] = (cli_flag){ NULL, 0, NULL, NULL };
 }
 
+/* Of moco's main_moco.py and main_lincls.py, torchrun and Lightning. */
+static const cli_elsewhere elsewhere[] = {
+    { "gpu", "--device cuda:0" }, { "gpus", "--device cuda, and mpirun -n N for several" },
+    { "devices", "--device cuda, and mpirun -n N for several" }, { "accelerator", "--device cpu or --device cuda" },
+    { "world-size", "mpirun -n N cleave train" }, { "rank", "the launcher's: mpirun, torchrun or srun" },
+    { "dist-url", "the launcher's: mpirun, torchrun or srun" },
+    { "dist-backend", "MPI between processors and NCCL between GPUs, without a flag" },
+    { "multiprocessing-distributed", "mpirun -n N cleave train" }, { "start-epoch", "--resume, which knows the epoch" },
+    { "pretrained", "--weights FILE" }, { "evaluate", "cleave eval" }, { "fp16", "--precision bf16" },
+    { "amp", "--precision bf16" }, { "queue-size", "--moco-k" }, { "data-dir", "DATA, without a flag" },
+    { "save-dir", "--results-dir" }, { "output-dir", "--results-dir" },
+    { NULL, NULL },
+};
+
 static bool is_recipe(const char *path)
 {
     const char *dot = strrchr(path, '.');
@@ -181,8 +195,24 @@ static int train(cli *c, const clv_config *config, bool dry_run)
     return CLI_OK;
 }
 
+/* A second one would be taken for the first: "--schedule 120 160" is how others write lists. */
+static int check_data(const cli_args *args)
+{
+    const char *data = NULL;
+    for (int i = 0; i < args->positional_count; i++) {
+        if (is_recipe(args->positional[i])) continue;
+        if (data)
+            return cli_usage(&cli_command_train, "train: '%s' and '%s': there is one DATA; lists have commas, "
+                             "--schedule 120,160", data, args->positional[i]);
+        data = args->positional[i];
+    }
+    return -1;
+}
+
 static int run(cli *c, const cli_args *args)
 {
+    const int usage = check_data(args);
+    if (usage >= 0) return usage;
     clv_config *config = NULL;
     clv_status st = clv_config_create(c->ctx, &config);
     if (st == CLV_OK) st = configure(config, args);
@@ -211,5 +241,5 @@ const cli_command cli_command_train = {
     .name = "train", .usage = "cleave train [RECIPE.yaml] [DATA] [flags]", .summary = "train an encoder",
     .example = "  cleave train recipes/moco-glyphs.yaml\n"
                "  cleave train recipes/moco-cifar10.yaml cifar10.h5 --results-dir runs/cifar --resume auto",
-    .flags = flags, .run = run, .more_help = more_help,
+    .flags = flags, .run = run, .more_help = more_help, .elsewhere = elsewhere,
 };
