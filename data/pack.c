@@ -75,12 +75,15 @@ static clv_status check_names(pack *p, const source *s)
     if (!s->info.has_class_names) return CLV_OK;
     if (!p->named) p->named = s;
     const source *n = p->named;
-    CLV_CHECK(n->info.classes == s->info.classes, CLV_ERR_SHAPE, "'%s' has %" PRId64 " class names, '%s' has %" PRId64,
-              n->info.path, n->info.classes, s->info.path, s->info.classes);
-    for (int64_t c = 0; c < s->info.classes; c++)
+    const char *split[] = { p->splits.name[n->split], p->splits.name[s->split] };
+    for (int64_t c = 0; c < CLVI_MIN(n->info.classes, s->info.classes); c++)
         CLV_CHECK(strcmp(clv_dataset_class_name(n->ds, c), clv_dataset_class_name(s->ds, c)) == 0, CLV_ERR_SHAPE,
-                  "class %" PRId64 " is called '%s' in '%s', but '%s' in '%s'", c, clv_dataset_class_name(n->ds, c),
-                  n->info.path, clv_dataset_class_name(s->ds, c), s->info.path);
+                  "class %" PRId64 " is called '%s' in '%s' (%s), but '%s' in '%s' (%s)", c,
+                  clv_dataset_class_name(n->ds, c), n->info.path, split[0], clv_dataset_class_name(s->ds, c),
+                  s->info.path, split[1]);
+    CLV_CHECK(n->info.classes == s->info.classes, CLV_ERR_SHAPE,
+              "'%s' (%s) has %" PRId64 " class names, '%s' (%s) has %" PRId64, n->info.path, split[0], n->info.classes,
+              s->info.path, split[1], s->info.classes);
     return CLV_OK;
 }
 

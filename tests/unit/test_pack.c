@@ -95,6 +95,25 @@ static void raw_and_encoded_sources_are_joined_split_by_split(void **state)
     clv_dataset_destroy(ds);
 }
 
+/* Of a class that only one of them has, the split is told, because the folder is one. */
+static void splits_with_other_classes_are_told(void **state)
+{
+    test_env *t = *state;
+    static const char *const folders[] = { "splits/train/x", "splits/train/y", "splits/val/x", "splits/val/z" };
+    for (int i = 0; i < 4; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s/a.png", folders[i]);
+        assert_ok(clvi_mkdirs(test_path(t, folders[i])));
+        picture_write_png(test_path(t, name), i, 12, 10);
+        if (i < 2) continue;
+        const char *source = test_path(t, "splits");
+        const clv_pack_desc d = desc_for(&source, 1, test_path(t, "out.h5"), CLV_PACK_RAW);
+        assert_fails(clv_pack(t->ctx, &d, NULL, NULL), CLV_ERR_SHAPE,
+                     i == 2 ? "splits' (train) has 2 class names, '" : "class 1 is called 'y' in '");
+        assert_non_null(strstr(clv_error_message(), i == 2 ? "splits' (val) has 1" : "splits' (train), but 'z' in '"));
+    }
+}
+
 /* Four pictures, of which b.jpg is cut short. */
 static const char *write_folder(test_env *t, bool damaged)
 {
@@ -622,6 +641,7 @@ static void running_out_of_memory_is_an_error_not_a_leak(void **state)
 
 TEST_MAIN(
     TEST(raw_and_encoded_sources_are_joined_split_by_split),
+    TEST(splits_with_other_classes_are_told),
     TEST(a_bad_picture_fails_the_pack_by_name_and_leaves_nothing),
     TEST(skipping_must_be_asked_for_and_is_written_down),
     TEST(raw_output_is_square_and_jpeg_output_has_a_shorter_side),
